@@ -1,0 +1,165 @@
+"""The columns of every dataset, in one place, so that code, files and text use the same names."""
+
+import pyarrow as pa
+
+REVIEW = pa.struct(
+    [
+        ("item_id", pa.string()),
+        ("rating", pa.float64()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("timestamp", pa.int64()),  # milliseconds since 1970
+    ]
+)
+"""One review. Only `title` may be null."""
+
+USERS = pa.schema([("user_id", pa.string()), ("profile", pa.list_(REVIEW)), ("target", REVIEW)])
+
+CATALOGUE = pa.schema([("item_id", pa.string()), ("title", pa.string()), ("description", pa.string())])
+
+RETRIEVED = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("history", pa.list_(pa.int32())),
+        ("eligible", pa.list_(pa.int32())),
+    ]
+)
+
+PEER_REVIEW = pa.struct(
+    [
+        ("user_id", pa.string()),
+        ("rating", pa.float64()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("timestamp", pa.int64()),
+        ("text_id", pa.string()),
+    ]
+)
+"""A review of a known item; `text_id` names its text in `embeddings`."""
+
+ITEMS = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("title", pa.string()),
+        ("description", pa.string()),
+        ("reviews", pa.list_(PEER_REVIEW)),
+        (
+            "requested_by",
+            pa.list_(
+                pa.struct(
+                    [("user_id", pa.string()), ("rank", pa.int32()), ("target_timestamp", pa.int64())],
+                )
+            ),
+        ),
+    ]
+)
+
+EMBEDDINGS = pa.schema([("text_id", pa.string()), ("vector", pa.list_(pa.float32()))])
+
+REPRESENTATIVE = pa.struct(
+    [
+        ("user_id", pa.string()),
+        ("cluster", pa.int32()),
+        ("rating", pa.float64()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
+COMPARISONS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("rank", pa.int32()),
+        ("review", REVIEW),
+        ("title", pa.string()),
+        ("description", pa.string()),
+        ("cluster", pa.int32()),
+        ("representatives", pa.list_(REPRESENTATIVE)),
+    ]
+)
+
+FEATURE = pa.struct([("name", pa.string()), ("definition", pa.string()), ("description", pa.string())])
+"""One difference between a user and others, as DRP's output format names its parts."""
+
+CALL_COLUMNS = (
+    pa.field("status", pa.string()),
+    pa.field("error", pa.string()),
+    pa.field("attempts", pa.int32()),
+    pa.field("prompt_tokens", pa.int64()),
+    pa.field("cached_tokens", pa.int64()),
+    pa.field("completion_tokens", pa.int64()),
+    pa.field("finish_reason", pa.string()),
+    pa.field("truncated", pa.bool_()),
+)
+"""What every row made by a language model says about its calls (tokens are summed over the calls)."""
+
+DIFFERENCES = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("rank", pa.int32()),
+        ("title", pa.string()),
+        ("representatives", pa.list_(pa.string())),
+        ("extracted", pa.string()),
+        ("validated", pa.string()),
+        ("features", pa.list_(FEATURE)),
+        ("thinking_tokens", pa.int64()),
+        *CALL_COLUMNS,
+    ]
+)
+
+HISTORY_ENTRY = pa.struct(
+    [
+        ("item_id", pa.string()),
+        ("item_title", pa.string()),
+        ("item_description", pa.string()),
+        ("rating", pa.float64()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("timestamp", pa.int64()),
+    ]
+)
+"""A past review with what is known of its item."""
+
+TARGET = pa.struct(
+    [
+        ("item_id", pa.string()),
+        ("item_title", pa.string()),
+        ("item_description", pa.string()),
+        ("rating", pa.float64()),
+        ("title", pa.string()),
+        ("timestamp", pa.int64()),
+    ]
+)
+"""What the generator may know of the review it is to write: everything but its text."""
+
+DIFFERENCE = pa.struct(
+    [("rank", pa.int32()), ("item_id", pa.string()), ("item_title", pa.string()), ("text", pa.string())]
+)
+
+CONTEXTS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("target", TARGET),
+        ("reference", pa.string()),
+        ("history", pa.list_(HISTORY_ENTRY)),
+        ("differences", pa.list_(DIFFERENCE)),
+    ]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("method", pa.string()),
+        ("summary", pa.string()),
+        ("prediction", pa.string()),
+        ("reference", pa.string()),
+        ("n_history", pa.int32()),
+        ("n_differences", pa.int32()),
+        ("thinking_tokens", pa.int64()),
+        *CALL_COLUMNS,
+    ]
+)
+"""`method` is the one that wrote the row: a simpler one than configured where the user's data is too thin."""
