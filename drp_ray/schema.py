@@ -33,9 +33,10 @@ PEER_REVIEW = pa.struct(
         ("text", pa.string()),
         ("timestamp", pa.int64()),
         ("text_id", pa.string()),
+        ("embedded_in", pa.int32()),
     ]
 )
-"""A review of a known item; `text_id` names its text in `embeddings`."""
+"""A review of a known item. `text_id` names its text in part `embedded_in` of `embeddings`."""
 
 ITEMS = pa.schema(
     [

@@ -1,7 +1,33 @@
-"""What a language model engine is to the rest of the code: messages in, a completion out, and four ways to fail."""
+"""What a language model engine is to the rest: messages in, a completion out, and four ways to fail."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypedDict
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model and how it is served. Every engine is constructed with one; it can be pickled.
+
+    `engine` is a name that `make_engine` knows. What an engine has no use for it leaves alone: `revision`,
+    `tensor_parallel`, `engine_args` and `trust_remote_code` are for engines that load a model themselves;
+    `base_url`, `api_key`, `timeout_s` and `max_retries` for endpoints. With `concurrency` None the engine
+    chooses how many calls are worth having in flight.
+    """
+
+    engine: str
+    id: str
+    revision: str | None = None
+    tensor_parallel: int = 1
+    max_model_len: int | None = None
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    concurrency: int | None = None
+    timeout_s: float = 120.0
+    max_retries: int = 6
 
 
 class Message(TypedDict):
@@ -40,10 +66,15 @@ class Engine(Protocol):
     """Serves one model. Constructing is cheap; `start` loads the model."""
 
     concurrency: int
-    """Calls worth having in flight: what the scheduler can hold, or what the endpoint allows."""
+    """Calls worth having in flight: what the scheduler can hold, or what the endpoint allows.
+
+    This and the next two are final once `start` has returned."""
 
     context_length: int | None
     """Tokens that prompt and completion may fill together; None where only the endpoint knows."""
+
+    honours_seed: bool
+    """Whether `Sampling.seed` is passed on; where the engine cannot honour it, it is left out."""
 
     async def start(self) -> None:
         """Load the model. Raises `ModelNotLoaded` with the engine's own message."""
@@ -54,7 +85,7 @@ class Engine(Protocol):
         Raises:
             PromptTooLong: prompt and `sampling.max_tokens` do not fit the context together.
             RequestRefused: the engine will not answer this request, and asking again would not help.
-            EngineDied: the engine behind all calls in flight is gone; `start` may bring up a new one.
+            EngineDied: the engine behind all calls in flight is gone; a new one may be started.
         """
 
     async def close(self) -> None:

@@ -1,0 +1,210 @@
+"""The command line. Heavy imports wait until a command needs them, so that `drp-ray --help` is quick."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from drp_ray.errors import EXIT_BAD_INPUT, EXIT_ERROR_ROWS, EXIT_FAILED, BadInput, JobFailed
+
+if TYPE_CHECKING:
+    from drp_ray.job import Job, Result
+
+app = typer.Typer(
+    help="Difference-aware LLM personalization (DPL, DRP) as a resumable offline inference job on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ConfigFile = Annotated[Path, typer.Argument(help="The job's YAML file; its relative paths start here.", metavar="CONFIG")]
+Overrides = Annotated[list[str], typer.Option("--set", help="Override a setting, e.g. --set sampling.temperature=0.")]
+
+
+def main() -> None:
+    """Run the command line; a failure that a person can act on is one line on standard error."""
+    app()
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006 (typer reads the default, nobody changes it)
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Compute error rows again.")] = False,
+    no_lease: Annotated[
+        bool, typer.Option("--no-lease", help="Do not look whether another job works on the same stages.")
+    ] = False,
+) -> None:
+    """Run a job, or what is left of it."""
+    from drp_ray import job
+
+    with _failures_told(), _signals_raised():
+        opened = _open(config, overrides)
+        result = job.run(opened, _say, retry_errors, use_lease=not no_lease)
+        _print_result(result)
+        for advice in result.advice:
+            _say(advice)
+        if result.error_rate > opened.config.runtime.max_error_rate:
+            raise typer.Exit(EXIT_ERROR_ROWS)
+
+
+@app.command()
+def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """Say how far every stage of a job is."""
+    from drp_ray.status import status_of
+
+    with _failures_told():
+        table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
+        for line in status_of(_open(config, overrides)):
+            table.add_row(
+                line.stage,
+                line.state,
+                _of(line.parts_done, line.parts),
+                _of(line.rows, line.rows_total),
+                f"{line.errors:,}",
+                f"{line.prompt_tokens:,}",
+                f"{line.cached_tokens:,}",
+                f"{line.completion_tokens:,}",
+                f"{line.wall_s:,.1f} s",
+            )
+        _print(table)
+
+
+@app.command()
+def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  # noqa: B006
+    """Print the folder of a stage, and nothing else."""
+    from drp_ray.config import nearest
+
+    with _failures_told():
+        stages = _open(config, overrides).plan.stages
+        if stage not in stages:
+            raise BadInput(f"this job has no stage {stage!r}; {nearest(stage, stages)}")
+        print(stages[stage].folder.uri)
+
+
+@app.command()
+def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """Check a job's configuration and dataset; nothing is started and nothing is written."""
+    from drp_ray import job
+
+    with _failures_told():
+        _say(job.validate(_open(config, overrides)))
+
+
+@app.command()
+def sample(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A folder or s3://BUCKET/PREFIX.")],
+    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 48,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Write the embedded dataset: generated users with ways of writing of their own."""
+    from drp_ray.config import s3_options
+    from drp_ray.data.write import write_sample
+    from drp_ray.storage import check_reachable, open_folder
+
+    with _failures_told():
+        folder = open_folder(directory, s3_options())
+        check_reachable(folder)
+        write_sample(folder, users, seed)
+        _say(f"{folder.uri}: {users:,} users")
+
+
+@app.command()
+def tiny_model(directory: Annotated[Path, typer.Argument(metavar="DIR")], seed: int = 0) -> None:
+    """Build the quickstart's language model: a random one of 1M parameters, whose text is noise."""
+    from drp_ray.data.tiny_model import build_tiny_model
+
+    with _failures_told():
+        _say(str(build_tiny_model(directory, seed)))
+
+
+def _open(config: Path, overrides: list[str]) -> "Job":
+    from drp_ray.config import load_config
+    from drp_ray.job import open_job
+
+    return open_job(load_config(config, overrides))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _print(table: Table) -> None:
+    """Tables are whole lines also where the output is no terminal."""
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console.print(table)
+
+
+def _of(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,}/{total:,}"
+
+
+def _print_result(result: "Result") -> None:
+    scores = Table("metric", "value", "users scored", title=f"{result.metrics['run']} ({result.metrics['method']})")
+    for name, value in result.metrics["metrics"].items():
+        scores.add_row(name, "missing" if value is None else f"{value:.4f}", str(result.metrics["scored"][name]))
+    _print(scores)
+    for name, folder in result.folders.items():
+        _say(f"{name:<12} {folder}")
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
+    except (BadInput, JobFailed) as error:
+        _fail(error)
+    except Exception as error:
+        told = _cause_to_tell(error)
+        if told is None:
+            raise
+        _fail(told)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    print(f"drp-ray: {error}", file=sys.stderr, flush=True)
+    raise typer.Exit(EXIT_BAD_INPUT if isinstance(error, BadInput) else EXIT_FAILED) from error
+
+
+def _cause_to_tell(error: BaseException | None) -> BaseException | None:
+    """The failure of ours inside what Ray wrapped around it on its way from a worker."""
+    from drp_ray.engines.base import ModelNotLoaded
+
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, BadInput | JobFailed | ModelNotLoaded):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+class Stopped(SystemExit):
+    """A signal asked the job to stop."""
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into an orderly end: parts that are whole are committed already."""
+
+    def stop(number: int, _: Any) -> None:
+        print(f"drp-ray: stopped by {signal.Signals(number).name}; the same command continues", file=sys.stderr)
+        raise Stopped(128 + number)
+
+    before: dict[int, Callable[..., Any] | int | None] = {
+        number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The Ray cluster that a job runs on: connect, see that it is large enough, see that its models can be loaded."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from drp_ray.config import Embedding, Model
+from drp_ray.errors import BadInput
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def connect(num_cpus: int | None) -> Iterator[Any]:
+    """Connect to the cluster of RAY_ADDRESS or of this machine, or start one here for as long as the block runs.
+
+    A Ray that this process has already is used and left as it is.
+    """
+    # Ray 2.60 logs an error for every restartable actor with arguments, which all actors of Ray Data are.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+    from ray.data import DataContext
+
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+        try:
+            ray.init(address="auto", **quiet)
+        except ConnectionError:
+            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    DataContext.get_current().enable_progress_bars = False
+    try:
+        yield ray
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say: Say) -> None:
+    """See that every stage's models fit the cluster at once, waiting for nodes that are still to join.
+
+    Raises:
+        BadInput: they do not, after `wait_s`.
+    """
+    import ray
+
+    gpus = max((need[0] for need in needs.values()), default=0)
+    # A CPU stays free for the tasks that feed the actors.
+    cpus = max((need[1] for need in needs.values()), default=0)
+    give_up = time.monotonic() + wait_s
+    while True:
+        there = ray.cluster_resources()
+        lacking = [
+            f"{stage} needs {need:g} {kind}s, the cluster has {there.get(kind, 0):g}"
+            for stage, pair in needs.items()
+            for kind, need in zip(("GPU", "CPU"), pair, strict=True)
+            if need > there.get(kind, 0)
+        ]
+        if not lacking:
+            return
+        if time.monotonic() >= give_up:
+            raise BadInput(f"{'; '.join(lacking)}: lower replicas, num_gpus or tensor_parallel, or add nodes")
+        say(f"Waiting for nodes to join ({gpus:g} GPUs and {cpus:g} CPUs are needed, {there.get('GPU', 0):g} and …)")
+        time.sleep(min(10.0, max(wait_s / 10, 0.1)))
+
+
+def check_models(models: Mapping[str, Embedding | Model], say: Say) -> None:
+    """Let the libraries that will load the models read their configuration, where such models run.
+
+    Raises:
+        BadInput: one cannot be loaded; the message is the library's own.
+    """
+    import ray
+
+    checks = {}
+    for name, model in models.items():
+        if isinstance(model, Embedding):
+            checks[name] = ray.remote(num_cpus=1, num_gpus=model.num_gpus)(_problem_of_embedder).remote(model)
+        elif model.engine == "vllm":
+            checks[name] = ray.remote(num_cpus=1, num_gpus=model.gpus)(_problem_of_vllm_model).remote(model)
+    for name, check in checks.items():
+        problem = ray.get(check)
+        if problem is not None:
+            raise BadInput(f"{name}: the model cannot be loaded: {problem}")
+
+
+def _problem_of_embedder(settings: Embedding) -> str | None:
+    """Read the embedding model's configuration where it will run; None where that works."""
+    from transformers import AutoConfig
+
+    from drp_ray.embedding import SENTENCE_TRANSFORMERS, locate_model
+
+    if settings.engine != SENTENCE_TRANSFORMERS:
+        return None
+    try:
+        AutoConfig.from_pretrained(
+            locate_model(settings), revision=settings.revision, trust_remote_code=settings.trust_remote_code
+        )
+    except Exception as error:  # transformers and the hub raise what they like here
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _problem_of_vllm_model(model: Model) -> str | None:
+    from drp_ray.engines.vllm import problem_with
+    from drp_ray.stages.build import model_spec
+
+    return problem_with(model_spec(model))

@@ -1,0 +1,359 @@
+"""One YAML file describes a job. This module reads it, checks it, and is the only one to look at the environment."""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from drp_ray.errors import BadInput
+from drp_ray.prompts.pack import Dimension
+from drp_ray.storage import S3Options
+
+Role = Literal["extractor", "validator", "summarizer", "generator", "judge"]
+ROLES: tuple[Role, ...] = get_args(Role)
+DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Users(Section):
+    """Whom to predict for: the first `limit` users, or `sample` users drawn with `seed`."""
+
+    limit: Count | None = None
+    sample: Count | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "Users":
+        if self.limit is not None and self.sample is not None:
+            raise ValueError("give users.limit or users.sample, not both")
+        return self
+
+
+class Retrieval(Section):
+    """BM25 over a user's own profile: how many reviews, what the query and a document are made of."""
+
+    n: Count = 8
+    query: tuple[DocumentField, ...] = ("review_title", "item_description")
+    document: tuple[DocumentField, ...] = ("review_title", "item_description")
+    variant: Literal["atire", "lucene", "robertson", "bm25+", "bm25l"] = "atire"
+    lowercase: bool = False
+
+    @model_validator(mode="after")
+    def _some_fields(self) -> "Retrieval":
+        if not self.query or not self.document:
+            raise ValueError("retrieval.query and retrieval.document each need at least one field")
+        if "review_text" in self.query:
+            raise ValueError(
+                "retrieval.query cannot hold review_text: the target's text is what is to be written"
+            )
+        return self
+
+
+class Selection(Section):
+    """Who represents the other reviewers of an item."""
+
+    strategy: Literal["kmeans", "random", "simrank"] = "kmeans"
+    k: Count = 4
+    n_init: Count = 10
+    seed: int = 42
+    as_of: Literal["none", "target"] = "none"
+
+
+class Differences(Section):
+    """The dimensions that DPL compares in and DRP begins with, and which of DRP's answers the summarizer reads."""
+
+    dimensions: tuple[Dimension, ...] = ("writing", "emotion", "semantic")
+    source: Literal["validated", "raw"] = "validated"
+
+
+class Embedding(Section):
+    """The embedding model: a hub id, a folder, or `package:NAME` for weights that a Python package carries.
+
+    `engine` is `sentence-transformers`, or the import path `package.module:Class` of an embedder of your own.
+    """
+
+    engine: str = "sentence-transformers"
+    model: str = "Alibaba-NLP/gte-Qwen2-1.5B-instruct"
+    revision: str | None = None
+    sha256: str | None = None
+    trust_remote_code: bool = False
+    max_tokens: Count | None = None
+    replicas: Count = 8
+    num_gpus: Annotated[float, Field(ge=0)] = 1
+    batch_size: Count = 32
+
+    @model_validator(mode="after")
+    def _pinned_code(self) -> "Embedding":
+        if self.trust_remote_code and self.revision is None and not Path(self.model).is_dir():
+            raise ValueError(
+                "embedding.trust_remote_code runs code from the hub: pin embedding.revision to the commit you read"
+            )
+        return self
+
+
+class Model(Section):
+    """A language model and the engine that serves it.
+
+    `engine` is `vllm`, `openai`, or the import path `package.module:Class` of an engine of your own.
+    """
+
+    engine: str = "vllm"
+    id: str
+    revision: str | None = None
+    replicas: Count = 1
+    tensor_parallel: Count = 1
+    num_gpus: Annotated[int, Field(ge=0)] | None = None
+    max_model_len: Count | None = None
+    engine_args: dict[str, Any] = {}
+    trust_remote_code: bool = False
+    system_prompt: Literal["keep", "merge"] = "keep"
+    chat_template_kwargs: dict[str, Any] = {}
+    base_url: str | None = None
+    api_key_env: str | None = None
+    concurrency: Count | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = 120
+    max_retries: Annotated[int, Field(ge=0)] = 6
+
+    @model_validator(mode="after")
+    def _fits_engine(self) -> "Model":
+        if self.engine not in ("vllm", "openai") and ":" not in self.engine:
+            near = nearest(self.engine, ("vllm", "openai"))
+            raise ValueError(f"engine {self.engine!r} is unknown: {near}, or give package.module:Class")
+        if self.engine == "vllm":
+            self._refuse_for_engine({"base_url", "api_key_env"})
+        if self.engine == "openai":
+            self._refuse_for_engine(
+                {"tensor_parallel", "num_gpus", "engine_args", "revision", "trust_remote_code"}
+            )
+        return self
+
+    def _refuse_for_engine(self, keys: set[str]) -> None:
+        wrong = sorted(keys & self.model_fields_set)
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} has no meaning for engine {self.engine}")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that one replica holds."""
+        if self.num_gpus is not None:
+            return self.num_gpus
+        return self.tensor_parallel if self.engine == "vllm" else 0
+
+
+class Sampling(Section):
+    """How completions are drawn, in every role."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    max_tokens: Count = 2048
+
+
+class SamplingOverride(Section):
+    """What one role draws differently."""
+
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Count | None = None
+
+
+class AllSampling(Sampling):
+    """Sampling for all roles, the run's seed, and what single roles draw differently."""
+
+    seed: int = 42
+    extractor: SamplingOverride = SamplingOverride()
+    validator: SamplingOverride = SamplingOverride()
+    summarizer: SamplingOverride = SamplingOverride()
+    generator: SamplingOverride = SamplingOverride()
+    judge: SamplingOverride = SamplingOverride()
+
+    def of(self, role: Role) -> Sampling:
+        """The sampling of one role."""
+        override = getattr(self, role).model_dump(exclude_none=True)
+        common = {key: getattr(self, key) for key in Sampling.model_fields}
+        return Sampling(**{**common, **override})
+
+
+class Roles(Section):
+    """Which model plays which role."""
+
+    extractor: str | None = None
+    validator: str | None = None
+    summarizer: str | None = None
+    generator: str | None = None
+    judge: str | None = None
+
+
+class Runtime(Section):
+    """How the job runs. Nothing here changes a result."""
+
+    rows_per_part: Count = 32
+    heartbeat_s: Annotated[float, Field(gt=0)] = 30
+    max_attempts: Count = 3
+    max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    lease_ttl_s: Annotated[float, Field(ge=3)] = 60
+    num_cpus: Count | None = None
+    resources_wait_s: Annotated[float, Field(ge=0)] = 0
+    cache: str | None = None
+
+
+class Config(Section):
+    """A job."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    dataset: str
+    root: str
+    method: str
+    users: Users = Users()
+    retrieval: Retrieval = Retrieval()
+    selection: Selection = Selection()
+    differences: Differences = Differences()
+    embedding: Embedding = Embedding()
+    models: dict[str, Model]
+    roles: Roles = Roles()
+    sampling: AllSampling = AllSampling()
+    prompts: str | None = None
+    runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _roles_name_models(self) -> "Config":
+        for role in ROLES:
+            name = getattr(self.roles, role)
+            if name is not None and name not in self.models:
+                raise ValueError(f"roles.{role} names the model {name!r}: {nearest(name, self.models)}")
+        return self
+
+    def model_of(self, role: Role) -> str:
+        """The name of the model that plays a role.
+
+        Raises:
+            BadInput: no model was given for it.
+        """
+        name = getattr(self.roles, role)
+        if name is not None:
+            return str(name)
+        if len(self.models) == 1:
+            return next(iter(self.models))
+        raise BadInput(f"roles.{role}: say which of the models {', '.join(sorted(self.models))} plays it")
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a job file and apply `a.b=value` overrides (values are YAML).
+
+    Raises:
+        BadInput: the file cannot be read, or a setting is unknown, mistyped or contradictory.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise BadInput(f"{path}: a job is a mapping of settings")
+    for override in overrides:
+        _override(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise BadInput(
+            f"{path}: " + "; ".join(_explain(problem, raw) for problem in error.errors())
+        ) from error
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise BadInput(f"--set {override}: write key=value")
+    *parents, last = key.split(".")
+    section = raw
+    for parent in parents:
+        child = section.get(parent)
+        if child is None:
+            child = section[parent] = {}
+        if not isinstance(child, dict):
+            raise BadInput(f"--set {override}: {parent} holds a value, not settings")
+        section = child
+    try:
+        section[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {override}: the value is not YAML") from error
+
+
+def _explain(problem: Any, raw: Mapping[str, Any]) -> str:
+    place = ".".join(str(step) for step in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return (
+            f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
+        )
+    if problem["type"] == "missing":
+        return f"{place}: missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{place}: {message}" if place else message
+    return f"{place}: {message} (got {problem['input']!r})"
+
+
+def _known_keys(steps: tuple[Any, ...]) -> list[str]:
+    section: type[BaseModel] = Config
+    for step in steps:
+        if section is Config and step == "models":
+            return _known_keys_of_model(steps)
+        annotation = section.model_fields[step].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def _known_keys_of_model(steps: tuple[Any, ...]) -> list[str]:
+    return list(Model.model_fields) if len(steps) == 2 else []
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say which known word was probably meant, or list them all."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def s3_options() -> S3Options:
+    """The standard AWS variables; what is not set is left to boto3 on each machine."""
+    return S3Options(
+        endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
+        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+        access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
+        secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
+        session_token=os.environ.get("AWS_SESSION_TOKEN"),
+    )
+
+
+def api_key(model: Model) -> str | None:
+    """The key that a model's `api_key_env` names.
+
+    Raises:
+        BadInput: the variable is not set.
+    """
+    if model.api_key_env is None:
+        return None
+    key = os.environ.get(model.api_key_env)
+    if not key:
+        raise BadInput(f"the environment variable {model.api_key_env} (api_key_env of {model.id}) is not set")
+    return key
+
+
+def cache_folder(runtime: Runtime) -> Path:
+    """Where things that are fetched once a machine are kept: `runtime.cache`, else the user's cache."""
+    if runtime.cache is not None:
+        return Path(runtime.cache).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "drp-ray"

@@ -1,0 +1,1 @@
+"""Datasets: where users, their reviews and the items they wrote about come from."""

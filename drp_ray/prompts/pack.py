@@ -1,0 +1,81 @@
+"""The prompts that methods ask with, made from a pack of templates that a user can replace.
+
+Every prompt is a short system message and a user message: first what neighbouring calls share, last the
+instruction, so that the engine's prefix cache pays. Extraction and validation of one (user, item) pair share
+the item and all its reviews; the summary and the review of one user share the past reviews.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from drp_ray.prompts.prompt import Prompt, Row, Templates
+from drp_ray.prompts.templates import PromptPackError, read_sources
+
+BUILT_IN = Path(__file__).parent / "default"
+
+Dimension = Literal["writing", "emotion", "semantic"]
+
+EXTRACTION = Templates("system", "comparison", "dpl_extract")
+OPEN_EXTRACTION = Templates("system", "comparison", "drp_extract")
+VALIDATION = Templates("system", "comparison", "drp_validate")
+PROFILE_SUMMARY = Templates("system", "history", "summarize")
+PERSONAL_REVIEW = Templates("system", "history", "generate")
+
+
+@dataclass(frozen=True)
+class PromptPack:
+    """The source of every template, by name. Plain text, so that a pack can travel to Ray's workers."""
+
+    sources: Mapping[str, str]
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Self:
+        """Read and check the pack in `folder`, or the built-in one.
+
+        Raises:
+            PromptPackError: the folder or a template in it cannot be used.
+        """
+        if folder is not None and not folder.is_dir():
+            raise PromptPackError(
+                f"prompt pack {folder}: no such folder. Copy {BUILT_IN} and change the copy."
+            )
+        return cls(read_sources(folder or BUILT_IN))
+
+    def sources_of(self, names: Iterable[str]) -> dict[str, str]:
+        """The text of the templates that a stage uses, for its fingerprint."""
+        return {name: self.sources[name] for name in sorted(set(names))}
+
+    def extraction(self, comparison: Row, dimensions: Sequence[Dimension]) -> Prompt:
+        """Compare a user with the representatives in the given dimensions; freely if there are none (DPL)."""
+        return self._prompt(EXTRACTION, **_material(comparison), dimensions=list(dimensions))
+
+    def open_extraction(self, comparison: Row, dimensions: Sequence[Dimension]) -> Prompt:
+        """Go through the given dimensions, then through any others that the model finds (DRP, extraction)."""
+        return self._prompt(OPEN_EXTRACTION, **_material(comparison), dimensions=list(dimensions))
+
+    def validation(self, comparison: Row, extracted: str) -> Prompt:
+        """Keep of the extracted differences those that do distinguish the user (DRP, validation)."""
+        return self._prompt(VALIDATION, **_material(comparison), extracted=extracted)
+
+    def profile_summary(self, history: Sequence[Row], differences: Sequence[Row] = ()) -> Prompt:
+        """Summarise how a user writes, from past reviews and differences, where there are any (DPL)."""
+        return self._prompt(PROFILE_SUMMARY, history=list(history), differences=list(differences))
+
+    def personal_review(self, target: Row, history: Sequence[Row] = (), summary: str | None = None) -> Prompt:
+        """Write the target review; without history and summary the user is known by rating and title only."""
+        return self._prompt(PERSONAL_REVIEW, target=target, history=list(history), summary=summary)
+
+    def _prompt(self, templates: Templates, **variables: Any) -> Prompt:
+        return Prompt(self.sources, templates, variables)
+
+
+def _material(comparison: Row) -> dict[str, Any]:
+    """What the extraction and the validation of one (user, item) pair both see."""
+    item = {"item_title": comparison["title"], "item_description": comparison["description"]}
+    return {
+        "item": item,
+        "representatives": list(comparison["representatives"]),
+        "review": comparison["review"],
+    }

@@ -1,0 +1,141 @@
+"""The templates of a prompt pack: which there are, what each may name, and how one is rendered.
+
+A pack is checked when it is loaded, by compiling every template and rendering it twice, with everything there
+and with all missing that may be missing, so that a mistake in it is found before the first GPU starts.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from drp_ray.errors import BadInput
+
+_COMPARISON = ("item", "representatives", "review")
+
+VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "system": (),
+    "comparison": _COMPARISON,
+    "dpl_extract": (*_COMPARISON, "dimensions"),
+    "drp_extract": (*_COMPARISON, "dimensions"),
+    "drp_validate": (*_COMPARISON, "extracted"),
+    "history": ("history",),
+    "summarize": ("history", "differences"),
+    "generate": ("history", "summary", "target"),
+}
+"""Every template of a pack and what it may name. `system`, `comparison` and `history` may name only what the
+prompts that share them agree on, so that these prompts begin with the same tokens."""
+
+_REVIEW = {"rating": 4.0, "title": "A title", "text": "A text."}
+_ITEM = {"item_title": "An item", "item_description": "A description."}
+_UNTITLED = {"title": None, "item_title": None, "item_description": None}
+
+_FULL: Mapping[str, Any] = {
+    "item": _ITEM,
+    "representatives": [_REVIEW, _REVIEW],
+    "review": _REVIEW,
+    "dimensions": ["writing", "emotion", "semantic"],
+    "extracted": "Differences.",
+    "history": [_REVIEW | _ITEM],
+    "differences": [{"item_title": "An item", "text": "Differences."}],
+    "summary": "A summary.",
+    "target": {"rating": 4.0, "title": "A title"} | _ITEM,
+}
+_THIN: Mapping[str, Any] = {
+    "item": {"item_title": None, "item_description": None},
+    "representatives": [_REVIEW | {"title": None}],
+    "review": _REVIEW | {"title": None},
+    "dimensions": [],
+    "extracted": "",
+    "history": [],
+    "differences": [],
+    "summary": None,
+    "target": {"rating": 4.0} | _UNTITLED,
+}
+
+
+class PromptPackError(BadInput):
+    """A prompt pack cannot be used; the message names the file and says what would be right."""
+
+
+def read_sources(folder: Path) -> dict[str, str]:
+    """Read the `*.j2` files of a pack, by template name, and check them.
+
+    Raises:
+        PromptPackError: a template is missing, unknown, not UTF-8, or would not render.
+    """
+    files = {path.stem: path for path in sorted(folder.glob("*.j2"))}
+    _check_names(folder, files)
+    sources = {name: _read(path) for name, path in files.items()}
+    for name, source in sources.items():
+        _check(files[name], name, source)
+    return sources
+
+
+def render(source: str, variables: Mapping[str, Any]) -> str:
+    """Render one template. Values are put in as they are: template syntax inside a review stays text."""
+    return _compiled(source).render(variables).strip()
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.filters["number"] = _number
+    del environment.filters["random"]  # a prompt is a function of its row, or results could not be resumed
+    return environment
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+_ENVIRONMENT = _environment()
+
+
+@cache
+def _compiled(source: str) -> Template:
+    return _ENVIRONMENT.from_string(source)
+
+
+def _check_names(folder: Path, names: Iterable[str]) -> None:
+    missing, unknown = sorted(VARIABLES.keys() - set(names)), sorted(set(names) - VARIABLES.keys())
+    if missing or unknown:
+        wrong = [f"{name}.j2 is missing" for name in missing] + [f"{name}.j2 is unknown" for name in unknown]
+        valid = ", ".join(f"{name}.j2" for name in VARIABLES)
+        raise PromptPackError(f"prompt pack {folder}: {'; '.join(wrong)}. A pack is a folder with {valid}.")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PromptPackError(f"{path}: not UTF-8 text ({error}); save it as UTF-8.") from error
+
+
+def _check(path: Path, name: str, source: str) -> None:
+    valid = f"It may use: {', '.join(VARIABLES[name]) or 'no variables'}."
+    try:
+        tree = _ENVIRONMENT.parse(source)
+        _compiled(source)
+    except TemplateSyntaxError as error:
+        raise PromptPackError(f"{path}, line {error.lineno}: {error.message}") from error
+    if any(True for _ in meta.find_referenced_templates(tree)):
+        raise PromptPackError(f"{path}: templates cannot include or import others. Write the text out.")
+    if unknown := sorted(meta.find_undeclared_variables(tree) - set(VARIABLES[name])):
+        raise PromptPackError(f"{path}: unknown variable {', '.join(unknown)}. {valid}")
+    for values in (_FULL, _THIN):
+        _try(path, source, {variable: values[variable] for variable in VARIABLES[name]}, valid)
+
+
+def _try(path: Path, source: str, values: Mapping[str, Any], valid: str) -> None:
+    try:
+        render(source, values)
+    except Exception as error:  # a template is its author's code: whatever it raises is about the template
+        raise PromptPackError(
+            f"{path}: {error}. {valid} It was tried with {dict(values)}; titles, "
+            "descriptions and the summary can be None, and lists can be empty."
+        ) from error

@@ -1,0 +1,65 @@
+"""differences: what sets a user apart from the representatives of an item, in a model's words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from drp_ray import schema
+from drp_ray.calls import ModelRow, ModelWorker, RowCaller
+from drp_ray.methods.base import DIFFERENCES
+from drp_ray.parts import Facts
+from drp_ray.prompts.pack import Dimension, PromptPack
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Differ(ModelWorker):
+    """Runs a method's difference programme over comparisons."""
+
+    programme: str
+    prompts: PromptPack
+    dimensions: tuple[Dimension, ...]
+    schema = schema.DIFFERENCES
+    keys = ("user_id", "item_id")
+
+    def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
+        """One row a comparison. Where nobody represents the others, nothing is asked."""
+        return [
+            ModelRow(f"{row['user_id']}\0{row['item_id']}", partial(self._differ, row), _blank(row))
+            for row in rows.to_pylist()
+        ]
+
+    def facts(self, rows: pa.Table) -> Facts:
+        """Besides the calls: comparisons without representatives, and answers without a readable feature."""
+        without = [not row for row in rows["representatives"].to_pylist()]
+        unread = [text is not None and not found for text, found in zip(_texts(rows), rows["features"].to_pylist(), strict=True)]
+        return {**super().facts(rows), "no_representatives": sum(without), "unparsed": sum(unread)}
+
+    async def _differ(self, comparison: Row, ask: RowCaller) -> Row:
+        if not comparison["representatives"]:
+            return {}
+        programme = DIFFERENCES[self.programme]
+        found = await programme.differ(comparison, ask, self.prompts, self.dimensions)
+        return {"extracted": found.extracted, "validated": found.validated, "features": found.features}
+
+
+def _texts(rows: pa.Table) -> list[str | None]:
+    return [
+        validated or extracted
+        for validated, extracted in zip(rows["validated"].to_pylist(), rows["extracted"].to_pylist(), strict=True)
+    ]
+
+
+def _blank(row: Row) -> Row:
+    return {
+        "user_id": row["user_id"],
+        "item_id": row["item_id"],
+        "rank": row["rank"],
+        "title": row["title"],
+        "representatives": [representative["user_id"] for representative in row["representatives"]],
+        "features": [],
+    }

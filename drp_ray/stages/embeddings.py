@@ -1,0 +1,59 @@
+"""embeddings: a vector for every distinct text among the requested items' reviews, each embedded once."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from drp_ray import schema
+from drp_ray.config import Embedding
+from drp_ray.embedding import make_embedder
+from drp_ray.runner import Key, Worker
+
+T = TypeVar("T")
+
+
+@dataclass
+class Embed(Worker):
+    """Holds the embedding model. Parts overlap: one is read or written while another is embedded."""
+
+    settings: Embedding
+    schema = schema.EMBEDDINGS
+    keys = ("text_id",)
+
+    async def start(self, count: Callable[..., None]) -> None:
+        """Load the model in the one thread that uses it."""
+        self._thread = ThreadPoolExecutor(1)
+        self._count = count
+        self._embedder = await self._in_thread(make_embedder, self.settings)
+
+    def asked(self, part: str, rows: pa.Table) -> Iterable[Key]:
+        """The texts that this part embeds, for itself and for others."""
+        return [(name,) for name in _own_texts(part, rows)]
+
+    async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
+        """Items in, one vector a distinct text out."""
+        texts = _own_texts(part, rows)
+        if not texts:
+            return schema.EMBEDDINGS.empty_table()
+        vectors = await self._in_thread(self._embedder.encode, list(texts.values()))
+        flat, width = pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1]
+        offsets = pa.array(range(0, len(flat) + 1, width), pa.int32())
+        self._count(rows=len(texts))
+        return pa.table([pa.array(list(texts)), pa.ListArray.from_arrays(offsets, flat)], schema=schema.EMBEDDINGS)
+
+    async def close(self) -> None:
+        """End the model's thread."""
+        self._thread.shutdown()
+
+    async def _in_thread(self, function: Callable[[Any], T], argument: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, argument)
+
+
+def _own_texts(part: str, rows: pa.Table) -> dict[str, str]:
+    number = int(part.removeprefix("part-").removesuffix(".parquet"))
+    reviews = rows["reviews"].combine_chunks().flatten().to_pylist()
+    return {review["text_id"]: review["text"] for review in reviews if review["embedded_in"] == number}

@@ -1,0 +1,51 @@
+"""predictions: the review that a user would write, by the configured method or the simplest that can run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from drp_ray import schema
+from drp_ray.calls import ModelRow, ModelWorker, RowCaller
+from drp_ray.methods.base import METHODS, UserContext, runnable
+from drp_ray.parts import Facts
+from drp_ray.prompts.pack import PromptPack
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Predict(ModelWorker):
+    """Runs a method over users."""
+
+    method: str
+    prompts: PromptPack
+    schema = schema.PREDICTIONS
+    keys = ("user_id",)
+
+    def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
+        """One row a user."""
+        return [ModelRow(row["user_id"], partial(self._predict, row), self._blank(row)) for row in rows.to_pylist()]
+
+    def facts(self, rows: pa.Table) -> Facts:
+        """Besides the calls: users by the method that wrote for them, and comparisons that were read."""
+        methods = rows["method"].to_pylist()
+        by_method = {f"method:{name}": methods.count(name) for name in sorted(set(methods))}
+        return {**super().facts(rows), **by_method, "differences": sum(rows["n_differences"].to_pylist())}
+
+    async def _predict(self, row: Row, ask: RowCaller) -> Row:
+        user = UserContext.from_row(row)
+        written = await runnable(METHODS[self.method], user).write(user, ask, self.prompts)
+        return {"summary": written.summary, "prediction": written.prediction}
+
+    def _blank(self, row: Row) -> Row:
+        return {
+            "user_id": row["user_id"],
+            "item_id": row["target"]["item_id"],
+            "method": runnable(METHODS[self.method], UserContext.from_row(row)).name,
+            "reference": row["reference"],
+            "n_history": len(row["history"]),
+            "n_differences": len(row["differences"]),
+        }

@@ -1,0 +1,72 @@
+"""`make_engine` finds an engine by its name or its import path."""
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from drp_ray.engines import make_engine
+from drp_ray.engines.base import ModelSpec
+
+
+class OwnEngine:
+    def __init__(self, spec):
+        self.spec = spec
+
+
+class BrokenEngine:
+    def __init__(self, spec):
+        spec.no_such_setting  # noqa: B018
+
+
+@pytest.mark.parametrize(("name", "class_name"), [("vllm", "VllmEngine"), ("openai", "OpenAIEngine")])
+def test_built_in_engines_are_found_by_name(name, class_name):
+    spec = ModelSpec(engine=name, id="some/model")
+    engine = make_engine(spec)
+    assert type(engine).__name__ == class_name
+    assert engine.spec is spec
+
+
+def test_an_engine_of_your_own_is_found_by_import_path():
+    engine = make_engine(ModelSpec(engine=f"{__name__}:OwnEngine", id="mine"))
+    assert type(engine) is OwnEngine
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("vlm", "did you mean vllm"),
+        ("tensorrt", "known are vllm, openai"),
+        (f"{__name__}:NoEngine", "has no class NoEngine"),
+        (f"{__name__}:", "package.module:Class"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name, says):
+    with pytest.raises(ValueError, match=says):
+        make_engine(ModelSpec(engine=name, id="m"))
+
+
+def test_a_fault_inside_an_engine_of_your_own_is_not_taken_for_a_missing_class():
+    with pytest.raises(AttributeError, match="no_such_setting"):
+        make_engine(ModelSpec(engine=f"{__name__}:BrokenEngine", id="m"))
+
+
+def test_making_a_vllm_engine_imports_neither_vllm_nor_torch():
+    code = """if True:
+        import sys
+        from drp_ray.engines import make_engine
+        from drp_ray.engines.base import ModelSpec
+        make_engine(ModelSpec("vllm", "m"))
+        print(*{"vllm", "torch", "transformers", "openai"} & set(sys.modules))
+    """
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == ""
+
+
+def test_a_spec_travels_to_another_process_and_hides_its_key():
+    spec = ModelSpec(
+        engine="openai", id="m", api_key="secret", chat_template_kwargs={"enable_thinking": True}
+    )
+    assert pickle.loads(pickle.dumps(spec)) == spec
+    assert "secret" not in repr(spec)

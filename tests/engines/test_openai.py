@@ -1,0 +1,358 @@
+"""The OpenAI engine against a real HTTP server that speaks the chat completions API."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from drp_ray.engines.base import (
+    EngineDied,
+    ModelNotLoaded,
+    ModelSpec,
+    PromptTooLong,
+    RequestRefused,
+    Sampling,
+)
+from drp_ray.engines.openai import OpenAIEngine
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_tokens=64, seed=42)
+
+
+def reply(content="Hi", finish_reason="stop", usage=None, **message):
+    usage = usage or {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    choice = {"index": 0, "message": {"role": "assistant", "content": content, **message}}
+    return {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{**choice, "finish_reason": finish_reason}],
+        "usage": usage,
+    }
+
+
+def error(message, code=None, kind="invalid_request_error", param=None):
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers chat completions with `answer(body)`: status, JSON body, headers. Keeps what was asked."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer: Callable = lambda body: (200, reply(), {})
+        self.models = (200, {"object": "list", "data": [{"id": "m", "object": "model"}]}, {})
+        self.bodies: list[dict] = []
+        self.keys: set[str | None] = set()
+        self.now = self.most_at_once = 0
+        self.lock = threading.Lock()
+
+    @property
+    def base_url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def answers(self, *answers):
+        """Give these answers in turn, the last one for ever."""
+        left = list(answers)
+        self.answer = lambda body: left.pop(0) if len(left) > 1 else left[0]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self):
+        self.send(*self.server.models)
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.bodies.append(body)
+            self.server.keys.add(self.headers["Authorization"])
+            self.server.now += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.now)
+            answer = self.server.answer
+        try:
+            status, payload, headers = answer(body)
+        finally:
+            with self.server.lock:
+                self.server.now -= 1
+        self.send(status, payload, headers)
+
+    def send(self, status, payload, headers):
+        data = payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
+        try:
+            self.send_response(status)
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+        except BrokenPipeError:
+            return  # the client gave up waiting, as some tests want
+
+    def log_message(self, *_):
+        return
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def spec(server, **settings):
+    settings = {"base_url": server.base_url, "api_key": "k", "timeout_s": 5.0, "max_retries": 2, **settings}
+    return ModelSpec("openai", settings.pop("id", "m"), **settings)
+
+
+def ask(spec, calls=1, sampling=SAMPLING):
+    """Start an engine, make some calls at once, close it; return the completions."""
+
+    async def run():
+        engine = OpenAIEngine(spec)
+        await engine.start()
+        try:
+            return await asyncio.gather(*[engine.complete(MESSAGES, sampling) for _ in range(calls)])
+        finally:
+            await engine.close()
+
+    return asyncio.run(run())
+
+
+def start(spec):
+    async def run():
+        engine = OpenAIEngine(spec)
+        try:
+            await engine.start()
+            return engine
+        finally:
+            await engine.close()
+
+    return asyncio.run(run())
+
+
+def test_a_completion_with_its_usage(server):
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    server.answers((200, reply(usage={**usage, "prompt_tokens_details": {"cached_tokens": 8}}), {}))
+    [completion] = ask(spec(server))
+    assert (completion.text, completion.finish_reason) == ("Hi", "stop")
+    counted = (completion.prompt_tokens, completion.cached_tokens, completion.completion_tokens)
+    assert counted == (9, 8, 3)
+
+
+def test_what_is_sent(server):
+    ask(spec(server, chat_template_kwargs={"enable_thinking": False}))
+    assert server.bodies == [
+        {
+            "model": "m",
+            "messages": MESSAGES,
+            "temperature": 0.8,
+            "top_p": 0.95,
+            "max_tokens": 64,
+            "seed": 42,
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+    ]
+    assert server.keys == {"Bearer k"}
+
+
+def test_without_a_seed_none_is_sent(server):
+    ask(spec(server), sampling=Sampling(0.0, 1.0, 4))
+    assert "seed" not in server.bodies[0]
+
+
+def test_retry_after_is_waited_for(server):
+    server.answers((429, error("slow down"), {"Retry-After": "1.5"}), (200, reply(), {}))
+    started = time.monotonic()
+    [completion] = ask(spec(server))
+    assert completion.text == "Hi"
+    assert 1.5 <= time.monotonic() - started < 4
+
+
+def test_server_errors_are_tried_again(server):
+    server.answers((500, error("oops"), {}), (503, error("busy"), {}), (200, reply(), {}))
+    assert ask(spec(server))[0].text == "Hi"
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 401, 403, 404])
+def test_an_endpoint_that_keeps_failing_is_a_dead_engine(server, status):
+    server.answers((status, error("no luck today"), {}))
+    with pytest.raises(EngineDied, match="no luck today"):
+        ask(spec(server, max_retries=1))
+
+
+@pytest.mark.parametrize(
+    ("status", "payload"),
+    [
+        (400, error("This model's maximum context length is 8192 tokens.", "context_length_exceeded")),
+        (400, error("You passed 1015 input tokens. However, the model's context length is only 1024", 400)),
+        (400, error("the request exceeds the available context size", 400, "exceed_context_size_error")),
+        (400, error("The prompt is longer than the maximum model length of 4096")),
+        (400, error("prompt too long; exceeded max context length by 4 tokens")),
+        (413, error("prompt is too long: 210000 tokens > 200000 maximum")),
+        (422, error("`inputs` tokens + `max_new_tokens` must be <= 4096", kind="validation")),
+        (500, error("the request exceeds the available context size", 500, "exceed_context_size_error")),
+    ],
+    ids=["openai", "vllm", "llama.cpp", "older-vllm", "ollama", "anthropic", "tgi", "older-llama.cpp"],
+)
+def test_too_many_tokens_in_the_words_of_several_servers(server, status, payload):
+    server.answers((status, payload, {}))
+    with pytest.raises(PromptTooLong):
+        ask(spec(server, max_retries=0))
+
+
+def test_another_complaint_about_the_request_refuses_it_without_a_retry(server):
+    server.answers((400, error("Unsupported value: 'temperature'", "unsupported_value"), {}))
+    with pytest.raises(RequestRefused, match="temperature"):
+        ask(spec(server))
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        reply(content=None, refusal="I cannot help with that"),
+        reply(content=None, finish_reason="content_filter"),
+    ],
+    ids=["refusal", "filter"],
+)
+def test_a_model_that_declines_refuses_the_request(server, payload):
+    server.answers((200, payload, {}))
+    with pytest.raises(RequestRefused):
+        ask(spec(server))
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thinking_that_the_server_parted_is_put_back(server, field):
+    server.answers((200, reply("Answer", **{field: "Let me see"}), {}))
+    assert ask(spec(server))[0].text == "<think>\nLet me see\n</think>\n\nAnswer"
+
+
+def test_thinking_that_never_ended_stays_open(server):
+    server.answers((200, reply(None, "length", reasoning_content="Let me see"), {}))
+    [completion] = ask(spec(server))
+    assert (completion.text, completion.finish_reason) == ("<think>\nLet me see", "length")
+
+
+def test_models_that_want_max_completion_tokens_get_it_in_every_concurrent_call(server):
+    def picky(body):
+        if "max_tokens" in body:
+            time.sleep(0.05)  # so that several calls are refused before the first has learnt
+            message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return 400, error(message, "unsupported_parameter", param="max_tokens"), {}
+        return 200, reply(), {}
+
+    server.answer = picky
+    assert len(ask(spec(server, concurrency=4), calls=12)) == 12
+    refused = sum("max_tokens" in body for body in server.bodies)
+    assert refused <= 4
+    assert server.bodies[-1]["max_completion_tokens"] == 64
+
+
+def test_no_more_calls_at_once_than_concurrency(server):
+    def slow(body):
+        time.sleep(0.05)
+        return 200, reply(), {}
+
+    server.answer = slow
+    assert len(ask(spec(server, concurrency=5), calls=40)) == 40
+    assert server.most_at_once == 5
+
+
+def test_an_endpoint_that_is_too_slow_is_a_dead_engine(server):
+    released = threading.Event()
+
+    def hang(body):
+        released.wait(20)
+        return 200, reply(), {}
+
+    server.answer = hang
+    started = time.monotonic()
+    with pytest.raises(EngineDied, match=r"[Tt]ime"):
+        ask(spec(server, timeout_s=0.5, max_retries=1))
+    released.set()
+    assert time.monotonic() - started < 5
+    assert len(server.bodies) == 2
+
+
+def test_an_endpoint_that_goes_away_is_a_dead_engine(server):
+    async def run():
+        engine = OpenAIEngine(spec(server, max_retries=1))
+        await engine.start()
+        server.answer = lambda body: (_ for _ in ()).throw(ConnectionResetError)
+        server.handle_error = lambda *_: None
+        with pytest.raises(EngineDied, match="Connection error"):
+            await engine.complete(MESSAGES, SAMPLING)
+        await engine.close()
+        await engine.close()
+        with pytest.raises(EngineDied, match="not running"):
+            await engine.complete(MESSAGES, SAMPLING)
+
+    asyncio.run(run())
+
+
+def test_start_takes_the_context_length_where_the_endpoint_tells_it(server):
+    server.models = (200, {"object": "list", "data": [{"id": "m", "max_model_len": 4096}]}, {})
+    assert start(spec(server)).context_length == 4096
+    assert start(spec(server, max_model_len=1000)).context_length == 1000
+    assert server.bodies == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_stops_the_start(server, status):
+    server.models = (status, error("Incorrect API key provided"), {})
+    with pytest.raises(ModelNotLoaded, match="Incorrect API key"):
+        start(spec(server))
+
+
+def test_an_unknown_model_stops_the_start_and_the_known_ones_are_named(server):
+    server.answers((404, error("The model `n` does not exist", "model_not_found"), {}))
+    with pytest.raises(ModelNotLoaded, match=r"`n` does not exist.*it lists m"):
+        start(spec(server, id="n"))
+
+
+def test_a_model_that_answers_need_not_be_listed(server):
+    start(spec(server, id="m:latest"))
+    assert server.bodies[0]["max_tokens"] == 1
+
+
+@pytest.mark.parametrize(
+    "models",
+    [(404, error("no such route"), {}), (200, "<html>", {"Content-Type": "text/html"}), (200, {}, {})],
+    ids=["404", "html", "no-data"],
+)
+def test_an_endpoint_without_a_list_of_models_is_asked_for_a_token(server, models):
+    server.models = models
+    start(spec(server))
+    assert len(server.bodies) == 1
+
+
+def test_a_page_of_html_is_no_endpoint(server):
+    server.models = (200, "<html>", {"Content-Type": "text/html"})
+    server.answers((200, "<html>welcome</html>", {"Content-Type": "text/html"}))
+    with pytest.raises(ModelNotLoaded, match="welcome"):
+        start(spec(server))
+
+
+def test_an_endpoint_that_is_not_there_stops_the_start():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    nowhere = ModelSpec("openai", "m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1)
+    with pytest.raises(ModelNotLoaded, match="Connect"):
+        start(nowhere)

