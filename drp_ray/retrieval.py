@@ -76,7 +76,11 @@ def _tokens(text: str, settings: Retrieval) -> list[str]:
 
 
 def _best(
-    positions: Sequence[int], profile: Sequence[Review], documents: Sequence[str], query: str, settings: Retrieval
+    positions: Sequence[int],
+    profile: Sequence[Review],
+    documents: Sequence[str],
+    query: str,
+    settings: Retrieval,
 ) -> list[int]:
     """The `n` best of some positions. Ties: the more recent, then the smaller item id."""
     scores = bm25_scores([documents[position] for position in positions], query, settings)

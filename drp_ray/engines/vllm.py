@@ -164,7 +164,7 @@ class VllmEngine:
         if self._llm is not None:
             died = self._llm.errored
             self._llm.shutdown(timeout=SHUTDOWN_S)
-            # The workers of an EngineCore that was killed would stay for seconds, and the GPU's memory with them.
+            # The workers of an EngineCore that was killed would stay for seconds, and their memory with them.
             _end(self._processes, grace_s=0.0 if died else SHUTDOWN_S)
         if self._errors is not None:
             self._errors.cleanup()
@@ -320,7 +320,7 @@ def _errors_logged_to(folder: Path) -> Iterator[None]:
 
 
 def _logged_causes(folder: Path) -> list[str]:
-    """What the first errors that vLLM's processes logged come down to; what is logged later follows from them."""
+    """What the first errors that vLLM's processes logged come down to; later ones follow from them."""
     log = folder / "errors.log"
     if not log.exists():
         return []

@@ -1,9 +1,10 @@
 """Turn a plan into stages that can be run: folders get their workers, models their places on the cluster."""
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import ray
 
 from drp_ray.calls import RoleSpec
 from drp_ray.catalogue import build_catalogue
@@ -31,9 +32,8 @@ ROWS_IN_FLIGHT = 256
 class StageBuilder:
     """Makes the stages of one job. The catalogue is built with the first stage that needs it."""
 
-    def __init__(self, config: Config, plan: Plan, dataset: Dataset, wordnet: Path, remote: Callable[..., Any]) -> None:
-        self._config, self._plan, self._dataset = config, plan, dataset
-        self._wordnet, self._remote = wordnet, remote
+    def __init__(self, config: Config, plan: Plan, dataset: Dataset, wordnet: Path) -> None:
+        self._config, self._plan, self._dataset, self._wordnet = config, plan, dataset, wordnet
         self._catalogue: Any = None
 
     def build(self, name: str) -> Stage:
@@ -108,7 +108,7 @@ class StageBuilder:
 
     def _shared_catalogue(self) -> Any:
         if self._catalogue is None:
-            self._catalogue = self._remote(partial(build_catalogue, self._dataset))
+            self._catalogue = ray.remote(num_cpus=1)(build_catalogue).remote(self._dataset)
         return self._catalogue
 
     def _models(self, roles: Iterable[Role]) -> dict[str, Any]:

@@ -34,10 +34,16 @@ class ContextParts:
     def plan(self, folder: Folder) -> ray.data.Dataset | None:
         """Shuffle the differences by their users' part; every part has a marker, so that none is forgotten."""
         names = _part_names(self.users)
-        arguments = {"users": self.users, "retrieved": self.retrieved, "catalogue": self.catalogue, "folder": folder}
+        arguments = {
+            "users": self.users,
+            "retrieved": self.retrieved,
+            "catalogue": self.catalogue,
+            "folder": folder,
+        }
         arguments["names"] = names
         markers = ray.data.from_items(
-            [{"part": number} for number in range(len(names))], override_num_blocks=min(len(names), SHUFFLE_PARTITIONS)
+            [{"part": number} for number in range(len(names))],
+            override_num_blocks=min(len(names), SHUFFLE_PARTITIONS),
         ).map_batches(markers_of_parts, batch_format="pyarrow")
         found = self._found(names)
         grouped = (markers.union(found) if found else markers).groupby(
@@ -79,7 +85,9 @@ def markers_of_parts(batch: pa.Table) -> pa.Table:
 def users_of_part(batch: pa.Table, retrieved: Folder) -> pa.Table:
     """Who is in a part."""
     users = read_part(retrieved, batch["part"][0].as_py()).rows["user_id"]
-    return pa.table({"user_id": users, "part": pa.array([batch["number"][0].as_py()] * len(users), pa.int32())})
+    return pa.table(
+        {"user_id": users, "part": pa.array([batch["number"][0].as_py()] * len(users), pa.int32())}
+    )
 
 
 @ray.remote(num_cpus=1)

@@ -36,7 +36,10 @@ class Differ(ModelWorker):
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: comparisons without representatives, and answers without a readable feature."""
         without = [not row for row in rows["representatives"].to_pylist()]
-        unread = [text is not None and not found for text, found in zip(_texts(rows), rows["features"].to_pylist(), strict=True)]
+        unread = [
+            text is not None and not found
+            for text, found in zip(_texts(rows), rows["features"].to_pylist(), strict=True)
+        ]
         return {**super().facts(rows), "no_representatives": sum(without), "unparsed": sum(unread)}
 
     async def _differ(self, comparison: Row, ask: RowCaller) -> Row:
@@ -50,7 +53,9 @@ class Differ(ModelWorker):
 def _texts(rows: pa.Table) -> list[str | None]:
     return [
         validated or extracted
-        for validated, extracted in zip(rows["validated"].to_pylist(), rows["extracted"].to_pylist(), strict=True)
+        for validated, extracted in zip(
+            rows["validated"].to_pylist(), rows["extracted"].to_pylist(), strict=True
+        )
     ]
 
 

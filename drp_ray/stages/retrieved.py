@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import ray
 
 from drp_ray import schema
 from drp_ray.catalogue import Catalogue
@@ -35,8 +34,3 @@ class Retrieve(Worker):
     def _retrieve(self, user: dict[str, Any]) -> dict[str, Any]:
         found = retrieve(user["profile"], user["target"], self._items, self.settings, self.k)
         return {"user_id": user["user_id"], "history": found.history, "eligible": found.eligible}
-
-
-def catalogue_reference(build: Callable[[], pa.Table]) -> Any:
-    """Build the catalogue in a Ray task; what comes back is a reference for workers, not the table."""
-    return ray.remote(num_cpus=1)(build).remote()
