@@ -57,10 +57,7 @@ def build_catalogue(dataset: Dataset) -> pa.Table:
         pc.fill_null(pc.index_in(items["item_id"], counts["item_id"].combine_chunks()), len(counts)),
     )
     return (
-        items.select(schema.CATALOGUE.names)
-        .append_column("reviewers", reviewers)
-        .sort_by("item_id")
-        .combine_chunks()
+        items.select(schema.CATALOGUE.names).append_column("reviewers", reviewers).sort_by("item_id").combine_chunks()
     )
 
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from drp_ray.errors import EXIT_BAD_INPUT, EXIT_ERROR_ROWS, EXIT_FAILED, BadInput, JobFailed
 
 if TYPE_CHECKING:
-    from drp_ray.job import Job, Result
+    from drp_ray.job import Job
+    from drp_ray.report import Result
 
 app = typer.Typer(
     help="Difference-aware LLM personalization (DPL, DRP) as a resumable offline inference job on Ray.",
@@ -25,9 +26,7 @@ app = typer.Typer(
 ConfigFile = Annotated[
     Path, typer.Argument(help="The job's YAML file; its relative paths start here.", metavar="CONFIG")
 ]
-Overrides = Annotated[
-    list[str], typer.Option("--set", help="Override a setting, e.g. --set sampling.temperature=0.")
-]
+Overrides = Annotated[list[str], typer.Option("--set", help="Override a setting, e.g. --set sampling.temperature=0.")]
 
 
 def main() -> None:
@@ -149,13 +148,9 @@ def _of(done: int, total: int | None) -> str:
 
 
 def _print_result(result: "Result") -> None:
-    scores = Table(
-        "metric", "value", "users scored", title=f"{result.metrics['run']} ({result.metrics['method']})"
-    )
+    scores = Table("metric", "value", "users scored", title=f"{result.metrics['run']} ({result.metrics['method']})")
     for name, value in result.metrics["metrics"].items():
-        scores.add_row(
-            name, "missing" if value is None else f"{value:.4f}", str(result.metrics["scored"][name])
-        )
+        scores.add_row(name, "missing" if value is None else f"{value:.4f}", str(result.metrics["scored"][name]))
     _print(scores)
     for name, folder in result.folders.items():
         _say(f"{name:<12} {folder}")
@@ -201,9 +196,7 @@ def _signals_raised() -> Iterator[None]:
     """Turn SIGINT and SIGTERM into an orderly end: parts that are whole are committed already."""
 
     def stop(number: int, _: Any) -> None:
-        print(
-            f"drp-ray: stopped by {signal.Signals(number).name}; the same command continues", file=sys.stderr
-        )
+        print(f"drp-ray: stopped by {signal.Signals(number).name}; the same command continues", file=sys.stderr)
         raise Stopped(128 + number)
 
     before: dict[int, Callable[..., Any] | int | None] = {

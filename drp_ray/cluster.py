@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from drp_ray.config import Embedding, Model
+from drp_ray.config import Embedding, Model, ray_address
 from drp_ray.errors import BadInput
 
 Say = Callable[[str], None]
@@ -27,18 +27,22 @@ def _stderr_set_aside() -> Iterator[None]:
 
 
 def _init(ray: Any, num_cpus: int | None) -> None:
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        ray.init(address="auto", **quiet)
-    except ConnectionError:
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = ray_address()
+    if address is not None:
+        ray.init(address=address, **quiet)
+    elif num_cpus is not None:
         ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+    else:
+        ray.init(include_dashboard=False, **quiet)
 
 
 @contextmanager
 def connect(num_cpus: int | None) -> Iterator[Any]:
-    """Connect to the cluster of RAY_ADDRESS or of this machine, or start one here for as long as the block runs.
+    """Connect to the cluster of RAY_ADDRESS, or to the one that `ray start` began on this machine.
 
-    A Ray that this process has already is used and left as it is.
+    Where there is none, or `num_cpus` says how large it is to be, a Ray is started here for as long as the block
+    runs. A Ray that this process has already is used and left as it is.
     """
     # Ray 2.60 logs an error for every restartable actor with arguments, which all actors of Ray Data are.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -66,9 +70,6 @@ def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say
     """
     import ray
 
-    gpus = max((need[0] for need in needs.values()), default=0)
-    # A CPU stays free for the tasks that feed the actors.
-    cpus = max((need[1] for need in needs.values()), default=0)
     give_up = time.monotonic() + wait_s
     while True:
         there = ray.cluster_resources()
@@ -82,13 +83,11 @@ def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say
             return
         if time.monotonic() >= give_up:
             raise BadInput(f"{'; '.join(lacking)}: lower replicas, num_gpus or tensor_parallel, or add nodes")
-        say(
-            f"Waiting for nodes to join ({gpus:g} GPUs and {cpus:g} CPUs are needed, {there.get('GPU', 0):g} and …)"
-        )
+        say(f"Waiting for nodes to join: {'; '.join(lacking)}")
         time.sleep(min(10.0, max(wait_s / 10, 0.1)))
 
 
-def check_models(models: Mapping[str, Embedding | Model], say: Say) -> None:
+def check_models(models: Mapping[str, Embedding | Model]) -> None:
     """Let the libraries that will load the models read their configuration, where such models run.
 
     Raises:

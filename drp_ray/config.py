@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A part of the configuration: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Users(Section):
@@ -53,9 +53,7 @@ class Retrieval(Section):
         if not self.query or not self.document:
             raise ValueError("retrieval.query and retrieval.document each need at least one field")
         if "review_text" in self.query:
-            raise ValueError(
-                "retrieval.query cannot hold review_text: the target's text is what is to be written"
-            )
+            raise ValueError("retrieval.query cannot hold review_text: the target's text is what is to be written")
         return self
 
 
@@ -132,9 +130,7 @@ class Model(Section):
         if self.engine == "vllm":
             self._refuse_for_engine({"base_url", "api_key_env"})
         if self.engine == "openai":
-            self._refuse_for_engine(
-                {"tensor_parallel", "num_gpus", "engine_args", "revision", "trust_remote_code"}
-            )
+            self._refuse_for_engine({"tensor_parallel", "num_gpus", "engine_args", "revision", "trust_remote_code"})
         return self
 
     def _refuse_for_engine(self, keys: set[str]) -> None:
@@ -265,9 +261,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise BadInput(
-            f"{path}: " + "; ".join(_explain(problem, raw) for problem in error.errors())
-        ) from error
+        raise BadInput(f"{path}: " + "; ".join(_explain(problem, raw) for problem in error.errors())) from error
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -292,9 +286,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
 def _explain(problem: Any, raw: Mapping[str, Any]) -> str:
     place = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return (
-            f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
-        )
+        return f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return f"{place}: missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -349,6 +341,11 @@ def api_key(model: Model) -> str | None:
     if not key:
         raise BadInput(f"the environment variable {model.api_key_env} (api_key_env of {model.id}) is not set")
     return key
+
+
+def ray_address() -> str | None:
+    """The cluster that Ray's own variable names, as it does inside a submitted job."""
+    return os.environ.get("RAY_ADDRESS") or None
 
 
 def cache_folder(runtime: Runtime) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
@@ -94,29 +95,29 @@ class Dataset:
 
     def read_target_items(self, group: RowGroup) -> pa.ChunkedArray:
         """The item that every user of a row group is to review."""
-        return pc.struct_field(self._read_group(group, ["target.item_id"])["target"], "item_id").cast(
-            pa.string()
-        )
+        return pc.struct_field(self._read_group(group, ["target.item_id"])["target"], "item_id").cast(pa.string())
 
     def read_catalogue(self) -> Iterator[pa.Table]:
         """The item files with the columns and types of `schema.CATALOGUE`."""
         for entry in _parquet_files(self.items):
-            with self.items.open(entry.name) as file:
-                yield pq.read_table(file, columns=schema.CATALOGUE.names).cast(schema.CATALOGUE)
+            yield _read_items(self.items, entry.name)
 
     def _read_group(self, group: RowGroup, patterns: list[str] | None) -> pa.Table:
         """Read whole columns, or the leaves that match: writers differ in how they name a list's elements."""
         with self.users.open(group.file) as file:
             parquet = pq.ParquetFile(file)
             leaves = [parquet.schema.column(index).path for index in range(len(parquet.schema))]
-            wanted = patterns and [
-                leaf for leaf in leaves if any(fnmatch(leaf, pattern) for pattern in patterns)
-            ]
+            wanted = patterns and [leaf for leaf in leaves if any(fnmatch(leaf, pattern) for pattern in patterns)]
             return parquet.read_row_group(group.index, columns=wanted)
 
 
 def _parquet_files(folder: Folder) -> list[Entry]:
     return [entry for entry in folder.entries() if entry.name.endswith(".parquet")]
+
+
+def _read_items(folder: Folder, name: str) -> pa.Table:
+    with folder.open(name) as file:
+        return pq.read_table(file, columns=schema.CATALOGUE.names).cast(schema.CATALOGUE)
 
 
 def check_dataset(dataset: Dataset) -> None:
@@ -130,34 +131,46 @@ def check_dataset(dataset: Dataset) -> None:
     seen: set[str] = set()
     for entry in _parquet_files(dataset.users):
         _check_columns(dataset.users, entry.name, schema.USERS)
+    rows_before: dict[str, int] = {}
     for group in dataset.row_groups():
-        rows, where = dataset.read_users(group), f"{dataset.users.uri}/{group.file}"
-        _check_ids(rows["user_id"], "user_id", seen, where)
+        where, first_row = f"{dataset.users.uri}/{group.file}", rows_before.get(group.file, 0)
+        with _readable(where):
+            rows = dataset.read_users(group)
+        _check_ids(rows["user_id"], "user_id", seen, where, first_row)
         _check_reviews(rows, known, where)
+        rows_before[group.file] = first_row + group.rows
     if not seen:
         raise BadInput(f"{dataset.users.uri}: the dataset has no users")
 
 
 def _checked_catalogue(dataset: Dataset) -> pa.Array:
-    for entry in _parquet_files(dataset.items):
-        _check_columns(dataset.items, entry.name, schema.CATALOGUE)
     seen: set[str] = set()
-    for rows in dataset.read_catalogue():
-        _check_ids(rows["item_id"], "item_id", seen, dataset.items.uri)
+    for entry in _parquet_files(dataset.items):
+        where = f"{dataset.items.uri}/{entry.name}"
+        _check_columns(dataset.items, entry.name, schema.CATALOGUE)
+        with _readable(where):
+            rows = _read_items(dataset.items, entry.name)
+        _check_ids(rows["item_id"], "item_id", seen, where, 0)
     return pa.array(sorted(seen), pa.string())
 
 
 def _check_columns(folder: Folder, name: str, wanted: pa.Schema) -> None:
     where = f"{folder.uri}/{name}"
-    try:
-        with folder.open(name) as file:
-            found = pq.read_schema(file)
-    except pa.ArrowInvalid as error:
-        raise BadInput(f"{where}: not a Parquet file that can be read: {error}") from error
+    with _readable(where), folder.open(name) as file:
+        found = pq.read_schema(file)
     for field in wanted:
         if field.name not in found.names:
             raise BadInput(f"{where}: column {field.name} is missing (found: {', '.join(found.names)})")
         _check_type(found.field(field.name).type, field.type, field.name, where)
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """Name the file that cannot be read: pyarrow says ArrowInvalid of a bad footer, OSError of a bad page."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(f"{where}: not a Parquet file that can be read: {error}") from error
 
 
 def _check_type(found: pa.DataType, wanted: pa.DataType, column: str, where: str) -> None:
@@ -166,9 +179,7 @@ def _check_type(found: pa.DataType, wanted: pa.DataType, column: str, where: str
         names = [found.field(index).name for index in range(found.num_fields)]
         for field in wanted:
             if field.name not in names:
-                raise BadInput(
-                    f"{where}: column {column}.{field.name} is missing (found: {', '.join(names)})"
-                )
+                raise BadInput(f"{where}: column {column}.{field.name} is missing (found: {', '.join(names)})")
             _check_type(found.field(field.name).type, field.type, f"{column}.{field.name}", where)
     elif pa.types.is_list(wanted) and (pa.types.is_list(found) or pa.types.is_large_list(found)):
         _check_type(found.value_type, wanted.value_type, f"{column}[]", where)
@@ -187,12 +198,12 @@ def _is_castable(found: pa.DataType, wanted: pa.DataType) -> bool:
     return types.is_floating(wanted) and (types.is_floating(found) or types.is_integer(found))
 
 
-def _check_ids(ids: pa.ChunkedArray, column: str, seen: set[str], where: str) -> None:
-    for row, value in enumerate(ids.to_pylist()):
+def _check_ids(ids: pa.ChunkedArray, column: str, seen: set[str], where: str, first_row: int) -> None:
+    for row, value in enumerate(ids.to_pylist(), first_row):
         if value is None:
             raise BadInput(f"{where}: {column} is null in row {row}")
         if value in seen:
-            raise BadInput(f"{where}: {column} {value!r} occurs more than once")
+            raise BadInput(f"{where}: {column} {value!r} occurs more than once (again in row {row})")
         seen.add(value)
 
 
@@ -216,9 +227,7 @@ def _check_values(reviews: pa.StructArray, owners: pa.Array, known: pa.Array, pl
     items = pc.struct_field(reviews, "item_id")
     unknown = pc.invert(pc.is_in(items, value_set=known))
     if pc.any(unknown).as_py():
-        examples = list(
-            zip(items.filter(unknown).to_pylist(), owners.filter(unknown).to_pylist(), strict=True)
-        )
+        examples = list(zip(items.filter(unknown).to_pylist(), owners.filter(unknown).to_pylist(), strict=True))
         told = ", ".join(f"{item!r} (user {user})" for item, user in examples[:FEW])
         raise BadInput(f"{place}.item_id names {len(examples)} items that the catalogue lacks: {told}")
 

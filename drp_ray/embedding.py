@@ -104,9 +104,7 @@ class SentenceEmbedder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts, batched by length."""
-        vectors = self._model.encode(
-            list(texts), batch_size=self.settings.batch_size, show_progress_bar=False
-        )
+        vectors = self._model.encode(list(texts), batch_size=self.settings.batch_size, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
 

@@ -54,6 +54,4 @@ def _refuse_unstable(value: Any, place: str) -> None:
         for index, child in enumerate(value):
             _refuse_unstable(child, f"{place}[{index}]")
         return
-    raise NoStableForm(
-        f"{place} is a {type(value).__name__}: turn it into strings, numbers, lists or dicts first"
-    )
+    raise NoStableForm(f"{place} is a {type(value).__name__}: turn it into strings, numbers, lists or dicts first")

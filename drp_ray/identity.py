@@ -16,9 +16,7 @@ def model_identity(model_id: str, revision: str | None) -> dict[str, Any]:
     if not folder.is_dir():
         return {"id": model_id, "revision": revision}
     digest = hashlib.sha256()
-    for path in sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
-    ):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
         digest.update(_sample(path))
     return {"folder": digest.hexdigest()[:32]}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from drp_ray.errors import JobFailed
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.storage import Folder
 
 LEASE = "lease.json"
@@ -63,7 +63,6 @@ class Lease:
         self._folder = folder
         self._ttl_s = ttl_s
         self._identity = {"owner": uuid.uuid4().hex, **_this_process()}
-        self._content = b""
         self._lost: str | None = None
         self._released = threading.Event()
         self._renewing = threading.Thread(target=self._renew_until_released, name="lease", daemon=True)
@@ -74,8 +73,7 @@ class Lease:
         Raises:
             LeaseHeld: another job renews it.
         """
-        self._content = self._stamp()
-        if not self._folder.create(LEASE, self._content):
+        if not self._write(None):
             self._wait_until_abandoned()
         self._renewing.start()
 
@@ -88,7 +86,7 @@ class Lease:
         """Give the lease back, unless somebody else has it."""
         self._released.set()
         self._renewing.join()
-        if self._lost is None and self._read() == self._content:
+        if self._lost is None and self._is_ours():
             self._folder.delete(LEASE)
 
     def _wait_until_abandoned(self) -> None:
@@ -105,10 +103,9 @@ class Lease:
     def _renew_until_released(self) -> None:
         last_renewal = time.monotonic()
         while not self._released.wait(self._ttl_s / 3):
-            content = self._stamp()
             try:
-                renewed = self._folder.swap(LEASE, self._content, content)
-            except OSError as error:
+                renewed = self._renew()
+            except (OSError, BadInput) as error:
                 if time.monotonic() - last_renewal > self._ttl_s:
                     self._lost = f"{self._folder.uri}: the lease could not be renewed: {error}"
                     return
@@ -116,17 +113,27 @@ class Lease:
             if not renewed:
                 self._lost = f"{self._folder.uri}: another job took the lease of this folder"
                 return
-            self._content, last_renewal = content, time.monotonic()
+            last_renewal = time.monotonic()
+
+    def _renew(self) -> bool:
+        found = self._read()
+        return self._is_stamped_by_us(found) and self._write(found)
 
     def _take_over(self, found: bytes | None) -> None:
-        self._content = self._stamp()
-        taken = (
-            self._folder.create(LEASE, self._content)
-            if found is None
-            else self._folder.swap(LEASE, found, self._content)
-        )
-        if not taken:
+        if not self._write(found):
             raise LeaseHeld(self._describe(self._read() or b"{}"))
+
+    def _write(self, found: bytes | None) -> bool:
+        stamp = self._stamp()
+        written = self._folder.create(LEASE, stamp) if found is None else self._folder.swap(LEASE, found, stamp)
+        return written or self._is_ours()
+
+    def _is_ours(self) -> bool:
+        """Whether the lease that is there is ours: also after a write whose answer was lost, and was sent again."""
+        return self._is_stamped_by_us(self._read())
+
+    def _is_stamped_by_us(self, content: bytes | None) -> bool:
+        return content is not None and json.loads(content).get("owner") == self._identity["owner"]
 
     def _read(self) -> bytes | None:
         try:

@@ -1,8 +1,8 @@
 """A dataset on storage: a folder of Parquet parts and a manifest.
 
-A part carries its own facts (rows, error rows, tokens), a digest of its rows and the digest of the input it was
-made from in the Parquet footer, so that the committed parts alone say how far a stage has come and whether they still fit
-their input.
+A part carries its own facts (rows, error rows, tokens), a digest of its rows and the digest of the input that it
+was made from in the Parquet footer. So the committed parts alone say how far a stage has come, and whether they
+still fit their input.
 """
 
 import hashlib
@@ -94,6 +94,7 @@ def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_d
 
 
 def _as_bytes(rows: pa.Table) -> bytes:
+    rows = rows.replace_schema_metadata(None)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as stream:
         stream.write_table(rows.combine_chunks())

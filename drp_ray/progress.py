@@ -56,6 +56,11 @@ class Monitor:
         return dict(self._counts)
 
 
+def start_monitor() -> Any:
+    """Start a monitor; what comes back is Ray's handle of it."""
+    return Monitor.remote()  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
 class StageProgress:
     """What a heartbeat tells, computed from counts and the clock. Totals are None until a regrouping knows them."""

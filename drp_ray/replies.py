@@ -90,9 +90,7 @@ def parse_features(text: str) -> list[Feature]:
     """
     blocks = _blocks(text)
     starts = [0, *(description.end() for _, description in blocks)]
-    heads = [
-        _split_head(text[start : block[0].start()]) for start, block in zip(starts, blocks, strict=False)
-    ]
+    heads = [_split_head(text[start : block[0].start()]) for start, block in zip(starts, blocks, strict=False)]
     descriptions = [before for before, _ in heads[1:]] + [text[starts[-1] :]]
     features = [
         _feature(name, text[definition.end() : label.start()], description)

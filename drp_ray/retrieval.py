@@ -21,9 +21,7 @@ class Retrieved:
     eligible: list[int]
 
 
-def retrieve(
-    profile: Sequence[Review], target: Review, catalogue: Catalogue, settings: Retrieval, k: int
-) -> Retrieved:
+def retrieve(profile: Sequence[Review], target: Review, catalogue: Catalogue, settings: Retrieval, k: int) -> Retrieved:
     """Rank a profile by relevance to the target.
 
     `history` ranks the whole profile; `eligible` ranks the reviews whose item has at least `k` other reviewers.

@@ -4,18 +4,18 @@ A part is named, not carried: what flows through Ray Data are part names, and th
 the input part, works, and commits the output part itself. So a part is whole on storage the moment it is done,
 nothing large crosses the object store, and two CPUs are enough.
 
-| failure                                   | where it is caught                  | what results                          |
-|-------------------------------------------|-------------------------------------|---------------------------------------|
-| a row cannot be answered                  | `calls.RowCaller`                   | an error row, its part is committed   |
-| the engine dies                           | `calls.ModelWorker`                 | restarted, rows in flight asked again |
-| a row kills engines                       | `calls.ModelWorker`                 | asked alone, then an error row        |
-| a worker process or its node dies         | Ray (restarts the actor, the task)  | the part is done again                |
-| a part kills worker processes             | `run_part`, by `Monitor.begin`      | the job fails, naming the part        |
-| a worker writes other rows than asked for | `check_keys`, before the commit     | the job fails, nothing is written     |
-| the driver is killed                      | the next start: `survey`            | committed parts stay, the rest is run |
-| an input part was replaced                | `survey`, by the digest in a footer | the output part is made again         |
-| two jobs at one folder                    | `lease`                             | the second says so and stops          |
-| a signal                                  | the command line                    | exit 130 or 143, committed parts stay |
+| failure                               | where it is caught               | what results                            |
+|---------------------------------------|----------------------------------|-----------------------------------------|
+| a row cannot be answered              | `calls.RowCaller`                | an error row; its part is committed     |
+| the engine dies                       | `calls.LiveEngine`               | started again; its rows are asked again |
+| a row kills engines                   | `calls.ModelWorker`              | asked alone, then an error row          |
+| a worker process or its node dies     | Ray, which restarts the actor    | the part is done again                  |
+| a part kills worker processes         | `run_part`, by `Monitor.begin`   | the job fails and names the part        |
+| a worker writes other rows than asked | `check_keys`, before the commit  | the job fails; nothing is written       |
+| the driver is killed                  | `survey`, at the next start      | committed parts stay, the rest is run   |
+| an input part was replaced            | `survey`, by the footer's digest | the output part is made again           |
+| two jobs at one folder                | `lease`                          | the second says so and stops            |
+| a signal                              | `cli`                            | exit 130 or 143; committed parts stay   |
 """
 
 import asyncio
@@ -132,9 +132,7 @@ class Survey:
     pending: tuple[PartEntry, ...]
 
 
-def survey(
-    source: Manifest, committed: Mapping[str, Committed], expected_rows: str, retry_errors: bool
-) -> Survey:
+def survey(source: Manifest, committed: Mapping[str, Committed], expected_rows: str, retry_errors: bool) -> Survey:
     """Find the pending parts, largest first so that no long part is left for the end.
 
     A part is pending where it is absent, was made from another input than the one that is there now, or holds
@@ -143,9 +141,7 @@ def survey(
     done, pending = {}, []
     for entry in source.parts:
         found = committed.get(entry.name)
-        if found is None or found.input_digest != entry.digest:
-            pending.append(entry)
-        elif retry_errors and _can_improve(found.facts):
+        if found is None or found.input_digest != entry.digest or (retry_errors and can_improve(found.facts)):
             pending.append(entry)
         else:
             done[entry.name] = found
@@ -166,30 +162,25 @@ def run_part_stage(stage: PartStage, options: Options) -> Manifest:
     if (
         manifest is not None
         and is_current(manifest, {source.stage: source})
-        and not _has_work(manifest, options)
+        and not (options.retry_errors and can_improve(manifest.totals))
     ):
         return manifest
     with optional_lease(stage.info.folder, options.lease_ttl_s) as check_lease:
         return _run_pending(stage, source, options, check_lease)
 
 
-def _has_work(manifest: Manifest, options: Options) -> bool:
-    return options.retry_errors and _can_improve(manifest.totals or {})
-
-
-def is_current(manifest: Manifest | None, inputs: Mapping[str, Manifest | None]) -> bool:
+def is_current(manifest: Manifest | None, manifests: Mapping[str, Manifest | None]) -> bool:
     """Whether a stage is done and was made from what its inputs hold now."""
     if manifest is None or not manifest.is_done:
         return False
+    sources = {name: manifests.get(name) for name in manifest.inputs}
     return all(
-        source is not None and source.is_done and manifest.inputs.get(name) == source.content
-        for name, source in inputs.items()
+        source is not None and source.is_done and source.content == manifest.inputs[name]
+        for name, source in sources.items()
     )
 
 
-def _run_pending(
-    stage: PartStage, source: Manifest, options: Options, check_lease: Callable[[], None]
-) -> Manifest:
+def _run_pending(stage: PartStage, source: Manifest, options: Options, check_lease: Callable[[], None]) -> Manifest:
     folder = stage.info.folder
     committed = read_committed(folder, (entry.name for entry in source.parts))
     found = survey(source, committed, stage.expected_rows, options.retry_errors)
@@ -214,8 +205,9 @@ def _run_pending(
     return finished
 
 
-def _can_improve(facts: Facts) -> bool:
-    return bool(facts.get("errors") or facts.get("retryable"))
+def can_improve(facts: Facts | None) -> bool:
+    """Whether `--retry-errors` would do a part again: it has error rows, or rows that lack something."""
+    return facts is not None and bool(facts.get("errors") or facts.get("retryable"))
 
 
 def _planned(entry: PartEntry, expected_rows: str) -> PartEntry:
@@ -291,9 +283,7 @@ class PartActor:
         self._monitor.add.remote(counts)
 
 
-def run_part_in_task(
-    row: Mapping[str, str], stage: PartStage, retry_errors: bool, monitor: Any
-) -> dict[str, str]:
+def run_part_in_task(row: Mapping[str, str], stage: PartStage, retry_errors: bool, monitor: Any) -> dict[str, str]:
     """Run a part in a Ray task, with a worker of its own."""
 
     async def run() -> Committed:
@@ -338,16 +328,12 @@ def check_keys(stage: PartStage, name: str, source: pa.Table, rows: pa.Table) ->
         JobFailed: a worker lost, invented or repeated rows, or wrote other columns: a bug, and nothing is written.
     """
     if rows.schema != stage.worker.schema:
-        raise JobFailed(
-            f"{stage.info.name}/{name}: the rows have the schema {rows.schema}, not {stage.worker.schema}"
-        )
+        raise JobFailed(f"{stage.info.name}/{name}: the rows have the schema {rows.schema}, not {stage.worker.schema}")
     asked = sorted(stage.worker.asked(name, source))
     got = sorted(keys_of(rows, stage.worker.keys))
     if asked != got:
         wrong = sorted(set(asked) ^ set(got)) or [key for key in got if got.count(key) > 1]
-        raise JobFailed(
-            f"{stage.info.name}/{name}: rows that are missing, repeated or not asked for: {wrong[:5]}"
-        )
+        raise JobFailed(f"{stage.info.name}/{name}: rows that are missing, repeated or not asked for: {wrong[:5]}")
 
 
 def keys_of(rows: pa.Table, columns: Iterable[str]) -> list[Key]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from drp_ray.job import STAGE_INPUTS, Job
+from drp_ray.job import Job
 from drp_ray.parts import Facts, Manifest, add_up, read_committed
 from drp_ray.runner import is_current
 
@@ -27,11 +27,7 @@ class StageStatus:
 def status_of(job: Job) -> list[StageStatus]:
     """The status of every stage, in order."""
     manifests = job.manifests()
-    statuses = []
-    for name, manifest in manifests.items():
-        inputs = {source: manifests[source] for source in STAGE_INPUTS[name] if source in manifests}
-        statuses.append(_status(job, name, manifest, is_current(manifest, inputs)))
-    return statuses
+    return [_status(job, name, manifest, is_current(manifest, manifests)) for name, manifest in manifests.items()]
 
 
 def _status(job: Job, name: str, manifest: Manifest | None, current: bool) -> StageStatus:

@@ -7,10 +7,11 @@ conditional writes that leases need. Policy (what is a part, what is done) stand
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,13 +35,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class S3Options:
-    """How to reach S3. What is None comes from boto3's own chain (profile, instance role) on each machine."""
+    """How to reach S3. What is None comes from boto3's own chain (profile, instance role) on each machine.
+
+    A request is sent `attempts` times at most, and its answer waited for `answer_within_s` each time.
+    """
 
     endpoint_url: str | None = None
     region: str | None = None
     access_key: str | None = None
     secret_key: str | None = None
     session_token: str | None = None
+    attempts: int = 5
+    answer_within_s: float = 60
 
     def __repr__(self) -> str:
         return f"S3Options(endpoint_url={self.endpoint_url!r}, region={self.region!r})"
@@ -115,8 +121,15 @@ class LocalFolder:
         """The files directly in this folder; temporary files of writers are not files yet."""
         if not self.path.is_dir():
             return []
-        files = (path for path in self.path.iterdir() if path.is_file() and not path.name.startswith("."))
-        return [Entry(path.name, path.stat().st_size) for path in sorted(files)]
+        found = []
+        for path in sorted(self.path.iterdir()):
+            if path.name.startswith("."):
+                continue
+            with suppress(FileNotFoundError):  # deleted since it was listed
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode):
+                    found.append(Entry(path.name, status.st_size))
+        return found
 
     def content_tag(self, entry: Entry) -> str:
         """The SHA-256 of the file."""
@@ -135,7 +148,7 @@ class LocalFolder:
         """Write beside the target, sync, rename, and sync the folder's entry."""
         with self._written_aside(name, data) as temporary:
             Path(temporary).replace(self.path / name)
-        self._sync_folder()
+        _sync_folder((self.path / name).parent)
 
     def create(self, name: str, data: bytes) -> bool:
         """Link the written file under its name, which fails where the name is taken."""
@@ -144,6 +157,7 @@ class LocalFolder:
                 os.link(temporary, self.path / name)
             except FileExistsError:
                 return False
+        _sync_folder((self.path / name).parent)
         return True
 
     def swap(self, name: str, was: bytes, data: bytes) -> bool:
@@ -163,9 +177,10 @@ class LocalFolder:
 
     @contextmanager
     def _written_aside(self, name: str, data: bytes) -> Iterator[str]:
+        target = self.path / name
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=self.path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         except OSError as error:
             raise BadInput(f"{self.path}: cannot write here ({error.strerror})") from error
         try:
@@ -178,13 +193,6 @@ class LocalFolder:
         finally:
             Path(temporary).unlink(missing_ok=True)
 
-    def _sync_folder(self) -> None:
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -194,6 +202,14 @@ class LocalFolder:
             yield
         finally:
             os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True)
@@ -211,16 +227,12 @@ class BucketFolder:
 
     def at(self, *names: str) -> "BucketFolder":
         """The prefix further down."""
-        return BucketFolder(
-            self.bucket, "/".join([*([self.prefix] if self.prefix else []), *names]), self.options
-        )
+        return BucketFolder(self.bucket, "/".join([*([self.prefix] if self.prefix else []), *names]), self.options)
 
     def entries(self) -> list[Entry]:
         """The objects directly under this prefix."""
         under = f"{self.prefix}/" if self.prefix else ""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=under, Delimiter="/"
-        )
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=under, Delimiter="/")
         with self._explained():
             return [
                 Entry(item["Key"][len(under) :], item["Size"], item["ETag"].strip('"'))
@@ -278,14 +290,11 @@ class BucketFolder:
             with self._explained(name):
                 self._client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data, **condition)  # type: ignore[arg-type]
         except ClientError as error:
-            if error.response["Error"]["Code"] in (
-                "PreconditionFailed",
-                "ConditionalRequestConflict",
-                "404",
-                "NoSuchKey",
-            ):
+            if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict"):
                 return False
             raise
+        except FileNotFoundError:  # deleted since it was read
+            return False
         return True
 
     @cached_property
@@ -328,6 +337,8 @@ class BucketFolder:
             if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
                 message = error.response["Error"].get("Message", "")
                 raise BadInput(f"{where}: S3 refused with {code}: {message}") from error
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+                raise StorageUnreachable(f"{where}: {error}") from error
             raise
         except BotoCoreError as error:
             raise StorageUnreachable(f"{where}: {error}") from error
@@ -346,20 +357,24 @@ def _s3_client(options: S3Options) -> "S3Client":
         import boto3
         from botocore.config import Config
 
-        _clients[options] = boto3.session.Session().client(
-            "s3",
-            endpoint_url=options.endpoint_url,
-            region_name=options.region,
-            aws_access_key_id=options.access_key,
-            aws_secret_access_key=options.secret_key,
-            aws_session_token=options.session_token,
-            config=Config(
-                connect_timeout=4,
-                read_timeout=60,
-                retries={"mode": "standard", "total_max_attempts": 5},
-                max_pool_connections=32,
-            ),
+        config = Config(
+            connect_timeout=4,
+            read_timeout=options.answer_within_s,
+            retries={"mode": "standard", "total_max_attempts": options.attempts},
+            max_pool_connections=32,
         )
+        try:
+            _clients[options] = boto3.session.Session().client(
+                "s3",
+                endpoint_url=options.endpoint_url,
+                region_name=options.region,
+                aws_access_key_id=options.access_key,
+                aws_secret_access_key=options.secret_key,
+                aws_session_token=options.session_token,
+                config=config,
+            )
+        except ValueError as error:
+            raise BadInput(f"the address of the S3 service cannot be used: {error}") from error
     return _clients[options]
 
 
@@ -367,9 +382,11 @@ def check_reachable(folder: Folder) -> None:
     """Ask once whether a folder can be listed, before anything depends on it.
 
     Raises:
-        BadInput: the bucket does not exist, refuses, or does not answer within about 20 s.
+        BadInput: the bucket does not exist, refuses, or does not answer within about 15 s.
     """
+    if isinstance(folder, BucketFolder):
+        folder = replace(folder, options=replace(folder.options, attempts=2, answer_within_s=5))
     try:
         folder.entries()
-    except StorageUnreachable as error:
+    except OSError as error:
         raise BadInput(str(error)) from error

@@ -216,9 +216,7 @@ def _user(n_users: int, seed: int, number: int) -> dict[str, Any]:
     item_numbers = rng.sample(range(_n_items(n_users)), length + 1)
     items = [_item(n_users, seed, item_number) for item_number in item_numbers]
     timestamps = _timestamps(len(items), rng)
-    reviews = [
-        _review(item, style, timestamp, rng) for item, timestamp in zip(items, timestamps, strict=True)
-    ]
+    reviews = [_review(item, style, timestamp, rng) for item, timestamp in zip(items, timestamps, strict=True)]
     user_id = _numbered("user", number, n_users, at_least=5)
     return {"user_id": user_id, "profile": reviews[:-1], "target": reviews[-1]}
 

@@ -143,9 +143,7 @@ class OpenAIEngine:
             # The model is there; that it wants longer replies, say, is for the real requests to find out.
             return
 
-    async def _create(
-        self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling
-    ) -> ChatCompletion:
+    async def _create(self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling) -> ChatCompletion:
         limit_name = self._limit_name
         try:
             return await self._send(client, messages, sampling, limit_name)

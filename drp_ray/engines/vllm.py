@@ -179,9 +179,7 @@ class VllmEngine:
         try:
             return await self._in_thread(render)
         except Exception as error:  # a chat template is its author's program and raises what it likes
-            raise RequestRefused(
-                f"{self.spec.id}: its chat template refuses the messages: {error}"
-            ) from error
+            raise RequestRefused(f"{self.spec.id}: its chat template refuses the messages: {error}") from error
 
     def _check_running(self) -> None:
         if self._closed or self._llm is None:
@@ -223,9 +221,7 @@ class VllmEngine:
         if self._closed:
             return "the engine was closed"
         causes = _logged_causes(Path(self._errors.name)) if self._errors is not None else []
-        causes += [
-            f"{core.name} ended with exit code {core.exitcode}" for core in self._cores if core.exitcode
-        ]
+        causes += [f"{core.name} ended with exit code {core.exitcode}" for core in self._cores if core.exitcode]
         if causes:
             return "; then ".join(causes)
         if isinstance(error, ImportError):
@@ -360,7 +356,7 @@ def _end(processes: list[Any], grace_s: float) -> None:
 
 
 def problem_with(spec: ModelSpec) -> str | None:
-    """Why vLLM would not load a model, as far as can be told without loading it; None where nothing is wrong."""
+    """Why vLLM would not load a model, as far as can be told without loading it; None if nothing is wrong."""
     try:
         _check_folder(spec.id)
         from vllm.platforms import current_platform

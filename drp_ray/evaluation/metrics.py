@@ -89,14 +89,10 @@ def scores_schema(names: Iterable[str]) -> pa.Schema:
 
     Raises ValueError for a name that no metric has.
     """
-    return pa.schema(
-        [pa.field("user_id", pa.string()), *(field for name in names for field in _find(name).columns)]
-    )
+    return pa.schema([pa.field("user_id", pa.string()), *(field for name in names for field in _find(name).columns)])
 
 
-def score_row(
-    metrics: Iterable[Metric], prediction: str | None, reference: str
-) -> dict[str, float | int | None]:
+def score_row(metrics: Iterable[Metric], prediction: str | None, reference: str) -> dict[str, float | int | None]:
     """Return the columns of all `metrics` for one row.
 
     They are null where there is no prediction (an error row) and for a metric that is not available here.
@@ -132,9 +128,7 @@ class Rouge(Metric):
 
     def score(self, prediction: str, reference: str) -> Scores:
         """See `Metric`. Between 0 and 1."""
-        return {
-            self.name: float(self._scorer.score(target=reference, prediction=prediction)[self.name].fmeasure)
-        }
+        return {self.name: float(self._scorer.score(target=reference, prediction=prediction)[self.name].fmeasure)}
 
 
 @metric("rouge1")
@@ -165,9 +159,7 @@ class Bleu(Metric):
         from sacrebleu.metrics.bleu import BLEU
 
         corpus_level = BLEU()
-        corpus_level.corpus_score(
-            [""], [[""]]
-        )  # sacrebleu 2.6 knows its number of references only afterwards.
+        corpus_level.corpus_score([""], [[""]])  # sacrebleu 2.6 knows its number of references only afterwards.
         return f"sacrebleu corpus BLEU|{corpus_level.get_signature()}"
 
     @cached_property

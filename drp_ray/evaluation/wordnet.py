@@ -57,9 +57,7 @@ _NAME_PATTERNS = ("index.{}", "data.{}", "{}.exc")
 FILES = (*(pattern.format(part) for part in SYNSETS for pattern in _NAME_PATTERNS), "lexnames")
 """What NLTK's reader opens to look synonyms up."""
 
-_NLTK_DOWNLOAD = (
-    "import sys, nltk; sys.exit(not nltk.download('wordnet', download_dir=sys.argv[1], quiet=True))"
-)
+_NLTK_DOWNLOAD = "import sys, nltk; sys.exit(not nltk.download('wordnet', download_dir=sys.argv[1], quiet=True))"
 
 _NO_FOLDER = "no such folder"
 
@@ -146,8 +144,7 @@ def lexnames() -> str:
     """Return the file `lexnames`: number, name and part-of-speech code of every lexicographer file."""
     names = [(part, name) for part, group in LEXICOGRAPHER_FILES for name in group.split()]
     return "".join(
-        f"{number:02d}\t{part}.{name}\t{_PART_OF_SPEECH_CODES[part]}\n"
-        for number, (part, name) in enumerate(names)
+        f"{number:02d}\t{part}.{name}\t{_PART_OF_SPEECH_CODES[part]}\n" for number, (part, name) in enumerate(names)
     )
 
 
@@ -161,9 +158,7 @@ def _finds_synonym(folder: Path) -> bool:
         entry = next((line.split() for line in index if line.startswith(b"car n ")), None)
     if entry is None:
         return False
-    offset = entry[
-        6 + int(entry[3])
-    ]  # lemma, n, synsets, pointers, each pointer, senses, tagged senses, offsets
+    offset = entry[6 + int(entry[3])]  # lemma, n, synsets, pointers, each pointer, senses, tagged senses, offsets
     with (folder / "data.noun").open("rb") as data:
         data.seek(int(offset))
         synset = data.readline()

@@ -9,9 +9,7 @@ from drp_ray.replies import parse_features, usable
 
 
 @differences("dpl", asks={"extractor": EXTRACTION})
-async def compare(
-    comparison: Row, ask: Ask, prompts: PromptPack, dimensions: Sequence[Dimension]
-) -> Extracted:
+async def compare(comparison: Row, ask: Ask, prompts: PromptPack, dimensions: Sequence[Dimension]) -> Extracted:
     """Compare a user with the representatives of one item in fixed dimensions (DPL)."""
     extracted = usable(await ask("extractor", prompts.extraction(comparison, dimensions)))
     return Extracted(extracted, features=parse_features(extracted))

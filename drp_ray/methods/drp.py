@@ -17,9 +17,7 @@ from drp_ray.replies import parse_features, usable
 
 
 @differences("drp", asks={"extractor": OPEN_EXTRACTION, "validator": VALIDATION})
-async def compare(
-    comparison: Row, ask: Ask, prompts: PromptPack, dimensions: Sequence[Dimension]
-) -> Extracted:
+async def compare(comparison: Row, ask: Ask, prompts: PromptPack, dimensions: Sequence[Dimension]) -> Extracted:
     """Find the differences in style and expression, then keep those that do distinguish the user."""
     extracted = usable(await ask("extractor", prompts.open_extraction(comparison, dimensions)))
     validated = usable(await ask("validator", prompts.validation(comparison, extracted)))

@@ -38,9 +38,7 @@ class PromptPack:
             PromptPackError: the folder or a template in it cannot be used.
         """
         if folder is not None and not folder.is_dir():
-            raise PromptPackError(
-                f"prompt pack {folder}: no such folder. Copy {BUILT_IN} and change the copy."
-            )
+            raise PromptPackError(f"prompt pack {folder}: no such folder. Copy {BUILT_IN} and change the copy.")
         return cls(read_sources(folder or BUILT_IN))
 
     def sources_of(self, names: Iterable[str]) -> dict[str, str]:

@@ -11,9 +11,10 @@ from drp_ray.catalogue import build_catalogue
 from drp_ray.config import Config, Model, Role, api_key
 from drp_ray.dataset import Dataset
 from drp_ray.engines.base import ModelSpec, Sampling
+from drp_ray.parts import Manifest
 from drp_ray.plan import Plan
-from drp_ray.regroup import RegroupStage
-from drp_ray.runner import PartStage, Pool
+from drp_ray.regroup import RegroupStage, run_regroup_stage
+from drp_ray.runner import Options, PartStage, Pool, run_part_stage
 from drp_ray.stages.comparisons import Compare
 from drp_ray.stages.contexts import ContextParts
 from drp_ray.stages.differences import Differ
@@ -27,6 +28,13 @@ from drp_ray.stages.users import UserParts
 Stage = PartStage | RegroupStage
 ROWS_IN_FLIGHT = 256
 """Rows that an engine is given at once where the configuration does not say: vLLM's usual `max_num_seqs`."""
+
+
+def run_stage(stage: Stage, options: Options) -> Manifest:
+    """Run what is pending of a stage."""
+    if isinstance(stage, RegroupStage):
+        return run_regroup_stage(stage, options)
+    return run_part_stage(stage, options)
 
 
 class StageBuilder:

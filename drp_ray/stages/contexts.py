@@ -85,9 +85,7 @@ def markers_of_parts(batch: pa.Table) -> pa.Table:
 def users_of_part(batch: pa.Table, retrieved: Folder) -> pa.Table:
     """Who is in a part."""
     users = read_part(retrieved, batch["part"][0].as_py()).rows["user_id"]
-    return pa.table(
-        {"user_id": users, "part": pa.array([batch["number"][0].as_py()] * len(users), pa.int32())}
-    )
+    return pa.table({"user_id": users, "part": pa.array([batch["number"][0].as_py()] * len(users), pa.int32())})
 
 
 @ray.remote(num_cpus=1)
@@ -105,9 +103,7 @@ def differences_of_part(
     text = pc.coalesce(validated, rows["extracted"])
     users = ray.get(part_of_user)
     part = users["part"].take(pc.index_in(rows["user_id"], users["user_id"].combine_chunks()))
-    found = pa.table(
-        [part, rows["user_id"], rows["rank"], rows["item_id"], rows["title"], text], schema=FOUND
-    )
+    found = pa.table([part, rows["user_id"], rows["rank"], rows["item_id"], rows["title"], text], schema=FOUND)
     return found.filter(pc.and_(pc.equal(rows["status"], "ok"), pc.is_valid(text)))
 
 

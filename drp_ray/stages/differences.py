@@ -53,9 +53,7 @@ class Differ(ModelWorker):
 def _texts(rows: pa.Table) -> list[str | None]:
     return [
         validated or extracted
-        for validated, extracted in zip(
-            rows["validated"].to_pylist(), rows["extracted"].to_pylist(), strict=True
-        )
+        for validated, extracted in zip(rows["validated"].to_pylist(), rows["extracted"].to_pylist(), strict=True)
     ]
 
 

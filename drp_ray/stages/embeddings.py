@@ -43,9 +43,7 @@ class Embed(Worker):
         flat, width = pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1]
         offsets = pa.array(range(0, len(flat) + 1, width), pa.int32())
         self._count(rows=len(texts))
-        return pa.table(
-            [pa.array(list(texts)), pa.ListArray.from_arrays(offsets, flat)], schema=schema.EMBEDDINGS
-        )
+        return pa.table([pa.array(list(texts)), pa.ListArray.from_arrays(offsets, flat)], schema=schema.EMBEDDINGS)
 
     async def close(self) -> None:
         """End the model's thread."""

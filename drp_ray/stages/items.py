@@ -65,10 +65,7 @@ class ItemParts:
         return assign_parts.remote(self.rows_per_part, *found.to_arrow_refs())
 
     def _reviews(self, requests: Table) -> ray.data.Dataset:
-        groups = [
-            {"file": group.file, "index": group.index, "rows": group.rows}
-            for group in self.dataset.row_groups()
-        ]
+        groups = [{"file": group.file, "index": group.index, "rows": group.rows} for group in self.dataset.row_groups()]
         return ray.data.from_items(groups, override_num_blocks=len(groups)).map_batches(
             explode_profiles,
             batch_size=1,
@@ -170,9 +167,7 @@ def write_item_part(
     ]
     facts = {
         "requests": asked.num_rows,
-        "texts": len(
-            {review["text_id"] for row in rows for review in row["reviews"] if review["embedded_in"] == part}
-        ),
+        "texts": len({review["text_id"] for row in rows for review in row["reviews"] if review["embedded_in"] == part}),
     }
     committed = commit_part(folder, part_name(part), pa.Table.from_pylist(rows, schema.ITEMS), facts, "")
     return {name: [value] for name, value in as_row(committed).items()}
@@ -195,9 +190,7 @@ def _item_row(
 ) -> dict[str, Any]:
     item = items[item_id]
     newest: dict[str, dict[str, Any]] = {}
-    for review in sorted(
-        reviews, key=lambda review: (review["user_id"], review["timestamp"], review["text"])
-    ):
+    for review in sorted(reviews, key=lambda review: (review["user_id"], review["timestamp"], review["text"])):
         newest[review["user_id"]] = {**review, "embedded_in": shared.get(review["text_id"], part)}
     return {
         "item_id": item_id,

@@ -27,10 +27,7 @@ class Predict(ModelWorker):
 
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
         """One row a user."""
-        return [
-            ModelRow(row["user_id"], partial(self._predict, row), self._blank(row))
-            for row in rows.to_pylist()
-        ]
+        return [ModelRow(row["user_id"], partial(self._predict, row), self._blank(row)) for row in rows.to_pylist()]
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: users by the method that wrote for them, and comparisons that were read."""

@@ -40,10 +40,6 @@ def write_user_parts(
     users = dataset.read_users(RowGroup(unit["file"], unit["index"], 0)).take(unit["rows"])
     starts = range(0, users.num_rows, rows_per_part)
     return [
-        as_row(
-            commit_part(
-                folder, part_name(unit["first_part"] + number), users.slice(start, rows_per_part), {}, ""
-            )
-        )
+        as_row(commit_part(folder, part_name(unit["first_part"] + number), users.slice(start, rows_per_part), {}, ""))
         for number, start in enumerate(starts)
     ]

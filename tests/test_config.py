@@ -1,0 +1,321 @@
+"""A job file is read as it is written, and what is wrong in it is named by its key."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from drp_ray.config import ROLES, Model, api_key, cache_folder, load_config, s3_options
+from drp_ray.errors import BadInput
+
+DESIGNED = """
+name: books-drp
+dataset: s3://bucket/datasets/books/test
+root: s3://bucket/drp
+method: drp
+users: {limit: null, sample: null, seed: 0}
+retrieval: {n: 8}
+selection: {strategy: kmeans, k: 4, n_init: 10, as_of: none}
+differences: {dimensions: [writing, emotion, semantic], source: validated}
+embedding: {model: Alibaba-NLP/gte-Qwen2-1.5B-instruct, revision: null, replicas: 8, num_gpus: 1,
+            trust_remote_code: false}
+models:
+  reasoner: {engine: vllm, id: deepseek-ai/DeepSeek-R1-Distill-Qwen-14B, revision: null, replicas: 8,
+             tensor_parallel: 1, max_model_len: 32768, engine_args: {}, system_prompt: merge}
+  writer: {engine: vllm, id: Qwen/Qwen2.5-14B-Instruct, replicas: 8}
+  api: {engine: openai, id: gpt-4o-mini, base_url: null, api_key_env: OPENAI_API_KEY, concurrency: 64, timeout_s: 120}
+roles: {extractor: reasoner, validator: reasoner, summarizer: writer, generator: writer, judge: api}
+sampling: {temperature: 0.8, top_p: 0.95, max_tokens: 2048, seed: 42, extractor: {max_tokens: 4096}}
+prompts: null
+runtime: {rows_per_part: 32, heartbeat_s: 30, max_attempts: 3, max_error_rate: 0.0}
+"""
+
+SMALL = """
+name: small
+dataset: data
+root: out
+method: drp
+models:
+  one: {engine: vllm, id: some/model}
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load a job from its text, with overrides."""
+
+    def load(text, *overrides):
+        path = tmp_path / "job.yaml"
+        path.write_text(textwrap.dedent(text))
+        return load_config(path, overrides)
+
+    return load
+
+
+def leaves(value, path=()):
+    if isinstance(value, dict) and value:
+        return [leaf for key, child in value.items() for leaf in leaves(child, (*path, key))]
+    return [(path, value)]
+
+
+def test_every_designed_key_is_loaded_with_its_value(load):
+    loaded = load(DESIGNED).model_dump(mode="json")
+    for path, value in leaves(yaml.safe_load(DESIGNED)):
+        found = loaded
+        for key in path:
+            found = found[key]
+        assert found == value, ".".join(path)
+
+
+def test_a_small_job_has_defaults_for_all_else(load):
+    config = load(SMALL)
+    assert config.model_dump() == load(SMALL + "retrieval: {}\nusers: {}\nsampling: {extractor: {}}\n").model_dump()
+
+
+def test_jobs_of_the_repository_load():
+    jobs = sorted((Path(__file__).parent.parent / "jobs").glob("*.yaml"))
+    assert jobs
+    for job in jobs:
+        load_config(job)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("metod=drp", "metod: unknown setting; did you mean method?"),
+        ("users.limt=3", "users.limt: unknown setting; did you mean limit?"),
+        ("retrieval.N=3", "retrieval.N: unknown setting; known: document, "),
+        ("embedding.num_gpu=1", "embedding.num_gpu: unknown setting; did you mean num_gpus?"),
+        ("models.one.tensor_paralel=2", "models.one.tensor_paralel: unknown setting; did you mean tensor_parallel?"),
+        ("models.two.idd=x", "models.two.idd: unknown setting; did you mean id?"),
+        ("roles.extracter=one", "roles.extracter: unknown setting; did you mean extractor?"),
+        ("sampling.temprature=1", "sampling.temprature: unknown setting; did you mean temperature?"),
+        ("sampling.judge.seeds=1", "sampling.judge.seeds: unknown setting; known: max_tokens, temperature, top_p"),
+        ("sampling.extractor.max_token=1", "sampling.extractor.max_token: unknown setting; did you mean max_tokens?"),
+        ("runtime.heartbeat=1", "runtime.heartbeat: unknown setting; did you mean heartbeat_s?"),
+    ],
+)
+def test_an_unknown_key_anywhere_names_the_nearest(load, override, says):
+    with pytest.raises(BadInput, match=f"job.yaml: .*{says}".replace("?", r"\?")):
+        load(SMALL, override)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("users.limit", "0"),
+        ("users.sample", "many"),
+        ("retrieval.n", "-1"),
+        ("retrieval.variant", "okapi"),
+        ("retrieval.query", "[title]"),
+        ("selection.k", "0"),
+        ("selection.strategy", "kmedoids"),
+        ("selection.as_of", "null"),
+        ("differences.dimensions", "[humour]"),
+        ("differences.source", "both"),
+        ("embedding.num_gpus", "-1"),
+        ("models.one", "some/model"),
+        ("models.one.system_prompt", "drop"),
+        ("models.one.timeout_s", "0"),
+        ("sampling.temperature", "-0.1"),
+        ("sampling.temperature", ".nan"),
+        ("sampling.top_p", "1.5"),
+        ("sampling.generator.temperature", ".inf"),
+        ("sampling.generator.top_p", "0"),
+        ("sampling.max_tokens", "1.5"),
+        ("runtime.max_error_rate", "1.01"),
+        ("runtime.rows_per_part", "0"),
+        ("runtime.lease_ttl_s", "1"),
+        ("runtime", "fast"),
+        ("name", "a/b"),
+        ("name", "''"),
+    ],
+)
+def test_a_value_out_of_bounds_is_named_by_its_key(load, key, value):
+    with pytest.raises(BadInput) as told:
+        load(SMALL, f"{key}={value}")
+    assert f"job.yaml: {key}" in str(told.value)
+    assert "(got " in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["users.limit=3", "users.sample=3"], "users.limit or users.sample, not both"),
+        (["retrieval.query=[review_text]"], "retrieval.query cannot hold review_text"),
+        (["retrieval.document=[]"], "retrieval.document each need at least one field"),
+        (["embedding.trust_remote_code=true"], "pin embedding.revision"),
+        (["models.one.engine=vlm"], "models.one: engine 'vlm' is unknown: did you mean vllm?, or give"),
+        (["models.one.base_url=http://x"], "models.one: base_url has no meaning for engine vllm"),
+        (["models.one.api_key_env=KEY"], "models.one: api_key_env has no meaning for engine vllm"),
+        (
+            ["models.one.engine=openai", "models.one.num_gpus=1", "models.one.engine_args={}"],
+            "models.one: engine_args, num_gpus has no meaning for engine openai",
+        ),
+        (["roles.generator=two"], "roles.generator names the model 'two': known: one"),
+        (["roles.judge=won"], "roles.judge names the model 'won': did you mean one?"),
+    ],
+)
+def test_contradictory_settings_are_refused(load, overrides, says):
+    with pytest.raises(BadInput) as told:
+        load(SMALL, *overrides)
+    assert says in str(told.value)
+
+
+@pytest.mark.parametrize("key", ["name", "dataset", "root", "method", "models"])
+def test_what_has_no_default_must_be_given(load, key):
+    job = {name: value for name, value in yaml.safe_load(SMALL).items() if name != key}
+    with pytest.raises(BadInput, match=f"{key}: missing"):
+        load(yaml.safe_dump(job))
+
+
+def test_a_model_needs_an_id(load):
+    with pytest.raises(BadInput, match=r"models\.two\.id: missing"):
+        load(SMALL, "models.two.replicas=2")
+
+
+def test_all_that_is_wrong_is_said_at_once(load):
+    with pytest.raises(BadInput, match=r"users\.limit: .*retrieval\.n: .*nam: unknown"):
+        load(SMALL, "users.limit=0", "retrieval.n=x", "nam=y")
+
+
+class TestOverrides:
+    def test_a_nested_value_is_replaced_and_its_neighbours_stay(self, load):
+        config = load(DESIGNED, "sampling.extractor.max_tokens=100", "selection.k=2")
+        assert config.sampling.extractor.max_tokens == 100
+        assert (config.selection.k, config.selection.n_init) == (2, 10)
+        assert config.sampling.seed == 42
+
+    def test_sections_and_models_that_are_not_there_are_made(self, load):
+        config = load(SMALL, "runtime.max_attempts=7", "models.two.id=other/model", "models.two.engine=openai")
+        assert config.runtime.max_attempts == 7
+        assert config.models["two"].id == "other/model"
+        assert config.models["one"].id == "some/model"
+
+    def test_a_section_that_is_null_is_made(self, load):
+        with pytest.raises(BadInput, match="users: "):
+            load(SMALL + "users: null\n")
+        assert load(SMALL + "users: null\n", "users.limit=3").users.limit == 3
+
+    def test_values_are_yaml(self, load):
+        config = load(
+            SMALL, "users.limit=null", "prompts=", "retrieval.query=[item_title]", "models.one.id=a=b", "name='1'"
+        )
+        assert config.users.limit is None
+        assert config.prompts is None
+        assert config.retrieval.query == ("item_title",)
+        assert config.models["one"].id == "a=b"
+        assert config.name == "1"
+
+    def test_the_last_of_two_counts(self, load):
+        assert load(SMALL, "users.limit=1", "users.limit=2").users.limit == 2
+
+    @pytest.mark.parametrize(
+        ("override", "says"),
+        [
+            ("users.limit", "--set users.limit: write key=value"),
+            ("=3", "--set =3: write key=value"),
+            ("name.first=x", "--set name.first=x: name holds a value, not settings"),
+            ("users.limit={", "--set users.limit={: the value is not YAML"),
+            ("users..limit=3", "users.: unknown setting"),
+        ],
+    )
+    def test_what_cannot_be_applied_is_refused(self, load, override, says):
+        with pytest.raises(BadInput) as told:
+            load(SMALL, override)
+        assert says in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("- a\n- b\n", "a job is a mapping of settings"),
+        ("", "a job is a mapping of settings"),
+        ("a: [", "not YAML"),
+        ("a: !!python/object:os.system {}", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_job_is_refused(load, text, says):
+    with pytest.raises(BadInput, match=f"job.yaml: {says}"):
+        load(text)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "job.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match=r"job\.yaml: not YAML"):
+        load_config(tmp_path / "job.yaml")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    for path in (tmp_path / "missing.yaml", tmp_path):
+        with pytest.raises(BadInput, match="cannot be read"):
+            load_config(path)
+
+
+def test_a_role_draws_as_all_do_but_for_what_it_overrides(load):
+    sampling = load(
+        SMALL, "sampling.temperature=0.5", "sampling.extractor.max_tokens=9", "sampling.judge.temperature=0"
+    ).sampling
+    assert sampling.of("generator").model_dump() == {"temperature": 0.5, "top_p": 0.95, "max_tokens": 2048}
+    assert sampling.of("extractor").model_dump() == {"temperature": 0.5, "top_p": 0.95, "max_tokens": 9}
+    assert sampling.of("judge").model_dump() == {"temperature": 0.0, "top_p": 0.95, "max_tokens": 2048}
+
+
+def test_the_only_model_plays_every_role_and_of_several_one_must_be_named(load):
+    assert {load(SMALL).model_of(role) for role in ROLES} == {"one"}
+    config = load(SMALL, "models.two.id=m", "roles.generator=two")
+    assert config.model_of("generator") == "two"
+    with pytest.raises(BadInput, match=r"roles\.judge: say which of the models one, two plays it"):
+        config.model_of("judge")
+
+
+def test_a_model_holds_as_many_gpus_as_it_is_spread_over():
+    assert Model(id="m", tensor_parallel=2).gpus == 2
+    assert Model(id="m", tensor_parallel=2, num_gpus=0).gpus == 0
+    assert Model(id="m", engine="openai").gpus == 0
+    assert Model(id="m", engine="tests.own:Engine", num_gpus=1).gpus == 1
+
+
+def test_an_api_key_comes_from_the_variable_that_is_named(monkeypatch):
+    model = Model(engine="openai", id="gpt", api_key_env="SOME_KEY")
+    monkeypatch.setenv("SOME_KEY", "secret")
+    assert api_key(model) == "secret"
+    assert api_key(Model(engine="openai", id="gpt")) is None
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_api_key_is_bad_input_that_names_the_variable_and_the_model(monkeypatch, value):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SOME_KEY", value)
+    with pytest.raises(BadInput, match=r"SOME_KEY \(api_key_env of gpt\) is not set"):
+        api_key(Model(engine="openai", id="gpt", api_key_env="SOME_KEY"))
+
+
+def test_s3_options_come_from_the_standard_variables(monkeypatch):
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://all")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "there")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    options = s3_options()
+    assert (options.endpoint_url, options.region, options.access_key) == ("http://all", "there", "id")
+    assert (options.secret_key, options.session_token) == (None, None)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3")
+    monkeypatch.setenv("AWS_REGION", "here")
+    assert (s3_options().endpoint_url, s3_options().region) == ("http://s3", "here")
+
+
+def test_the_cache_is_where_it_is_asked_for_else_the_users(load, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_folder(load(SMALL).runtime) == Path("/xdg/drp-ray")
+    assert cache_folder(load(SMALL, "runtime.cache=/own").runtime) == Path("/own")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache_folder(load(SMALL).runtime) == Path("/home/somebody/.cache/drp-ray")
+
+
+def test_a_configuration_cannot_be_changed_after_it_was_checked(load):
+    with pytest.raises(ValueError, match="frozen"):
+        load(SMALL).users.limit = 3
