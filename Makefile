@@ -87,7 +87,7 @@ $(SAMPLE_DONE): drp_ray/data/sample.py | install
 
 $(TINY_MODEL_DONE): drp_ray/data/tiny_model.py | install
 	@echo "Building the tiny language model (random weights: it writes noise)"
-	@$(BIN)/drp-ray tiny-model .quickstart/tiny-model
+	@HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/drp-ray tiny-model .quickstart/tiny-model
 	@touch $@
 
 clean:

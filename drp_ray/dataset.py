@@ -88,7 +88,10 @@ class Dataset:
 
     def read_profile_items(self, group: RowGroup) -> pa.Table:
         """Which user has which item in the profile: `user` (row in the group), `item_id`; a pair stands once."""
-        profiles = self._read_group(group, ["profile.*.item_id"])["profile"].combine_chunks()
+        rows = self._read_group(group, ["profile.*.item_id"])
+        if "profile" not in rows.column_names:  # all empty: a writer that infers types knows no field to write
+            return pa.table({"user": pa.array([], pa.int64()), "item_id": pa.array([], pa.string())})
+        profiles = rows["profile"].combine_chunks()
         items = pc.struct_field(pc.list_flatten(profiles), "item_id").cast(pa.string())
         pairs = pa.table({"user": pc.list_parent_indices(profiles), "item_id": items})
         return pairs.group_by(["user", "item_id"]).aggregate([])

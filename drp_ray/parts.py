@@ -84,6 +84,7 @@ class Manifest(BaseModel):
 
 def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> "Committed":
     """Write a part in one atomic step; equal arguments give equal bytes."""
+    rows = _laid_out_afresh(rows)
     facts = {"rows": rows.num_rows, **facts}
     committed = Committed(name, facts, digest(_as_bytes(rows)), input_digest)
     told = json.dumps({"facts": facts, "digest": committed.digest, "input": input_digest}, sort_keys=True)
@@ -93,11 +94,15 @@ def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_d
     return committed
 
 
+def _laid_out_afresh(rows: pa.Table) -> pa.Table:
+    """A copy in one piece. Slices share buffers, and what lies in the unused bits and under nulls is arbitrary."""
+    return rows.replace_schema_metadata(None).take(pa.array(range(rows.num_rows), pa.int64())).combine_chunks()
+
+
 def _as_bytes(rows: pa.Table) -> bytes:
-    rows = rows.replace_schema_metadata(None)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as stream:
-        stream.write_table(rows.combine_chunks())
+        stream.write_table(rows)
     return bytes(sink.getvalue())
 
 

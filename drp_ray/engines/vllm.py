@@ -11,6 +11,9 @@ wrong into the four errors of `base`:
 | prompt and reply do not fit | PromptTooLong, before vLLM sees the request |
 | the chat template or vLLM does not take the request | RequestRefused |
 | a process of the engine dies, or the engine is closed, with calls in flight | EngineDied, in all of them |
+
+vLLM's processes outlive a parent that is killed outright (0.29.0). Ray ends them with their actor; a plain
+Python process that gets SIGKILL leaves them behind, with the memory they hold.
 """
 
 import asyncio
@@ -335,7 +338,7 @@ def _cause(record: str) -> str:
 
 def _with_descendants(processes: list[Any]) -> list[Any]:
     # psutil comes with vLLM. Its handles are safe against reused process ids.
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     found = []
     for process in processes:

@@ -65,8 +65,6 @@ def test_making_a_vllm_engine_imports_neither_vllm_nor_torch():
 
 
 def test_a_spec_travels_to_another_process_and_hides_its_key():
-    spec = ModelSpec(
-        engine="openai", id="m", api_key="secret", chat_template_kwargs={"enable_thinking": True}
-    )
+    spec = ModelSpec(engine="openai", id="m", api_key="secret", chat_template_kwargs={"enable_thinking": True})
     assert pickle.loads(pickle.dumps(spec)) == spec
     assert "secret" not in repr(spec)

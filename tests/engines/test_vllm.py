@@ -96,9 +96,7 @@ def test_start_settles_what_the_scheduler_can_hold(engine):
 def test_a_completion_counts_its_tokens(engine, runner, tokenizer):
     messages = [{"role": "system", "content": "Write."}, *user("A review of a book")]
     completion = runner.run(engine.complete(messages, greedy(max_tokens=8)))
-    rendered = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, enable_thinking=True
-    )
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=True)
     assert completion.prompt_tokens == len(tokenizer.encode(rendered, add_special_tokens=False))
     assert (completion.completion_tokens, completion.finish_reason) == (8, "length")
     assert completion.cached_tokens == 0
