@@ -21,7 +21,7 @@ pip_install = $(BIN)/python -m pip install --no-deps --disable-pip-version-check
 SAMPLE := .quickstart/sample$(if $(filter 48,$(USERS)),,-$(USERS))
 SAMPLE_DONE := $(SAMPLE)/items/part-00000.parquet
 TINY_MODEL_DONE := .quickstart/tiny-model/tiny_model.json
-SAFE_MODEL := $(shell printf %s "$(MODEL)" | tr -c 'A-Za-z0-9._-' -)
+SAFE_MODEL := $(shell printf %s "$(MODEL)" | tr -c 'A-Za-z0-9._-' - | sed 's/^[^A-Za-z0-9]*//')
 NAME := quickstart$(if $(MODEL),-$(SAFE_MODEL))$(if $(filter 48,$(USERS)),,-$(USERS)-users)
 # The tiny model's noise never ends by itself, so jobs/quickstart.yaml cuts it short; a real model needs room for its differences.
 MODEL_SETTINGS := --set models.llm.id="$(MODEL)" --set sampling.max_tokens=512
@@ -37,7 +37,7 @@ help:
 	@echo "make clean    remove $(VENV), .quickstart (with its results) and caches"
 
 run: install $(SAMPLE_DONE) $(if $(MODEL),,$(TINY_MODEL_DONE))
-	@$(if $(MODEL),echo "$(USERS) users with $(MODEL): a real model takes minutes per user on a CPU.")
+	@$(if $(MODEL),echo "$(USERS) users with $(MODEL): a real model takes its time on a CPU. The job says how far it is.")
 	@$(BIN)/drp-ray run jobs/quickstart.yaml $(SETTINGS)
 
 test: $(VENV)/.dev-installed

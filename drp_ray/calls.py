@@ -173,7 +173,8 @@ class ModelWorker(Worker):
         """Load the models."""
         self._count = count
         for name, spec in self.models.items():
-            self._engines[name] = await LiveEngine.start(spec)
+            self._engines[name] = LiveEngine(spec)
+            await self._engines[name].start()
         self._seats = Seats(min(engine.concurrency for engine in self._engines.values()))
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
@@ -254,16 +255,13 @@ def _attempts(earlier: pa.Table | None, keys: Sequence[str]) -> dict[tuple[Any, 
 class LiveEngine:
     """An engine that is started again when it dies. It has the interface of one."""
 
-    def __init__(self, spec: ModelSpec, engine: Engine) -> None:
-        self._spec, self._engine = spec, engine
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec, self._engine = spec, make_engine(spec)
         self._restarting = asyncio.Lock()
 
-    @classmethod
-    async def start(cls, spec: ModelSpec) -> "LiveEngine":
+    async def start(self) -> None:
         """Load the model for the first time."""
-        engine = make_engine(spec)
-        await engine.start()
-        return cls(spec, engine)
+        await self._engine.start()
 
     @property
     def concurrency(self) -> int:

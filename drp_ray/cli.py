@@ -39,6 +39,7 @@ def run(
     config: ConfigFile,
     overrides: Overrides = [],  # noqa: B006 (typer reads the default, nobody changes it)
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Compute error rows again.")] = False,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop when this stage is complete.")] = None,
     no_lease: Annotated[
         bool, typer.Option("--no-lease", help="Do not look whether another job works on the same stages.")
     ] = False,
@@ -48,7 +49,9 @@ def run(
 
     with _failures_told(), _signals_raised():
         opened = _open(config, overrides)
-        result = job.run(opened, _say, retry_errors, use_lease=not no_lease)
+        result = job.run(opened, _say, retry_errors, use_lease=not no_lease, until=until)
+        if result is None:
+            return
         _print_result(result)
         for advice in result.advice:
             _say(advice)

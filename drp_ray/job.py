@@ -1,14 +1,14 @@
 """A job from its configuration to its result: open, check, plan, run the stages in order, report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from drp_ray.cluster import check_models, check_resources, connect
-from drp_ray.config import Config, Embedding, Model, cache_folder, s3_options
+from drp_ray.config import Config, Embedding, Model, cache_folder, nearest, s3_options
 from drp_ray.dataset import Dataset, check_dataset
-from drp_ray.embedding import locate_model, warning_about
-from drp_ray.errors import JobFailed
+from drp_ray.embedding import warning_about
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.parts import Manifest, read_manifest
 from drp_ray.plan import Plan, make_plan
 from drp_ray.progress import start_monitor
@@ -39,11 +39,11 @@ class Job:
         """The manifest of every stage, in order."""
         return {name: read_manifest(info.folder) for name, info in self.plan.stages.items()}
 
-    def current_manifests(self) -> dict[str, Manifest] | None:
-        """The manifests, if every stage is done and made from what its inputs hold now."""
+    def current_manifests(self, names: Iterable[str]) -> dict[str, Manifest] | None:
+        """The manifests of the named stages, if all are done and made from what their inputs hold now."""
         manifests = self.manifests()
-        current = {name: manifest for name, manifest in manifests.items() if is_current(manifest, manifests)}
-        return current if len(current) == len(manifests) else None  # type: ignore[return-value]
+        current = {name: found for name in names if is_current(found := manifests[name], manifests) and found}
+        return current if len(current) == len(list(names)) else None
 
 
 def open_job(config: Config) -> Job:
@@ -74,26 +74,38 @@ def validate(job: Job) -> str:
     return f"{job.dataset.folder.uri}: {users:,} users; configuration and dataset are valid"
 
 
-def run(job: Job, say: Say, retry_errors: bool = False, use_lease: bool = True) -> Result:
-    """Run what is not there yet.
+def run(
+    job: Job, say: Say, retry_errors: bool = False, use_lease: bool = True, until: str | None = None
+) -> Result | None:
+    """Run what is not there yet; the whole job has a result, a job that ends with the stage `until` has none.
 
     Raises:
         BadInput: before anything was written.
         JobFailed: what was committed stays; the same call continues.
     """
+    names = _stages_until(job, until)
     check_run_name(job.run_folder, job.config, job.plan)
-    manifests = job.current_manifests()
-    if manifests is not None and not (retry_errors and any(can_improve(part.totals) for part in manifests.values())):
+    manifests = job.current_manifests(names)
+    if manifests is None or (retry_errors and any(can_improve(manifest.totals) for manifest in manifests.values())):
+        _run_stages(job, names, say, retry_errors, use_lease)
+        manifests = job.current_manifests(names)
+    else:
         say("Nothing to do: every stage is complete.")
-        return report(job.config, job.plan, job.run_folder, manifests, job.wordnet)
-    _run_stages(job, say, retry_errors, use_lease)
-    manifests = job.current_manifests()
     if manifests is None:
         raise JobFailed("the inputs changed while the job ran; the same command continues")
-    return report(job.config, job.plan, job.run_folder, manifests, job.wordnet)
+    return report(job.config, job.plan, job.run_folder, manifests, job.wordnet) if until is None else None
 
 
-def _run_stages(job: Job, say: Say, retry_errors: bool, use_lease: bool) -> None:
+def _stages_until(job: Job, until: str | None) -> list[str]:
+    names = list(job.plan.stages)
+    if until is None:
+        return names
+    if until not in names:
+        raise BadInput(f"this job has no stage {until!r}; {nearest(until, names)}")
+    return names[: names.index(until) + 1]
+
+
+def _run_stages(job: Job, names: list[str], say: Say, retry_errors: bool, use_lease: bool) -> None:
     runtime = job.config.runtime
     if read_manifest(job.plan.stages["users"].folder) is None:
         say(f"Checking the dataset {job.dataset.folder.uri}")
@@ -101,13 +113,13 @@ def _run_stages(job: Job, say: Say, retry_errors: bool, use_lease: bool) -> None
     for warning in _warnings(job):
         say(f"Note: {warning}")
     with connect(runtime.num_cpus):
-        check_resources(needs_of(job), runtime.resources_wait_s, say)
-        check_models(_models_to_load(job))
+        check_resources(needs_of(job, names), runtime.resources_wait_s, say)
+        check_models(_models_to_load(job, names))
         write_run(job.run_folder, job.config, job.plan)
         lease_ttl_s = runtime.lease_ttl_s if use_lease else None
         options = Options(runtime.heartbeat_s, lease_ttl_s, retry_errors, start_monitor())
         builder = StageBuilder(job.config, job.plan, job.dataset, job.wordnet)
-        for name in job.plan.stages:
+        for name in names:
             say(_stage_line(name, run_stage(builder.build(name), options)))
 
 
@@ -131,32 +143,28 @@ def _warnings(job: Job) -> list[str]:
     return [warning for warning in found if warning]
 
 
-def needs_of(job: Job) -> dict[str, tuple[float, float]]:
-    """GPUs and CPUs that each stage with a model holds at once."""
+def needs_of(job: Job, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """GPUs and CPUs that each of the named stages holds at once, where it holds a model."""
     needs = {}
-    if "embeddings" in job.plan.stages:
-        settings = job.config.embedding
-        needs["embeddings"] = (settings.replicas * settings.num_gpus, float(settings.replicas))
-    programmes = {"differences": job.plan.differences, "predictions": job.plan.method}
-    for stage, programme in programmes.items():
-        if programme is not None:
-            models = [job.config.models[name] for name in models_of(job.config, programme.roles)]
-            pool = pool_of(models, job.config)
-            needs[stage] = (pool.replicas * pool.num_gpus, pool.replicas * pool.num_cpus)
+    for name in names:
+        if name == "embeddings":
+            settings = job.config.embedding
+            needs[name] = (settings.replicas * settings.num_gpus, float(settings.replicas))
+        elif programme := job.plan.programmes.get(name):
+            pool = pool_of([job.config.models[model] for model in models_of(job.config, programme.roles)], job.config)
+            needs[name] = (pool.replicas * pool.num_gpus, pool.replicas * pool.num_cpus)
     return needs
 
 
-def _models_to_load(job: Job) -> dict[str, Embedding | Model]:
+def _models_to_load(job: Job, names: Iterable[str]) -> dict[str, Embedding | Model]:
     """The models of the stages that are still to be made."""
     wanted: dict[str, Embedding | Model] = {}
-    manifests = job.manifests()
-    programmes = {"differences": job.plan.differences, "predictions": job.plan.method}
-    for stage, programme in programmes.items():
-        manifest = manifests.get(stage)
-        if programme is not None and (manifest is None or not manifest.is_done):
-            wanted |= {name: job.config.models[name] for name in models_of(job.config, programme.roles)}
-    embeddings = manifests.get("embeddings")
-    if "embeddings" in job.plan.stages and (embeddings is None or not embeddings.is_done):
-        locate_model(job.config.embedding)
-        wanted["embedding"] = job.config.embedding
+    for name in names:
+        manifest = read_manifest(job.plan.stages[name].folder)
+        if manifest is not None and manifest.is_done:
+            continue
+        if name == "embeddings":
+            wanted["embedding"] = job.config.embedding
+        elif programme := job.plan.programmes.get(name):
+            wanted |= {model: job.config.models[model] for model in models_of(job.config, programme.roles)}
     return wanted

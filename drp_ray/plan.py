@@ -40,12 +40,15 @@ class Plan:
     differences: DifferenceProgramme | None
     prompts: PromptPack
 
+    @property
+    def programmes(self) -> dict[str, Programme]:
+        """What the stages that ask language models run."""
+        found = {"differences": self.differences, "predictions": self.method}
+        return {stage: programme for stage, programme in found.items() if programme is not None}
+
     def roles(self) -> tuple[Role, ...]:
         """The roles that are asked, in all stages."""
-        asked: set[Role] = set(self.method.roles)
-        if self.differences is not None:
-            asked |= set(self.differences.roles)
-        return tuple(sorted(asked))
+        return tuple(sorted({role for programme in self.programmes.values() for role in programme.roles}))
 
 
 def make_plan(config: Config, dataset_name: str, dataset_identity: Mapping[str, str], root: Folder) -> Plan:

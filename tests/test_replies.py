@@ -114,8 +114,7 @@ A_AND_B = [
 @pytest.mark.parametrize(
     "text",
     [
-        "--- [A] Definition: a1 Difference Description: a2 --- "
-        "[B b] Definition: b1 Difference Description: b2 ---",
+        "--- [A] Definition: a1 Difference Description: a2 --- [B b] Definition: b1 Difference Description: b2 ---",
         "---[A] Definition: a1 Difference Description: a2 ---[B b] Definition: b1 Difference Description: b2",
         "[A] Definition: a1 Difference Description: a2\n[B b] Definition: b1 Difference Description: b2",
         "---\n**[A]**\n**Definition:** a1\n**Difference Description:** a2\n---\n"
@@ -143,9 +142,7 @@ def test_a_block_that_lacks_a_part_is_left_out_and_its_neighbours_stay():
     assert parse_features(text) == A_AND_B[:1]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "No difference distinguishes this user.", "Definition: one", "--- [A] ---"]
-)
+@pytest.mark.parametrize("text", ["", "No difference distinguishes this user.", "Definition: one", "--- [A] ---"])
 def test_text_that_does_not_parse_gives_no_features(text):
     assert parse_features(text) == []
 

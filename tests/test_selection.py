@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
@@ -59,6 +59,7 @@ def expected_groups(reviews, vectors, settings):
 
 
 class TestKmeans:
+    @settings(max_examples=25)
     @given(ITEMS, SETTINGS)
     def test_groups_and_representatives_are_those_of_a_plain_computation(self, found, settings):
         reviews, vectors = found
@@ -67,6 +68,7 @@ class TestKmeans:
         assert groups.cluster_of == cluster_of
         assert {one.cluster: reviews[one.position]["user_id"] for one in groups.representatives} == nearest
 
+    @settings(max_examples=25)
     @given(ITEMS, SETTINGS)
     def test_a_user_is_compared_with_all_groups_but_their_own_in_order(self, found, settings):
         reviews, vectors = found

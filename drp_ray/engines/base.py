@@ -65,16 +65,20 @@ class Completion:
 class Engine(Protocol):
     """Serves one model. Constructing is cheap; `start` loads the model."""
 
-    concurrency: int
-    """Calls worth having in flight: what the scheduler can hold, or what the endpoint allows.
+    @property
+    def concurrency(self) -> int:
+        """Calls worth having in flight: what the scheduler can hold, or what the endpoint allows.
 
-    This and the next two are final once `start` has returned."""
+        This and the next two are final once `start` has returned.
+        """
 
-    context_length: int | None
-    """Tokens that prompt and completion may fill together; None where only the endpoint knows."""
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that prompt and completion may fill together; None where only the endpoint knows."""
 
-    honours_seed: bool
-    """Whether `Sampling.seed` is passed on; where the engine cannot honour it, it is left out."""
+    @property
+    def honours_seed(self) -> bool:
+        """Whether `Sampling.seed` is passed on; where the engine cannot honour it, it is left out."""
 
     async def start(self) -> None:
         """Load the model. Raises `ModelNotLoaded` with the engine's own message."""

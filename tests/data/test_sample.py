@@ -114,13 +114,7 @@ def test_sentiment_of_the_text_follows_the_rating(users):
     praise = ("worth the money", "keeper", "I commend", "recommended at the current price")
     blame = ("buy it again", "Hard pass", "without sorrow", "not recommended")
     means = [
-        np.mean(
-            [
-                review["rating"]
-                for review in all_reviews(users)
-                if any(word in review["text"] for word in words)
-            ]
-        )
+        np.mean([review["rating"] for review in all_reviews(users) if any(word in review["text"] for word in words)])
         for words in (praise, blame)
     ]
     assert means[0] > means[1] + 1

@@ -52,9 +52,7 @@ def test_the_template_marks_every_turn_with_its_role(tokenizer):
     text = tokenizer.apply_chat_template(MESSAGES, tokenize=False)
     turns = [turn.split("\n", 1) for turn in text.split("<|im_start|>")[1:]]
     assert [role for role, _ in turns] == [message["role"] for message in MESSAGES]
-    assert [rest.removesuffix("<|im_end|>\n") for _, rest in turns] == [
-        message["content"] for message in MESSAGES
-    ]
+    assert [rest.removesuffix("<|im_end|>\n") for _, rest in turns] == [message["content"] for message in MESSAGES]
 
 
 def test_the_template_opens_the_reply_and_the_thinking_only_when_asked(tokenizer):
@@ -149,7 +147,5 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 
 
 def test_importing_the_module_does_not_import_torch():
-    code = (
-        "import sys, drp_ray.data.tiny_model; sys.exit(not {'torch', 'transformers'}.isdisjoint(sys.modules))"
-    )
+    code = "import sys, drp_ray.data.tiny_model; sys.exit(not {'torch', 'transformers'}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

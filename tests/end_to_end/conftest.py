@@ -14,7 +14,17 @@ from drp_ray.data.write import write_sample
 from drp_ray.parts import read_manifest, read_part
 from drp_ray.storage import Folder, LocalFolder, S3Options, open_folder
 
-STAGES = ["users", "retrieved", "items", "embeddings", "comparisons", "differences", "contexts", "predictions", "scores"]
+STAGES = [
+    "users",
+    "retrieved",
+    "items",
+    "embeddings",
+    "comparisons",
+    "differences",
+    "contexts",
+    "predictions",
+    "scores",
+]
 JOB_TIMEOUT_S = 500
 
 
@@ -35,7 +45,12 @@ class Job:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, env=self.env, cwd=self.folder, timeout=JOB_TIMEOUT_S
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            env=self.env,
+            cwd=self.folder,
+            timeout=JOB_TIMEOUT_S,
         )
 
     def stage(self, name: str) -> Folder:

@@ -83,9 +83,7 @@ def test_contexts_hold_the_history_by_rank_and_hide_the_reference(finished):
         assert context["reference"] == user["target"]["text"]
         expected = [user["profile"][position]["text"] for position in retrieved[context["user_id"]]]
         assert [entry["text"] for entry in context["history"]] == expected
-        of_user = sorted(
-            (row["rank"], row["validated"]) for row in differences if row["user_id"] == context["user_id"]
-        )
+        of_user = sorted((row["rank"], row["validated"]) for row in differences if row["user_id"] == context["user_id"])
         assert [(entry["rank"], entry["text"]) for entry in context["differences"]] == of_user
 
 

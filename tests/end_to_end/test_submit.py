@@ -51,7 +51,9 @@ def head(tmp_path_factory):
 def wait_for_jobs(address: str, environment: dict[str, str]) -> None:
     give_up = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < give_up:
-        asked = subprocess.run([RAY, "job", "list", "--address", address], env=environment, capture_output=True, text=True)
+        asked = subprocess.run(
+            [RAY, "job", "list", "--address", address], env=environment, capture_output=True, text=True
+        )
         if asked.returncode == 0:
             return
         time.sleep(1)

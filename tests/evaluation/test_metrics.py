@@ -24,9 +24,7 @@ from drp_ray.evaluation.wordnet import WordNetMissing, load_wordnet
 
 NAMES = ["rouge1", "rougeL", "meteor", "bleu"]
 
-WORDS = st.sampled_from(
-    ["the", "car", "auto", "runs", "running", "Well", "well.", "a,b", "5-star", "&amp;", "é"]
-)
+WORDS = st.sampled_from(["the", "car", "auto", "runs", "running", "Well", "well.", "a,b", "5-star", "&amp;", "é"])
 TEXTS = st.lists(WORDS, max_size=25).map(" ".join)
 PAIRS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6)
 
@@ -119,9 +117,7 @@ def test_bleu_from_sums_is_sacrebleus_corpus_value(metrics, pairs):
     expected = sacrebleu.corpus_bleu(list(predictions), [list(references)])
     sums = column_sums(rows)
     assert metrics["bleu"].aggregate(sums, len(rows)) == expected.score
-    assert (
-        metrics["bleu"].aggregate({name: float(total) for name, total in sums.items()}, 1) == expected.score
-    )
+    assert metrics["bleu"].aggregate({name: float(total) for name, total in sums.items()}, 1) == expected.score
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -250,10 +246,7 @@ def test_meteor_is_available_with_wordnet(metrics):
 
 def test_signatures_name_implementation_version_and_tokenizer(metrics, monkeypatch):
     monkeypatch.setattr(metrics_module, "version", lambda package: f"<{package}>")
-    assert (
-        metrics["rouge1"].signature
-        == "rouge-score <rouge-score>|rouge1 F1|tok:default [a-z0-9]+|case:lower|stem:no"
-    )
+    assert metrics["rouge1"].signature == "rouge-score <rouge-score>|rouge1 F1|tok:default [a-z0-9]+|case:lower|stem:no"
     assert metrics["rougeL"].signature.startswith("rouge-score <rouge-score>|rougeL F1|")
     for part in (
         "nltk <nltk>",

@@ -50,9 +50,7 @@ def debian(wordnet_folder, monkeypatch, tmp_path):
 def test_what_was_obtained_is_wordnet_3_0(wordnet_folder):
     assert problem_with(wordnet_folder) is None
     assert wordnet.wordnet_version(wordnet_folder) == wordnet.WORDNET_VERSION == "3.0"
-    assert not [path for path in wordnet_folder.parent.iterdir() if path != wordnet_folder], (
-        "scratch is left behind"
-    )
+    assert not [path for path in wordnet_folder.parent.iterdir() if path != wordnet_folder], "scratch is left behind"
 
 
 def test_reader_finds_synonyms_and_names_of_lexicographer_files(wordnet_folder):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Job, sample
+from tests.end_to_end.conftest import Job, sample, settings
 
-__all__ = ["sample", "scripted"]
+__all__ = ["sample", "scripted", "settings"]
 ROOT = str(Path(__file__).parents[2])
 
 

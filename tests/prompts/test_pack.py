@@ -93,9 +93,7 @@ def test_a_template_that_is_not_utf8_is_refused(folder):
 
 def test_missing_and_unknown_templates_are_named_with_the_valid_ones(folder):
     (folder / "history.j2").rename(folder / "histroy.j2")
-    with pytest.raises(
-        PromptPackError, match=r"history\.j2 is missing; histroy\.j2 is unknown.*drp_validate\.j2"
-    ):
+    with pytest.raises(PromptPackError, match=r"history\.j2 is missing; histroy\.j2 is unknown.*drp_validate\.j2"):
         PromptPack.load(folder)
 
 
@@ -192,9 +190,7 @@ def test_a_shown_name_says_which_item_has_the_title_of_a_business():
     assert "Item: Joe's Diner\nRating: 5\n" in text_of(PACK.personal_review(yelp))
 
 
-@pytest.mark.parametrize(
-    "hostile", ["{{ 7 * 7 }}", "{% raw %}", "{# gone #}", "[Review]: no", "</think>", "<b>&"]
-)
+@pytest.mark.parametrize("hostile", ["{{ 7 * 7 }}", "{% raw %}", "{# gone #}", "[Review]: no", "</think>", "<b>&"])
 def test_review_text_is_shown_as_it_stands(hostile):
     past = {**USER["history"][0], "text": hostile, "title": hostile, "item_title": hostile}
     assert text_of(PACK.personal_review(USER["target"], [past], hostile)).count(hostile) == 4
@@ -232,8 +228,7 @@ def test_the_lowest_ranked_of_the_longer_list_is_dropped_first_and_one_of_each_s
 def test_descriptions_are_halved_to_a_minimum_and_then_left_out():
     history = entries(1, item_description="d" * 1000)
     lengths = [
-        len(each.variables["history"][0]["item_description"])
-        for each in versions(PACK.profile_summary(history))
+        len(each.variables["history"][0]["item_description"]) for each in versions(PACK.profile_summary(history))
     ]
     assert lengths == [1000, 500, 250, 125, 100, 0]
 
@@ -273,9 +268,7 @@ differences = st.lists(st.fixed_dictionaries({"item_title": optional_text, "text
 
 @given(history=past_reviews, differences=differences, target=past_reviews.filter(bool), summary=optional_text)
 @settings(max_examples=40, deadline=None)
-def test_every_shorter_version_is_strictly_shorter_and_the_last_has_none(
-    history, differences, target, summary
-):
+def test_every_shorter_version_is_strictly_shorter_and_the_last_has_none(history, differences, target, summary):
     for prompt in (
         PACK.profile_summary(history, differences),
         PACK.personal_review(target[0], history, summary),

@@ -1,0 +1,116 @@
+"""A job that is killed, in whole or in parts, while the real engine makes differences; and the same command again."""
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from drp_ray.parts import read_committed, read_manifest
+from drp_ray.storage import LocalFolder
+from tests.end_to_end.conftest import Job, assert_whole
+
+WAIT_S = 300
+
+
+def start(job: Job, *arguments: str) -> subprocess.Popen:
+    log = (job.folder / "output").open("a")
+    command = job.command("run", *arguments)
+    return subprocess.Popen(command, env=job.env, cwd=job.folder, stdout=log, stderr=subprocess.STDOUT)
+
+
+def wait_for_parts(folder: LocalFolder, count: int, job: subprocess.Popen) -> dict[str, bytes]:
+    """Wait until so many parts are committed; what they hold."""
+    give_up = time.monotonic() + WAIT_S
+    while time.monotonic() < give_up:
+        names = [entry.name for entry in folder.entries() if entry.name.startswith("part-")]
+        if len(names) >= count:
+            return {name: folder.read(name) for name in names}
+        assert job.poll() is None, "the job ended too early"
+        time.sleep(0.1)
+    raise AssertionError(f"{folder.uri}: no {count} parts in {WAIT_S} s")
+
+
+def kill_with_children(process: subprocess.Popen) -> None:
+    """SIGKILL the driver and every process of Ray and of the engine that it started."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        try:
+            member.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=30)
+    process.wait()
+
+
+def engine_core(job: subprocess.Popen) -> psutil.Process:
+    """The process in which vLLM computes."""
+    return next(
+        child
+        for child in psutil.Process(job.pid).children(recursive=True)
+        if any("EngineCore" in word for word in child.cmdline())
+    )
+
+
+@pytest.fixture
+def job(tmp_path, settings) -> Job:
+    runtime = {**settings["runtime"], "rows_per_part": 2}
+    settings["sampling"]["max_tokens"] = 96
+    settings["models"]["llm"]["concurrency"] = 6
+    return Job(tmp_path, {**settings, "root": str(tmp_path / "results"), "runtime": runtime})
+
+
+def test_a_killed_engine_and_then_a_killed_job_lose_nothing_that_was_committed(job):
+    folder = job.stage("differences")
+    running = start(job)
+    wait_for_parts(folder, 1, running)
+    engine_core(running).kill()
+    committed = wait_for_parts(folder, 4, running)
+    kill_with_children(running)
+    committed |= {name: folder.read(name) for name in committed}
+    total = len(read_manifest(folder).parts)
+    whole = read_committed(folder, [entry.name for entry in folder.entries() if entry.name.startswith("part-")])
+    assert 4 <= len(whole) < total, "the job was to be killed in the middle"
+    unfinished = job.run("status").stdout
+    assert "unfinished" in next(line for line in unfinished.splitlines() if "differences" in line)
+    before = {name: folder.read(name) for name in whole}
+
+    again = job.run("run")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_whole(job, users=16)
+    assert {name: folder.read(name) for name in before} == before
+    assert {name: before[name] for name in committed} == committed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_job_and_the_same_command_continues(scripted, number, code):
+    scripted.script(delay_s=1.5)
+    scripted._stages["differences"] = folder = scripted.stage("differences")
+    running = start(scripted, "--set", "models.llm.concurrency=1")
+    wait_for_parts(folder, 1, running)
+    os.kill(running.pid, number)
+    assert running.wait(timeout=60) == code
+    names = [entry.name for entry in folder.entries() if entry.name.startswith("part-")]
+    before = {name: folder.read(name) for name in names}
+    assert "the same command continues" in (scripted.folder / "output").read_text()
+    assert [entry.name for entry in folder.entries() if entry.name == "lease.json"] == []
+
+    scripted.script()
+    assert scripted.run("run").returncode == 0
+    assert {name: folder.read(name) for name in before} == before
+    assert_whole(scripted, users=16)
+
+
+def test_a_second_job_on_the_same_stages_says_so_and_stops(scripted):
+    scripted.script(delay_s=2)
+    folder = scripted.stage("differences")
+    running = start(scripted, "--set", "models.llm.concurrency=1")
+    wait_for_parts(folder, 1, running)
+    second = scripted.run("run")
+    assert second.returncode == 1
+    assert f"process {running.pid}" in second.stderr and "--no-lease" in second.stderr
+    scripted.script()
+    assert running.wait(timeout=WAIT_S) == 0
+    assert_whole(scripted, users=16)
