@@ -109,12 +109,12 @@ def check_models(models: Mapping[str, Embedding | Model]) -> None:
 
 def _problem_of_embedder(settings: Embedding) -> str | None:
     """Read the embedding model's configuration where it will run; None where that works."""
-    from transformers import AutoConfig
-
     from drp_ray.embedding import SENTENCE_TRANSFORMERS, locate_model
 
     if settings.engine != SENTENCE_TRANSFORMERS:
         return None
+    from transformers import AutoConfig
+
     try:
         AutoConfig.from_pretrained(
             locate_model(settings), revision=settings.revision, trust_remote_code=settings.trust_remote_code

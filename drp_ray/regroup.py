@@ -80,3 +80,9 @@ def _delete_leftovers(folder: Folder, done: dict[str, Committed]) -> None:
     for entry in folder.entries():
         if entry.name.endswith(".parquet") and entry.name not in done:
             folder.delete(entry.name)
+
+
+def shuffle_partitions(n_parts: int) -> int:
+    """How many pieces a shuffle is cut into: enough for all CPUs, and some 32 parts each where there are many."""
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return max(1, min(n_parts, max(2 * cpus, n_parts // 32)))

@@ -504,7 +504,8 @@ class TestDeaths:
         world.reply = reply
 
         async def run():
-            engine = await LiveEngine.start(ModelSpec(engine=f"{__name__}:FakeEngine", id=world.name))
+            engine = LiveEngine(ModelSpec(engine=f"{__name__}:FakeEngine", id=world.name))
+            await engine.start()
             calls = [engine.complete([{"role": "user", "content": str(n)}], SAMPLING) for n in range(9)]
             first = await asyncio.gather(*calls, return_exceptions=True)
             again = await engine.complete([{"role": "user", "content": "x"}], SAMPLING)

@@ -8,7 +8,7 @@ import yaml
 
 from drp_ray.config import load_config
 from drp_ray.errors import BadInput
-from drp_ray.plan import make_plan
+from drp_ray.plan import VERSIONS, make_plan
 from drp_ray.prompts.pack import BUILT_IN
 from drp_ray.storage import LocalFolder
 
@@ -161,6 +161,13 @@ def test_a_setting_that_cannot_change_results_renames_nothing(plan, override):
     assert changed(plan(), plan(override)) == set()
 
 
+@pytest.mark.parametrize("stage", ORDER)
+def test_a_new_version_of_a_stage_renames_it_and_what_is_made_from_it(plan, monkeypatch, stage):
+    before = plan()
+    monkeypatch.setitem(VERSIONS, stage, VERSIONS[stage] + 1)
+    assert changed(before, plan()) == downstream(stage)
+
+
 def test_another_content_of_the_dataset_renames_everything(plan):
     assert changed(plan(), plan(identity={**IDENTITY, "users/part-0.parquet": "a2"})) == set(ORDER)
     assert changed(plan(), plan(identity={**IDENTITY, "items/part-1.parquet": "c"})) == set(ORDER)
@@ -278,7 +285,7 @@ class TestMethods:
             plan("method=dlp")
 
     def test_a_role_without_a_model_is_bad_input(self, plan):
-        with pytest.raises(BadInput, match="roles.generator"):
+        with pytest.raises(BadInput, match=r"roles\.generator: say which"):
             plan("roles.generator=null")
 
     def test_a_prompt_pack_that_is_not_there_is_bad_input(self, plan):

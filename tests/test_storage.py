@@ -242,6 +242,12 @@ def test_a_folder_that_cannot_be_written_is_bad_input(tmp_path):
         open_folder(str(tmp_path / "file" / "below"), S3Options()).write("x", b"")
 
 
+def test_a_file_that_is_gone_when_it_is_looked_at_is_not_listed(tmp_path):
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "here").write_bytes(b"x")
+    assert [entry.name for entry in open_folder(str(tmp_path), S3Options()).entries()] == ["here"]
+
+
 def test_written_files_can_be_read_by_others(tmp_path):
     open_folder(str(tmp_path), S3Options()).write("file", b"x")
     assert (tmp_path / "file").stat().st_mode & 0o444 == 0o444

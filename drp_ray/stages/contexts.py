@@ -11,12 +11,12 @@ import ray
 from drp_ray import schema
 from drp_ray.catalogue import Catalogue
 from drp_ray.parts import commit_part, read_manifest, read_part
+from drp_ray.regroup import shuffle_partitions
 from drp_ray.runner import as_row
 from drp_ray.stages.items import Table
 from drp_ray.storage import Folder
 
 Row = dict[str, Any]
-SHUFFLE_PARTITIONS = 200
 FOUND = pa.schema([("part", pa.int32()), ("user_id", pa.string()), *schema.DIFFERENCE])
 """A difference on its way to its user's part; without a user it only stands for the part."""
 
@@ -43,11 +43,11 @@ class ContextParts:
         arguments["names"] = names
         markers = ray.data.from_items(
             [{"part": number} for number in range(len(names))],
-            override_num_blocks=min(len(names), SHUFFLE_PARTITIONS),
+            override_num_blocks=shuffle_partitions(len(names)),
         ).map_batches(markers_of_parts, batch_format="pyarrow")
         found = self._found(names)
         grouped = (markers.union(found) if found else markers).groupby(
-            "part", num_partitions=min(len(names), SHUFFLE_PARTITIONS)
+            "part", num_partitions=shuffle_partitions(len(names))
         )
         return grouped.map_groups(write_context_part, batch_format="pyarrow", fn_kwargs=arguments)
 

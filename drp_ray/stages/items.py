@@ -14,13 +14,12 @@ from drp_ray.catalogue import Catalogue
 from drp_ray.dataset import Dataset, RowGroup
 from drp_ray.embedding import text_id
 from drp_ray.parts import commit_part, part_name, read_manifest, read_part
+from drp_ray.regroup import shuffle_partitions
 from drp_ray.runner import as_row
 from drp_ray.storage import Folder
 
 Table = Any
 """A pa.Table, or Ray's reference to one."""
-
-SHUFFLE_PARTITIONS = 200
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class ItemParts:
             "owners": find_owners.remote(*reviews.select_columns(["text_id", "part"]).to_arrow_refs()),
             "folder": folder,
         }
-        grouped = reviews.groupby("part", num_partitions=min(n_parts, SHUFFLE_PARTITIONS))
+        grouped = reviews.groupby("part", num_partitions=shuffle_partitions(n_parts))
         return grouped.map_groups(write_item_part, batch_format="pyarrow", fn_kwargs=arguments)
 
     def _requests(self) -> Table:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drp_ray.evaluation.metrics import METRICS, open_metrics, score_row, scores_schema
+from drp_ray.evaluation.metrics import METRICS, Metric, open_metrics, score_row, scores_schema
 from drp_ray.parts import Facts
 from drp_ray.runner import Worker
 
@@ -25,7 +26,7 @@ class Score(Worker):
 
     async def start(self, count: Callable[..., None]) -> None:
         """Open the metrics, in the process that scores."""
-        self._opened = open_metrics(self.metrics, self.wordnet)
+        self._opened = _open_once(self.metrics, self.wordnet)
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Predictions in, scores out."""
@@ -54,6 +55,12 @@ def reported(totals: Facts, metrics: tuple[str, ...], wordnet: Path) -> dict[str
         else None
         for metric in open_metrics(metrics, wordnet)
     }
+
+
+@lru_cache(maxsize=1)
+def _open_once(metrics: tuple[str, ...], wordnet: Path) -> list[Metric]:
+    """Keep the metrics of a process from part to part: loading WordNet takes a second."""
+    return open_metrics(metrics, wordnet)
 
 
 ALL_METRICS = tuple(METRICS)

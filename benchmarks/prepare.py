@@ -1,0 +1,97 @@
+"""Time from a dataset to `comparisons`, over one plain encoding of the distinct texts that it needs.
+
+    python -m benchmarks.prepare RAW [--repeats 2]
+
+RAW is a folder with raw Amazon reviews (`Digital_Music.jsonl.gz` and its `meta_` file). The job's time is that of
+the command line from its start to its end, Ray and the embedding model included; the plain time is that of
+`SentenceTransformer.encode` alone, its model loaded. Both take all cores of the machine.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from benchmarks.real_reviews import write_dataset
+from drp_ray.parts import read_manifest, read_part
+from drp_ray.storage import LocalFolder
+
+QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
+
+
+def main() -> None:
+    """Measure, and print the ratio last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("raw", type=Path)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--encode", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.encode:
+        print(time_of_encoding(arguments.encode.read_text().split("\0")))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        measure(arguments.raw, Path(scratch), arguments.repeats)
+
+
+def measure(raw: Path, folder: Path, repeats: int) -> None:
+    """Run both in turn, several times, and compare the medians."""
+    write_dataset(raw, folder / "music")
+    jobs, plains = [], []
+    for number in range(repeats):
+        seconds, texts = time_of_job(folder, f"run{number}")
+        jobs.append(seconds)
+        (folder / "texts").write_text("\0".join(texts))
+        command = [sys.executable, "-m", "benchmarks.prepare", str(raw), "--encode", str(folder / "texts")]
+        plains.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        print(f"dataset to comparisons {seconds:.1f} s, plain encoding of {len(texts):,} texts {plains[-1]:.1f} s")
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {repeats} repeats")
+    print(f"ratio {statistics.median(jobs) / statistics.median(plains):.2f}")
+
+
+def time_of_job(folder: Path, name: str) -> tuple[float, list[str]]:
+    """Run the stages up to `comparisons` into a fresh root; the seconds, and the texts that were embedded."""
+    settings = yaml.safe_load(QUICKSTART.read_text())
+    settings |= {"name": name, "dataset": str(folder / "music"), "root": str(folder / name)}
+    job = folder / f"{name}.yaml"
+    job.write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "drp_ray", "run", str(job), "--until", "comparisons"]
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    seconds = time.monotonic() - began
+    where = subprocess.run(
+        [sys.executable, "-m", "drp_ray", "where", str(job), "items"], check=True, capture_output=True, text=True
+    )
+    return seconds, texts_of(LocalFolder(Path(where.stdout.strip())))
+
+
+def texts_of(items: LocalFolder) -> list[str]:
+    """The distinct review texts of the requested items."""
+    manifest = read_manifest(items)
+    assert manifest is not None
+    rows = [row for part in manifest.parts for row in read_part(items, part.name).rows.to_pylist()]
+    return sorted({review["text"] for row in rows for review in row["reviews"]})
+
+
+def time_of_encoding(texts: list[str]) -> float:
+    """Encode all texts with the quickstart's model in one call, in this process."""
+    from sentence_transformers import SentenceTransformer
+
+    from drp_ray.config import Embedding
+    from drp_ray.embedding import locate_model
+
+    settings = Embedding(**yaml.safe_load(QUICKSTART.read_text())["embedding"])
+    model = SentenceTransformer(locate_model(settings), device="cpu")
+    began = time.monotonic()
+    model.encode(texts, show_progress_bar=False)
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()
