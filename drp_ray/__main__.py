@@ -2,4 +2,5 @@
 
 from drp_ray.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

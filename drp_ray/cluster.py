@@ -4,10 +4,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from typing import Any
 
 from drp_ray.config import Embedding, Model, ray_address
+from drp_ray.embedding import SENTENCE_TRANSFORMERS, locate_model
 from drp_ray.errors import BadInput
 
 Say = Callable[[str], None]
@@ -87,32 +90,44 @@ def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say
         time.sleep(min(10.0, max(wait_s / 10, 0.1)))
 
 
-def check_models(models: Mapping[str, Embedding | Model]) -> None:
-    """Let the libraries that will load the models read their configuration, where such models run.
+def check_models(models: Mapping[str, Model]) -> None:
+    """Let vLLM read the configuration of the models it is to load, on nodes where such models run.
 
     Raises:
-        BadInput: one cannot be loaded; the message is the library's own.
+        BadInput: one cannot be loaded; the message is the engine's own.
     """
     import ray
 
-    checks = {}
-    for name, model in models.items():
-        if isinstance(model, Embedding):
-            checks[name] = ray.remote(num_cpus=1, num_gpus=model.num_gpus)(_problem_of_embedder).remote(model)
-        elif model.engine == "vllm":
-            checks[name] = ray.remote(num_cpus=1, num_gpus=model.gpus)(_problem_of_vllm_model).remote(model)
+    checks = {
+        name: ray.remote(num_cpus=1, num_gpus=model.gpus)(_problem_of_vllm_model).remote(model)
+        for name, model in models.items()
+        if model.engine == "vllm"
+    }
     for name, check in checks.items():
-        problem = ray.get(check)
-        if problem is not None:
-            raise BadInput(f"{name}: the model cannot be loaded: {problem}")
+        _refuse(name, ray.get(check))
+
+
+def begin_embedder_check(settings: Embedding) -> Callable[[], None]:
+    """Let transformers read the embedding model's configuration in a process of its own, while Ray starts.
+
+    What comes back waits for the outcome; it raises BadInput with the library's message where the model cannot
+    be loaded.
+    """
+    if settings.engine != SENTENCE_TRANSFORMERS:
+        return lambda: None
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    check = pool.submit(_problem_of_embedder, settings)
+    pool.shutdown(wait=False)
+    return lambda: _refuse("embedding", check.result())
+
+
+def _refuse(name: str, problem: str | None) -> None:
+    if problem is not None:
+        raise BadInput(f"{name}: the model cannot be loaded: {problem}")
 
 
 def _problem_of_embedder(settings: Embedding) -> str | None:
-    """Read the embedding model's configuration where it will run; None where that works."""
-    from drp_ray.embedding import SENTENCE_TRANSFORMERS, locate_model
-
-    if settings.engine != SENTENCE_TRANSFORMERS:
-        return None
+    """Read the embedding model's configuration; None where that works."""
     from transformers import AutoConfig
 
     try:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drp_ray.cluster import check_models, check_resources, connect
-from drp_ray.config import Config, Embedding, Model, cache_folder, nearest, s3_options
+from drp_ray.cluster import begin_embedder_check, check_models, check_resources, connect
+from drp_ray.config import Config, Model, cache_folder, nearest, s3_options
 from drp_ray.dataset import Dataset, check_dataset
 from drp_ray.embedding import warning_about
 from drp_ray.errors import BadInput, JobFailed
@@ -112,9 +112,13 @@ def _run_stages(job: Job, names: list[str], say: Say, retry_errors: bool, use_le
         check_dataset(job.dataset)
     for warning in _warnings(job):
         say(f"Note: {warning}")
+    wanted = [name for name in names if not _is_done(job, name)]
+    embedder_checked = begin_embedder_check(job.config.embedding) if "embeddings" in wanted else None
     with connect(runtime.num_cpus):
         check_resources(needs_of(job, names), runtime.resources_wait_s, say)
-        check_models(_models_to_load(job, names))
+        check_models(_models_of(job, wanted))
+        if embedder_checked is not None:
+            embedder_checked()
         write_run(job.run_folder, job.config, job.plan)
         lease_ttl_s = runtime.lease_ttl_s if use_lease else None
         options = Options(runtime.heartbeat_s, lease_ttl_s, retry_errors, start_monitor())
@@ -156,15 +160,12 @@ def needs_of(job: Job, names: Iterable[str]) -> dict[str, tuple[float, float]]:
     return needs
 
 
-def _models_to_load(job: Job, names: Iterable[str]) -> dict[str, Embedding | Model]:
-    """The models of the stages that are still to be made."""
-    wanted: dict[str, Embedding | Model] = {}
-    for name in names:
-        manifest = read_manifest(job.plan.stages[name].folder)
-        if manifest is not None and manifest.is_done:
-            continue
-        if name == "embeddings":
-            wanted["embedding"] = job.config.embedding
-        elif programme := job.plan.programmes.get(name):
-            wanted |= {model: job.config.models[model] for model in models_of(job.config, programme.roles)}
-    return wanted
+def _models_of(job: Job, names: Iterable[str]) -> dict[str, Model]:
+    """The language models that the named stages load."""
+    roles = {role for name in names if name in job.plan.programmes for role in job.plan.programmes[name].roles}
+    return {model: job.config.models[model] for model in models_of(job.config, roles)}
+
+
+def _is_done(job: Job, name: str) -> bool:
+    manifest = read_manifest(job.plan.stages[name].folder)
+    return manifest is not None and manifest.is_done

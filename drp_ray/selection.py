@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from drp_ray.config import Selection
 
@@ -127,6 +126,9 @@ def cluster(reviews: Sequence[Review], vectors: Mapping[str, np.ndarray], settin
 
 def _kmeans(points: np.ndarray, settings: Selection) -> tuple[np.ndarray, np.ndarray]:
     """Labels int[n] and centres float[groups, d]. Equal vectors can leave fewer groups than were asked for."""
+    # Imported here: scikit-learn takes a second, which the driver need not pay.
+    from sklearn.cluster import KMeans
+
     distinct = len(np.unique(points, axis=0))
     model = KMeans(min(settings.k + 1, distinct), random_state=settings.seed, n_init=settings.n_init)
     return model.fit_predict(points), model.cluster_centers_

@@ -26,6 +26,9 @@ from drp_ray.stages.scores import ALL_METRICS, Score
 from drp_ray.stages.users import UserParts
 
 Stage = PartStage | RegroupStage
+EMBEDDED_TOGETHER = 8
+"""Parts that an embedding worker is given at once."""
+
 ROWS_IN_FLIGHT = 256
 """Rows that an engine is given at once where the configuration does not say: vLLM's usual `max_num_seqs`."""
 
@@ -70,7 +73,7 @@ class StageBuilder:
 
     def _embeddings(self) -> Stage:
         settings = self._config.embedding
-        pool = Pool(settings.replicas, settings.num_gpus)
+        pool = Pool(settings.replicas, settings.num_gpus, parts_in_flight=EMBEDDED_TOGETHER)
         return self._part_stage("embeddings", "items", Embed(settings), pool, expected_rows="texts")
 
     def _comparisons(self) -> Stage:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from drp_ray import schema
@@ -29,6 +30,8 @@ class Embed(Worker):
         self._thread = ThreadPoolExecutor(1)
         self._count = count
         self._embedder = await self._in_thread(make_embedder, self.settings)
+        self._waiting: list[tuple[list[str], asyncio.Future[np.ndarray]]] = []
+        self._encoding: asyncio.Task[None] | None = None
 
     def asked(self, part: str, rows: pa.Table) -> Iterable[Key]:
         """The texts that this part embeds, for itself and for others."""
@@ -39,7 +42,7 @@ class Embed(Worker):
         texts = _own_texts(part, rows)
         if not texts:
             return schema.EMBEDDINGS.empty_table()
-        vectors = await self._in_thread(self._embedder.encode, list(texts.values()))
+        vectors = await self._encode(list(texts.values()))
         flat, width = pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1]
         offsets = pa.array(range(0, len(flat) + 1, width), pa.int32())
         self._count(rows=len(texts))
@@ -48,6 +51,27 @@ class Embed(Worker):
     async def close(self) -> None:
         """End the model's thread."""
         self._thread.shutdown()
+
+    async def _encode(self, texts: list[str]) -> np.ndarray:
+        """Encode texts together with those of all parts that wait: batches of like lengths have less padding."""
+        encoded: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+        self._waiting.append((texts, encoded))
+        if self._encoding is None or self._encoding.done():
+            self._encoding = asyncio.ensure_future(self._encode_waiting())
+        return await encoded
+
+    async def _encode_waiting(self) -> None:
+        while self._waiting:
+            together, self._waiting = self._waiting, []
+            try:
+                vectors = await self._in_thread(self._embedder.encode, [text for part, _ in together for text in part])
+            except Exception as error:  # the parts that asked are told; they fail the job
+                for _, encoded in together:
+                    encoded.set_exception(error)
+                continue
+            ends = np.cumsum([len(part) for part, _ in together])
+            for (_, encoded), own in zip(together, np.split(vectors, ends[:-1]), strict=True):
+                encoded.set_result(own)
 
     async def _in_thread(self, function: Callable[[Any], T], argument: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, argument)
