@@ -22,8 +22,9 @@ Review = dict[str, Any]
 def read_reviews(path: Path) -> dict[str, list[Review]]:
     """Read, filter and thin out the reviews of a raw file: every user's, in time order.
 
-    A review has at least 200 characters as it was written, before white space is collapsed; of a user's reviews of one item, and of equal texts of a user, the
-    newest counts; items with fewer than 5 reviewers and users with fewer than 5 reviews leave in turn.
+    A review has at least 200 characters as it was written, before white space is collapsed. Of a user's reviews of
+    one item, and of equal texts of a user, the newest counts. Items with fewer than 5 reviewers and users with
+    fewer than 5 reviews leave in turn.
     """
     newest: dict[tuple[str, str], Review] = {}
     for user_id, review in sorted(_raw_reviews(path), key=lambda pair: (pair[1]["timestamp"], pair[1]["item_id"])):

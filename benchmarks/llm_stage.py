@@ -1,0 +1,130 @@
+"""Tokens a second of the differences stage, over the same engine given all the same prompts at once.
+
+    python -m benchmarks.llm_stage [--users 64] [--model FOLDER_OR_ID] [--gpus 0] [--max-tokens 64]
+
+The stage runs as in any job: Ray Data, an engine in an actor, rows in parts, calls that wait for each other (the
+validation needs the extraction). The other side has none of that: the prompts that the stage asked, as independent
+requests, all at once. Both are timed from the first call to the end (of the last call; for the stage, of the last
+commit), engines warm, prefix caches empty.
+"""
+
+import argparse
+import asyncio
+import os
+import pickle
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from drp_ray.data.tiny_model import build_tiny_model
+from drp_ray.data.write import write_sample
+from drp_ray.engines.base import Completion, Message, ModelSpec, Sampling
+from drp_ray.engines.vllm import VllmEngine
+from drp_ray.storage import LocalFolder
+
+QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
+LOG = "DRP_RAY_BENCHMARK_CALLS"
+
+
+class RecordingEngine(VllmEngine):
+    """vLLM, writing down every call."""
+
+    async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
+        """Answer a chat and append it to the log."""
+        began = time.time()
+        completion = await super().complete(messages, sampling)
+        with Path(os.environ[LOG]).open("ab") as log:
+            pickle.dump((messages, sampling, began, _tokens(completion)), log)
+        return completion
+
+
+def main() -> None:
+    """Measure, and print the ratio last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=64)
+    parser.add_argument("--model", default=None, help="a hub id or a folder; default: the tiny random model")
+    parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        measure(arguments, Path(scratch))
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    """Run the stage, then its prompts at once, and compare."""
+    write_sample(LocalFolder(folder / "sample"), arguments.users, seed=0)
+    model = arguments.model or str(build_tiny_model(folder / "model"))
+    settings = settings_of(arguments, folder, model)
+    calls, stage_rate = rate_of_stage(folder, settings)
+    spec = settings["models"]["llm"]
+    at_once = asyncio.run(rate_at_once(calls, ModelSpec("vllm", model, **_engine_settings(spec))))
+    print(f"{len(calls):,} calls of {arguments.users} users, {sum(call[3] for call in calls):,} tokens, {model}")
+    print(f"stage {stage_rate:,.0f} tokens/s, all prompts at once {at_once:,.0f} tokens/s")
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, {arguments.gpus} GPUs, Python {platform.python_version()}")
+    print(f"ratio {stage_rate / at_once:.2f}")
+
+
+def settings_of(arguments: argparse.Namespace, folder: Path, model: str) -> dict[str, Any]:
+    """The quickstart with the recording engine."""
+    settings: dict[str, Any] = yaml.safe_load(QUICKSTART.read_text())
+    settings |= {"dataset": str(folder / "sample"), "root": str(folder / "results")}
+    settings["models"]["llm"] |= {"engine": f"{RecordingEngine.__module__}:RecordingEngine", "id": model}
+    settings["models"]["llm"] |= {"num_gpus": arguments.gpus}
+    settings["sampling"] = {"max_tokens": arguments.max_tokens}
+    return settings
+
+
+def rate_of_stage(folder: Path, settings: dict[str, Any]) -> tuple[list[Any], float]:
+    """Run the job up to the differences; the calls that were made, and tokens a second."""
+    job, log = folder / "job.yaml", folder / "calls"
+    job.write_text(yaml.safe_dump(settings))
+    environment = {**os.environ, LOG: str(log), "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "drp_ray"]
+    subprocess.run([*command, "run", str(job), "--until", "differences"], check=True, env=environment)
+    where = subprocess.run(
+        [*command, "where", str(job), "differences"], check=True, env=environment, capture_output=True, text=True
+    )
+    calls = read_calls(log)
+    last_commit = max(path.stat().st_mtime for path in Path(where.stdout.strip()).glob("part-*"))
+    return calls, sum(call[3] for call in calls) / (last_commit - min(call[2] for call in calls))
+
+
+def read_calls(log: Path) -> list[Any]:
+    """The logged calls, in the order in which they ended."""
+    calls = []
+    with log.open("rb") as file:
+        while file.peek(1):
+            calls.append(pickle.load(file))
+    return calls
+
+
+async def rate_at_once(calls: list[Any], spec: ModelSpec) -> float:
+    """Ask everything at once; tokens a second."""
+    engine = VllmEngine(spec)
+    await engine.start()
+    began = time.time()
+    completions = await asyncio.gather(*(engine.complete(call[0], call[1]) for call in calls))
+    seconds = time.time() - began
+    await engine.close()
+    return sum(_tokens(completion) for completion in completions) / seconds
+
+
+def _engine_settings(model: dict[str, Any]) -> dict[str, Any]:
+    return {"max_model_len": model["max_model_len"], "engine_args": model["engine_args"]}
+
+
+def _tokens(completion: Completion) -> int:
+    return completion.prompt_tokens + completion.completion_tokens
+
+
+if __name__ == "__main__":
+    # The module that engines are made from must have one name in all processes.
+    from benchmarks import llm_stage
+
+    llm_stage.main()
