@@ -42,10 +42,12 @@ from drp_ray.parts import (
     read_part,
     write_manifest,
 )
-from drp_ray.progress import Heartbeat
+from drp_ray.progress import Counts, Heartbeat
 from drp_ray.storage import Folder
 
 Key = tuple[Any, ...]
+COUNTS_EVERY_S = 0.5
+
 MAX_LOST_WORKERS = 5
 """Worker processes that may die over one part before the job stops: more is no accident of the cluster."""
 
@@ -270,6 +272,7 @@ class PartActor:
     def __init__(self, stage: PartStage, retry_errors: bool, monitor: Any) -> None:
         self._stage, self._retry_errors, self._monitor = stage, retry_errors, monitor
         self._starting: asyncio.Task[None] | None = None
+        self._counted: Counts = {}
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """Run the part that the batch names. The start is shared by all parts that wait for it."""
@@ -280,7 +283,15 @@ class PartActor:
         return pa.Table.from_pylist([as_row(committed)])
 
     def _count(self, **counts: float) -> None:
-        self._monitor.add.remote(counts)
+        """Collect counts and send them twice a second: a remote call for every row would cost more than it tells."""
+        if not self._counted:
+            asyncio.get_running_loop().call_later(COUNTS_EVERY_S, self._send_counts)
+        for name, value in counts.items():
+            self._counted[name] = self._counted.get(name, 0) + value
+
+    def _send_counts(self) -> None:
+        self._monitor.add.remote(self._counted)
+        self._counted = {}
 
 
 def run_part_in_task(row: Mapping[str, str], stage: PartStage, retry_errors: bool, monitor: Any) -> dict[str, str]:

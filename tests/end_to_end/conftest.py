@@ -54,12 +54,26 @@ class Job:
         )
 
     def stage(self, name: str) -> Folder:
-        """The folder that `drp-ray where` prints."""
-        if name not in self._stages:
-            done = self.run("where", name)
-            assert done.returncode == 0, done.stderr
-            self._stages[name] = open_folder(done.stdout.removesuffix("\n"), self.s3)
+        """The folder of a stage: as `run.json` names it once there is one, before that as `drp-ray where` prints."""
+        if not self._stages:
+            try:
+                stages = json.loads(self.run_folder.read("run.json"))["stages"]
+                self._stages = {stage: open_folder(told["folder"], self.s3) for stage, told in stages.items()}
+            except FileNotFoundError:
+                return self.where(name)
         return self._stages[name]
+
+    def where(self, name: str) -> Folder:
+        """The folder that `drp-ray where` prints."""
+        done = self.run("where", name)
+        assert done.returncode == 0, done.stderr
+        return open_folder(done.stdout.removesuffix("\n"), self.s3)
+
+    @property
+    def run_folder(self) -> Folder:
+        """Where the run's record and its result are."""
+        root = open_folder(self.settings["root"], self.s3)
+        return root.at(self.settings["dataset"].rpartition("/")[2], "runs", self.settings["name"])
 
     def contents(self) -> dict[tuple[str, str], bytes]:
         """Every file of every stage."""
@@ -82,9 +96,7 @@ class Job:
         return pa.concat_tables(tables)
 
     def metrics(self) -> dict:
-        root = open_folder(self.settings["root"], self.s3)
-        dataset = self.settings["dataset"].rpartition("/")[2]
-        return json.loads(root.at(dataset, "runs", self.settings["name"]).read("metrics.json"))
+        return json.loads(self.run_folder.read("metrics.json"))
 
 
 @pytest.fixture(scope="session")

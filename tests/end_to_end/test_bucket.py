@@ -6,22 +6,23 @@ from tests.end_to_end.conftest import STAGES, Job, assert_whole
 
 
 def test_a_job_runs_on_a_bucket_and_a_second_run_does_nothing(tmp_path, settings, s3_server, bucket):
-    dataset = f"{bucket.uri}/datasets/sample"
-    write_sample(open_folder(dataset, bucket.options), 16, seed=1)
+    options = s3_server.options
+    dataset = f"s3://{bucket}/datasets/sample"
+    write_sample(open_folder(dataset, options), 16, seed=1)
     env = {
-        "AWS_ENDPOINT_URL": bucket.options.endpoint_url,
-        "AWS_ACCESS_KEY_ID": bucket.options.access_key,
-        "AWS_SECRET_ACCESS_KEY": bucket.options.secret_key,
-        "AWS_REGION": bucket.options.region,
+        "AWS_ENDPOINT_URL": options.endpoint_url,
+        "AWS_ACCESS_KEY_ID": options.access_key,
+        "AWS_SECRET_ACCESS_KEY": options.secret_key,
+        "AWS_REGION": options.region,
     }
-    places = {"dataset": dataset, "root": f"{bucket.uri}/drp"}
-    job = Job(tmp_path, {**settings, **places}, s3=bucket.options, env=env)
+    places = {"dataset": dataset, "root": f"s3://{bucket}/drp"}
+    job = Job(tmp_path, {**settings, **places}, s3=options, env=env)
 
     done = job.run("run")
     assert done.returncode == 0, done.stderr
     assert_whole(job, users=16)
     before = job.contents()
-    assert job.stage("predictions").uri.startswith(f"{bucket.uri}/drp/sample/predictions/")
+    assert job.stage("predictions").uri.startswith(f"s3://{bucket}/drp/sample/predictions/")
 
     again = job.run("run")
     assert again.returncode == 0 and "Nothing to do" in again.stdout

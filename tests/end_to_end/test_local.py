@@ -128,9 +128,14 @@ def test_another_setting_under_the_same_name_is_refused(finished):
     assert "temperature" in done.stderr and "0.8" in done.stderr and "0.1" in done.stderr
 
 
+def test_where_prints_the_folder_and_nothing_else(finished):
+    job, _ = finished
+    for stage in ("users", "differences", "scores"):
+        assert job.run("where", stage).stdout == f"{job.stage(stage).uri}\n"
+
+
 def test_run_json_names_what_was_used(finished):
     job, _ = finished
-    folder = job.stage("users").at("..", "..", "runs", "quickstart")
-    run = yaml.safe_load(folder.read("run.json"))
+    run = yaml.safe_load(job.run_folder.read("run.json"))
     assert run["config"]["selection"]["k"] == 2
     assert run["libraries"]["ray"] and set(run["stages"]) == set(STAGES)

@@ -63,7 +63,7 @@ def job(tmp_path, settings) -> Job:
 
 
 def test_a_killed_engine_and_then_a_killed_job_lose_nothing_that_was_committed(job):
-    folder = job.stage("differences")
+    folder = job.where("differences")
     running = start(job)
     wait_for_parts(folder, 1, running)
     engine_core(running).kill()
@@ -87,7 +87,7 @@ def test_a_killed_engine_and_then_a_killed_job_lose_nothing_that_was_committed(j
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_the_job_and_the_same_command_continues(scripted, number, code):
     scripted.script(delay_s=1.5)
-    scripted._stages["differences"] = folder = scripted.stage("differences")
+    folder = scripted.where("differences")
     running = start(scripted, "--set", "models.llm.concurrency=1")
     wait_for_parts(folder, 1, running)
     os.kill(running.pid, number)
@@ -105,7 +105,7 @@ def test_a_signal_stops_the_job_and_the_same_command_continues(scripted, number,
 
 def test_a_second_job_on_the_same_stages_says_so_and_stops(scripted):
     scripted.script(delay_s=2)
-    folder = scripted.stage("differences")
+    folder = scripted.where("differences")
     running = start(scripted, "--set", "models.llm.concurrency=1")
     wait_for_parts(folder, 1, running)
     second = scripted.run("run")
