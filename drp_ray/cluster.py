@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +31,20 @@ def _stderr_set_aside() -> Iterator[None]:
         os.close(nowhere)
 
 
+@contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Ray 2.60 puts handlers of its own in place when it starts, which end the process with another exit code."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
 def _init(ray: Any, num_cpus: int | None) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = ray_address()
@@ -54,9 +70,10 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
 
     is_ours = not ray.is_initialized()
     if is_ours:
-        with _stderr_set_aside():
+        with _stderr_set_aside(), _signal_handlers_kept():
             _init(ray, num_cpus)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What fails in a stage is raised here, and told by the command line.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     DataContext.get_current().enable_progress_bars = False
     try:
         yield ray

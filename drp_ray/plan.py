@@ -61,7 +61,7 @@ def make_plan(config: Config, dataset_name: str, dataset_identity: Mapping[str, 
     differences = DIFFERENCES.get(method.name) if method.needs == "differences" else None
     prompts = PromptPack.load(Path(config.prompts) if config.prompts else None)
     plan = _Planner(config, root.at(dataset_name))
-    plan.add("users", {"dataset": dict(dataset_identity), "users": config.users.model_dump()})
+    plan.add("users", {"dataset": dict(dataset_identity), "users": _users(config)})
     plan.add("retrieved", {**_settings(config.retrieval), "k": config.selection.k}, "users")
     if differences is not None:
         plan.add("items", {}, "retrieved")
@@ -145,6 +145,12 @@ def _embedding(config: Config) -> dict[str, Any]:
         "trust_remote_code": settings.trust_remote_code,
         "max_tokens": settings.max_tokens,
     }
+
+
+def _users(config: Config) -> dict[str, Any]:
+    """Who is predicted for; the seed changes nothing where nobody is drawn."""
+    chosen = config.users.model_dump(exclude={"seed"})
+    return {**chosen, "seed": config.users.seed} if config.users.sample is not None else chosen
 
 
 def _settings(section: Any) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_a_contradiction_is_named(setup):
 
 
 def test_an_unknown_method_names_the_nearest(setup):
-    assert "did you mean dpl?" in setup.refused("--set", "method=dlp")
+    assert "did you mean nonperso?" in setup.refused("--set", "method=nonpreso")
 
 
 def test_a_bucket_that_does_not_exist_is_named(setup, s3_server, monkeypatch):

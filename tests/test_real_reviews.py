@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.real_reviews import read_reviews, write_dataset
-from tests.end_to_end.conftest import Job, settings
+from tests.end_to_end.conftest import Job, sample, settings
 
 RAW = Path(__file__).parents[2] / "shared" / "data" / "digital_music"
-__all__ = ["settings"]
+__all__ = ["sample", "settings"]
 
 pytestmark = pytest.mark.skipif(
     not RAW.is_dir(), reason="the raw reviews lie beside the developers' checkouts and are not part of the project"
