@@ -50,18 +50,16 @@ def _init(ray: Any, num_cpus: int | None) -> None:
     address = ray_address()
     if address is not None:
         ray.init(address=address, **quiet)
-    elif num_cpus is not None:
-        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
     else:
-        ray.init(include_dashboard=False, **quiet)
+        # Not looked for on this machine: Ray 2.60 waits many minutes for a cluster that was killed.
+        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
 
 
 @contextmanager
 def connect(num_cpus: int | None) -> Iterator[Any]:
-    """Connect to the cluster of RAY_ADDRESS, or to the one that `ray start` began on this machine.
+    """Connect to the cluster that RAY_ADDRESS names, or start a Ray here for as long as the block runs.
 
-    Where there is none, or `num_cpus` says how large it is to be, a Ray is started here for as long as the block
-    runs. A Ray that this process has already is used and left as it is.
+    A Ray that this process has already is used and left as it is.
     """
     # Ray 2.60 logs an error for every restartable actor with arguments, which all actors of Ray Data are.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
