@@ -16,7 +16,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 def documented_keys() -> set[str]:
     """The keys of the configuration table; `.x` stands for a sibling of the key before it."""
     keys: set[str] = set()
-    for row in re.findall(r"^\| (`.*?) \|", README, re.MULTILINE):
+    table = README.partition("## Configuration")[2].partition("\n## ")[0]
+    for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
         section = ""
         for key in re.findall(r"`([^`]+)`", row):
             name = f"{section}{key}" if key.startswith(".") else key
