@@ -6,6 +6,7 @@ know: prompts that do not fit, thinking that never ends, replies that cannot be 
 
 import asyncio
 import hashlib
+from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -165,9 +166,9 @@ class ModelWorker(Worker):
     max_attempts: int
     _engines: dict[str, "LiveEngine"] = field(default_factory=dict, init=False, repr=False)
 
+    @abstractmethod
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
         """What each row of an input part asks."""
-        raise NotImplementedError
 
     async def start(self, count: Callable[..., None]) -> None:
         """Load the models."""

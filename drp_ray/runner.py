@@ -21,6 +21,7 @@ nothing large crosses the object store, and two CPUs are enough.
 import asyncio
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -52,7 +53,7 @@ MAX_LOST_WORKERS = 5
 """Worker processes that may die over one part before the job stops: more is no accident of the cluster."""
 
 
-class Worker:
+class Worker(ABC):
     """The work of a stage, from the rows of an input part to the rows of the output part.
 
     Workers travel to other processes before they start, so they must pickle. Reading, committing, resuming,
@@ -62,12 +63,12 @@ class Worker:
     schema: pa.Schema
     keys: tuple[str, ...]
 
-    async def start(self, count: Callable[..., None]) -> None:
+    async def start(self, count: Callable[..., None]) -> None:  # noqa: B027 (most workers load nothing)
         """Load what the work needs. `count(rows=1, errors=0, …)` reports progress within a part."""
 
+    @abstractmethod
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Turn an input part into an output part; `earlier` is the output that has error rows to be done again."""
-        raise NotImplementedError
 
     def asked(self, part: str, rows: pa.Table) -> Iterable[Key]:
         """The keys of the rows that an input part asks for; by default those of its own rows."""
@@ -77,7 +78,7 @@ class Worker:
         """Numbers about an output part that add up over parts."""
         return {}
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 (nor hold anything)
         """Free what `start` took."""
 
 
