@@ -39,6 +39,17 @@ DEATHS_OF_A_ROW = 3
 """Engine deaths after which a row that was in flight each time, the last time alone, becomes an error row."""
 
 
+SUMMED = (
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "thinking_tokens",
+    "unfinished_thinking",
+    "truncated",
+)
+"""The call columns that a part's facts add up."""
+
+
 class RowFailed(Exception):
     """A row cannot be answered; the message is its error."""
 
@@ -74,6 +85,8 @@ class RowCaller:
     cached_tokens: int = 0
     completion_tokens: int = 0
     thinking_tokens: int = 0
+    unfinished_thinking: int = 0
+    seeds: list[int] = field(default_factory=list)
     finish_reason: str | None = None
     truncated: bool = False
 
@@ -101,8 +114,8 @@ class RowCaller:
 
     def columns(self) -> Row:
         """The call columns that this object counts."""
-        counted = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")
-        return {name: getattr(self, name) for name in (*counted, "finish_reason", "truncated")}
+        counted = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens", "unfinished_thinking")
+        return {name: getattr(self, name) for name in (*counted, "finish_reason", "truncated", "seeds")}
 
     async def _complete(self, spec: RoleSpec, prompt: Prompt, sampling: Sampling) -> Completion:
         engine = self.engines[spec.model]
@@ -116,15 +129,17 @@ class RowCaller:
             except RequestRefused as error:
                 raise RowFailed(f"refused by the engine: {error}") from error
             else:
-                self._account(completion)
+                self._account(completion, sampling, engine)
                 return completion
         raise RowFailed(f"too long even without what may be left out: {too_long}")
 
-    def _account(self, completion: Completion) -> None:
+    def _account(self, completion: Completion, sampling: Sampling, engine: Engine) -> None:
         self.prompt_tokens += completion.prompt_tokens
         self.cached_tokens += completion.cached_tokens
         self.completion_tokens += completion.completion_tokens
         self.finish_reason = completion.finish_reason
+        if engine.honours_seed and sampling.seed is not None:
+            self.seeds.append(sampling.seed)
 
     def _without_thinking(self, completion: Completion) -> str:
         """Strip the thinking and count it, by its share of the reply's characters."""
@@ -132,6 +147,7 @@ class RowCaller:
             answer, thinking = strip_thinking(completion.text)
         except UnfinishedThinking:
             self.thinking_tokens += completion.completion_tokens
+            self.unfinished_thinking += 1
             raise
         share = len(thinking) / max(len(completion.text), 1)
         self.thinking_tokens += round(completion.completion_tokens * share)
@@ -191,7 +207,7 @@ class ModelWorker(Worker):
     def facts(self, rows: pa.Table) -> Facts:
         """Error rows, tokens and what went wrong on the way."""
         facts: Facts = {"errors": rows["status"].to_pylist().count("error")}
-        for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens", "truncated"):
+        for name in SUMMED:
             facts[name] = sum(int(value) for value in rows[name].to_pylist())
         return facts
 

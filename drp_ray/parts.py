@@ -149,6 +149,12 @@ def read_manifest(folder: Folder) -> Manifest | None:
         return None
 
 
+def part_names(folder: Folder) -> list[str]:
+    """The parts that a folder's manifest lists; none where there is no manifest."""
+    manifest = read_manifest(folder)
+    return [entry.name for entry in manifest.parts] if manifest else []
+
+
 def write_manifest(folder: Folder, manifest: Manifest) -> None:
     """Write a folder's manifest."""
     folder.write(MANIFEST, manifest.model_dump_json(indent=1).encode())

@@ -23,9 +23,10 @@ VERSIONS = {
     "items": 1,
     "embeddings": 1,
     "comparisons": 1,
-    "differences": 1,
-    "contexts": 1,
-    "predictions": 1,
+    "differences": 2,
+    "peers": 1,
+    "contexts": 2,
+    "predictions": 2,
     "scores": 1,
 }
 """The stages in their order. Raise a stage's version when a change to its code changes its results."""
@@ -63,18 +64,35 @@ def make_plan(config: Config, dataset_name: str, dataset_identity: Mapping[str, 
     plan = _Planner(config, root.at(dataset_name))
     plan.add("users", {"dataset": dict(dataset_identity), "users": _users(config)})
     plan.add("retrieved", {**_settings(config.retrieval), "k": config.selection.k}, "users")
-    if differences is not None:
-        plan.add("items", {}, "retrieved")
+    if method.needs in ("differences", "neighbour"):
+        plan.add("items", {}, "users", "retrieved")
         plan.add("embeddings", _embedding(config), "items")
-        plan.add("comparisons", _settings(config.selection), "items", "embeddings")
-        dimensions = {"dimensions": list(config.differences.dimensions)}
-        plan.add("differences", {**plan.asks(differences, prompts), **dimensions}, "comparisons")
-        plan.add("contexts", {"source": config.differences.source}, "users", "retrieved", "differences")
-    else:
-        plan.add("contexts", {}, "users", "retrieved")
+    besides, besides_settings = _besides(plan, method, differences, prompts)
+    plan.add("contexts", besides_settings, "users", "retrieved", *besides)
     plan.add("predictions", plan.asks(method, prompts), "contexts")
     plan.add("scores", {"metrics": _signatures()}, "predictions")
     return Plan(plan.stages, method, differences, prompts)
+
+
+def _besides(
+    plan: "_Planner", method: Method, differences: DifferenceProgramme | None, prompts: PromptPack
+) -> tuple[list[str], dict[str, Any]]:
+    """Add the stages that find what a method needs besides past reviews; their last one, and the contexts' settings."""
+    config = plan.config
+    if differences is not None:
+        plan.add("comparisons", _settings(config.selection), "items", "embeddings")
+        dimensions = {"dimensions": list(config.differences.dimensions)}
+        plan.add("differences", {**plan.asks(differences, prompts), **dimensions}, "comparisons")
+        return ["differences"], {"source": config.differences.source}
+    if method.needs == "contrast":
+        drawn = {"seed": config.selection.seed, "as_of": config.selection.as_of}
+        plan.add("peers", {"find": "contrast", **drawn}, "users", "retrieved")
+        return ["peers"], {}
+    if method.needs == "neighbour":
+        ranked = {**_settings(config.retrieval), "as_of": config.selection.as_of}
+        plan.add("peers", {"find": "neighbour", **ranked}, "users", "items", "embeddings")
+        return ["peers"], {}
+    return [], {"profile": True} if method.needs == "profile" else {}
 
 
 def find_method(name: str) -> Method:
@@ -93,7 +111,7 @@ class _Planner:
 
     def __init__(self, config: Config, folder: Folder) -> None:
         self.stages: dict[str, StageInfo] = {}
-        self._config, self._folder = config, folder
+        self.config, self._folder = config, folder
 
     def add(self, name: str, settings: Mapping[str, Any], *inputs: str) -> None:
         """Add a stage that is made from settings and from earlier stages."""
@@ -112,13 +130,13 @@ class _Planner:
             "programme": programme.name,
             "version": programme.version,
             "prompts": prompts.sources_of(programme.templates),
-            "seed": self._config.sampling.seed,
+            "seed": self.config.sampling.seed,
             "roles": {role: self._role(role) for role in programme.roles},
         }
 
     def _role(self, role: Role) -> dict[str, Any]:
-        model = self._config.models[self._config.model_of(role)]
-        return {"model": _model(model), "sampling": self._config.sampling.of(role).model_dump()}
+        model = self.config.models[self.config.model_of(role)]
+        return {"model": _model(model), "sampling": self.config.sampling.of(role).model_dump()}
 
 
 def _model(model: Model) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import pyarrow as pa
 import ray
 
 from drp_ray.lease import optional_lease
@@ -80,6 +81,19 @@ def _delete_leftovers(folder: Folder, done: dict[str, Committed]) -> None:
     for entry in folder.entries():
         if entry.name.endswith(".parquet") and entry.name not in done:
             folder.delete(entry.name)
+
+
+def markers(n_parts: int, columns: pa.Schema) -> ray.data.Dataset:
+    """A row for every part that holds nothing but the part's number, so that a shuffle forgets no part."""
+    numbers = [{"part": number} for number in range(n_parts)]
+    return ray.data.from_items(numbers, override_num_blocks=shuffle_partitions(n_parts)).map_batches(
+        _with_nulls, batch_format="pyarrow", fn_kwargs={"columns": columns}
+    )
+
+
+def _with_nulls(batch: pa.Table, columns: pa.Schema) -> pa.Table:
+    nulls = {field.name: pa.nulls(batch.num_rows, field.type) for field in columns}
+    return pa.table({**nulls, "part": batch["part"].cast(pa.int32())}, schema=columns)
 
 
 def shuffle_partitions(n_parts: int) -> int:

@@ -92,8 +92,15 @@ CALL_COLUMNS = (
     pa.field("completion_tokens", pa.int64()),
     pa.field("finish_reason", pa.string()),
     pa.field("truncated", pa.bool_()),
+    pa.field("thinking_tokens", pa.int64()),
+    pa.field("unfinished_thinking", pa.int32()),
+    pa.field("seeds", pa.list_(pa.int64())),
 )
-"""What every row made by a language model says about its calls (tokens are summed over the calls)."""
+"""What every row made by a language model says about its calls (tokens are summed over the calls).
+
+`unfinished_thinking` counts the calls whose thinking ran into the length limit; `seeds` are those that the engine
+was given, in the order of the calls, and none where it takes none.
+"""
 
 DIFFERENCES = pa.schema(
     [
@@ -105,7 +112,6 @@ DIFFERENCES = pa.schema(
         ("extracted", pa.string()),
         ("validated", pa.string()),
         ("features", pa.list_(FEATURE)),
-        ("thinking_tokens", pa.int64()),
         *CALL_COLUMNS,
     ]
 )
@@ -139,6 +145,17 @@ DIFFERENCE = pa.struct(
     [("rank", pa.int32()), ("item_id", pa.string()), ("item_title", pa.string()), ("text", pa.string())]
 )
 
+PEERS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("reviews", pa.list_(pa.struct([("user_id", pa.string()), *REVIEW]))),
+    ]
+)
+"""The reviews by others that a method shows beside a user's own, the best first."""
+
+PEER_ENTRY = pa.struct([("user_id", pa.string()), *HISTORY_ENTRY])
+"""A review by another user with what is known of its item."""
+
 CONTEXTS = pa.schema(
     [
         ("user_id", pa.string()),
@@ -146,8 +163,11 @@ CONTEXTS = pa.schema(
         ("reference", pa.string()),
         ("history", pa.list_(HISTORY_ENTRY)),
         ("differences", pa.list_(DIFFERENCE)),
+        ("profile", pa.list_(HISTORY_ENTRY)),
+        ("peers", pa.list_(PEER_ENTRY)),
     ]
 )
+"""`profile` (the whole profile in time order) and `peers` are null where the method does not need them."""
 
 PREDICTIONS = pa.schema(
     [
@@ -159,7 +179,6 @@ PREDICTIONS = pa.schema(
         ("reference", pa.string()),
         ("n_history", pa.int32()),
         ("n_differences", pa.int32()),
-        ("thinking_tokens", pa.int64()),
         *CALL_COLUMNS,
     ]
 )

@@ -15,7 +15,9 @@ from drp_ray.replies import Feature
 Asker = Literal["extractor", "validator", "summarizer", "generator"]
 """The roles that methods ask."""
 
-Needs = Literal["nothing", "history", "differences"]
+Needs = Literal["nothing", "history", "profile", "contrast", "neighbour", "differences"]
+"""What a method reads besides the target: nothing; the N most relevant past reviews; and besides these the whole
+profile, another user's review of an item of theirs, the reviews of the most similar user, or the differences."""
 
 
 class Ask(Protocol):
@@ -29,18 +31,22 @@ class Ask(Protocol):
 class UserContext:
     """What is known of one user: a row of `schema.CONTEXTS` without its reference.
 
-    `history` and `differences` are ordered by rank, the best first.
+    `history`, `differences` and `peers` are ordered by rank, the best first; `profile` by time. `peers` holds one
+    review where the method needs a contrast, up to N reviews of the neighbour where it needs one.
     """
 
     user_id: str
     target: Row
     history: Sequence[Row]
     differences: Sequence[Row]
+    profile: Sequence[Row] = ()
+    peers: Sequence[Row] = ()
 
     @classmethod
     def from_row(cls, row: Row) -> "UserContext":
         """Take a row of `schema.CONTEXTS`; null lists are empty ones."""
-        return cls(row["user_id"], row["target"], row["history"] or [], row["differences"] or [])
+        lists = {name: row.get(name) or [] for name in ("history", "differences", "profile", "peers")}
+        return cls(row["user_id"], row["target"], **lists)
 
 
 @dataclass(frozen=True)
@@ -128,12 +134,14 @@ def differences(name: str, *, asks: Asks, version: int = 1) -> Callable[[Differ]
 
 
 def runnable(method: Method, user: UserContext) -> Method:
-    """The method, or the next simpler one that this user's data allow (drp and dpl → intsum → nonperso)."""
+    """The method, or the next simpler one that this user's data allow (METHOD: drp and dpl → intsum → nonperso).
+
+    cicl and persona-db fall back in the same way where nobody else reviewed the user's items.
+    """
     if method.needs != "nothing" and not user.history:
         return METHODS["nonperso"]
-    if method.needs == "differences" and not user.differences:
-        return METHODS["intsum"]
-    return method
+    besides = {"differences": user.differences, "contrast": user.peers, "neighbour": user.peers}
+    return METHODS["intsum"] if not besides.get(method.needs, True) else method
 
 
 def _add(registry: dict[str, Any], programme: Programme) -> None:

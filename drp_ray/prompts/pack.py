@@ -21,6 +21,8 @@ EXTRACTION = Templates("system", "comparison", "dpl_extract")
 OPEN_EXTRACTION = Templates("system", "comparison", "drp_extract")
 VALIDATION = Templates("system", "comparison", "drp_validate")
 PROFILE_SUMMARY = Templates("system", "history", "summarize")
+CONTRAST_SUMMARY = Templates("system", "history", "summarize_contrast")
+BLOCK_SUMMARY = Templates("system", "block", "summarize_block")
 PERSONAL_REVIEW = Templates("system", "history", "generate")
 
 
@@ -61,9 +63,22 @@ class PromptPack:
         """Summarise how a user writes, from past reviews and differences, where there are any (DPL)."""
         return self._prompt(PROFILE_SUMMARY, history=list(history), differences=list(differences))
 
-    def personal_review(self, target: Row, history: Sequence[Row] = (), summary: str | None = None) -> Prompt:
-        """Write the target review; without history and summary the user is known by rating and title only."""
-        return self._prompt(PERSONAL_REVIEW, target=target, history=list(history), summary=summary)
+    def contrast_summary(self, history: Sequence[Row], positive: Row, negative: Row) -> Prompt:
+        """Summarise how a user writes, from past reviews and two reviews of one item: the user's and another's."""
+        return self._prompt(CONTRAST_SUMMARY, history=list(history), positive=positive, negative=negative)
+
+    def block_summary(self, block: Sequence[Row], summary: str | None) -> Prompt:
+        """Summarise how a user writes, from some reviews in time order and the summary of those before them."""
+        return self._prompt(BLOCK_SUMMARY, block=list(block), summary=summary)
+
+    def personal_review(
+        self, target: Row, history: Sequence[Row] = (), summary: str | None = None, peers: Sequence[Row] = ()
+    ) -> Prompt:
+        """Write the target review from what is known of the user, and from the reviews of a similar user (`peers`).
+
+        Without any of these the user is known by rating and title only.
+        """
+        return self._prompt(PERSONAL_REVIEW, target=target, history=list(history), summary=summary, peers=list(peers))
 
     def _prompt(self, templates: Templates, **variables: Any) -> Prompt:
         return Prompt(self.sources, templates, variables)

@@ -10,7 +10,7 @@ from drp_ray.prompts.templates import render
 Row = Mapping[str, Any]
 """A row, or a struct in one, as `drp_ray.schema` names its fields."""
 
-RANKED = ("differences", "history")
+RANKED = ("differences", "history", "peers", "block")
 """The lists of a prompt that can be cut from the end. The first of two equally long ones is cut last."""
 
 SHORTEST_DESCRIPTION = 100
@@ -42,16 +42,16 @@ class Prompt:
     def shorter(self) -> "Prompt | None":
         """The next shorter version, or None when there is nothing left to give up.
 
-        First the longer list (past reviews or differences) loses its lowest-ranked entry, down to one each;
-        then item descriptions are halved, and in the end left out. Representatives always stay: they are what
-        the comparison is made with.
+        First the longest list (past reviews, others' reviews or differences) loses its last entry: the
+        lowest-ranked one, or the newest of a block in time order. One entry of each stays. Then item descriptions
+        are halved, and in the end left out. Representatives always stay: they are what the comparison is made with.
         """
         variables = _without_lowest_ranked(self.variables) or _with_shorter_descriptions(self.variables)
         return replace(self, variables=variables) if variables else None
 
 
 def _without_lowest_ranked(variables: Mapping[str, Any]) -> dict[str, Any] | None:
-    longest = max(RANKED, key=lambda name: (len(variables.get(name, ())), name))
+    longest = max(RANKED, key=lambda name: (len(variables.get(name, ())), RANKED.index(name)))
     entries = variables.get(longest, ())
     return {**variables, longest: entries[:-1]} if len(entries) > 1 else None
 

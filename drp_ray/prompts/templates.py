@@ -24,7 +24,10 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "drp_validate": (*_COMPARISON, "extracted"),
     "history": ("history",),
     "summarize": ("history", "differences"),
-    "generate": ("history", "summary", "target"),
+    "summarize_contrast": ("history", "positive", "negative"),
+    "block": ("block", "summary"),
+    "summarize_block": ("block", "summary"),
+    "generate": ("history", "peers", "summary", "target"),
 }
 """Every template of a pack and what it may name. `system`, `comparison` and `history` may name only what the
 prompts that share them agree on, so that these prompts begin with the same tokens."""
@@ -41,6 +44,10 @@ _FULL: Mapping[str, Any] = {
     "extracted": "Differences.",
     "history": [_REVIEW | _ITEM],
     "differences": [{"item_title": "An item", "text": "Differences."}],
+    "positive": _REVIEW | _ITEM,
+    "negative": _REVIEW | _ITEM,
+    "block": [_REVIEW | _ITEM],
+    "peers": [_REVIEW | _ITEM],
     "summary": "A summary.",
     "target": {"rating": 4.0, "title": "A title"} | _ITEM,
 }
@@ -52,6 +59,10 @@ _THIN: Mapping[str, Any] = {
     "extracted": "",
     "history": [],
     "differences": [],
+    "positive": _REVIEW | _UNTITLED,
+    "negative": _REVIEW | _UNTITLED,
+    "block": [_REVIEW | _UNTITLED],
+    "peers": [],
     "summary": None,
     "target": {"rating": 4.0} | _UNTITLED,
 }

@@ -13,13 +13,16 @@ from drp_ray.dataset import Dataset
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.parts import Manifest
 from drp_ray.plan import Plan
-from drp_ray.regroup import RegroupStage, run_regroup_stage
+from drp_ray.regroup import Regrouping, RegroupStage, run_regroup_stage
 from drp_ray.runner import Options, PartStage, Pool, run_part_stage
 from drp_ray.stages.comparisons import Compare
 from drp_ray.stages.contexts import ContextParts
+from drp_ray.stages.contrast import Contrast
 from drp_ray.stages.differences import Differ
 from drp_ray.stages.embeddings import Embed
 from drp_ray.stages.items import ItemParts
+from drp_ray.stages.neighbour import Neighbour
+from drp_ray.stages.peers import Finder, PeerParts
 from drp_ray.stages.predictions import Predict
 from drp_ray.stages.retrieved import Retrieve
 from drp_ray.stages.scores import ALL_METRICS, Score
@@ -54,7 +57,7 @@ class StageBuilder:
 
     def _users(self) -> Stage:
         parts = UserParts(self._dataset, self._config.users, self._config.runtime.rows_per_part)
-        return RegroupStage(self._plan.stages["users"], [], parts)
+        return self._regroup_stage("users", parts)
 
     def _retrieved(self) -> Stage:
         worker = Retrieve(self._shared_catalogue(), self._config.retrieval, self._config.selection.k)
@@ -69,7 +72,7 @@ class StageBuilder:
             self._shared_catalogue(),
             self._config.runtime.rows_per_part,
         )
-        return RegroupStage(stages["items"], [stages["users"], stages["retrieved"]], parts)
+        return self._regroup_stage("items", parts)
 
     def _embeddings(self) -> Stage:
         settings = self._config.embedding
@@ -91,17 +94,30 @@ class StageBuilder:
         )
         return self._part_stage("differences", "comparisons", worker, self._pool(programme.roles))
 
+    def _peers(self) -> Stage:
+        folders = {name: info.folder for name, info in self._plan.stages.items()}
+        catalogue, as_of = self._shared_catalogue(), self._config.selection.as_of
+        finder: Finder
+        if self._plan.method.needs == "contrast":
+            seed = self._config.selection.seed
+            finder = Contrast(folders["users"], folders["retrieved"], catalogue, seed, as_of)
+        else:
+            used = (folders["users"], folders["items"], folders["embeddings"])
+            finder = Neighbour(*used, catalogue, self._config.retrieval, as_of)
+        return self._regroup_stage("peers", PeerParts(self._dataset, folders["users"], finder))
+
     def _contexts(self) -> Stage:
-        stages = self._plan.stages
-        inputs = [stages[name] for name in ("users", "retrieved", "differences") if name in stages]
+        folders = {name: info.folder for name, info in self._plan.stages.items()}
         parts = ContextParts(
-            stages["users"].folder,
-            stages["retrieved"].folder,
+            folders["users"],
+            folders["retrieved"],
             self._shared_catalogue(),
-            stages["differences"].folder if "differences" in stages else None,
+            self._plan.method.needs,
+            folders.get("differences"),
             self._config.differences.source,
+            folders.get("peers"),
         )
-        return RegroupStage(stages["contexts"], inputs, parts)
+        return self._regroup_stage("contexts", parts)
 
     def _predictions(self) -> Stage:
         method = self._plan.method
@@ -116,6 +132,10 @@ class StageBuilder:
     ) -> PartStage:
         stages = self._plan.stages
         return PartStage(stages[name], stages[source], worker, pool, expected_rows)
+
+    def _regroup_stage(self, name: str, parts: Regrouping) -> Stage:
+        info = self._plan.stages[name]
+        return RegroupStage(info, [self._plan.stages[source] for source in info.made_from["inputs"]], parts)
 
     def _shared_catalogue(self) -> Any:
         if self._catalogue is None:

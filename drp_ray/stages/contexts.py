@@ -1,6 +1,6 @@
 """contexts: everything a method may know of a user, in one row: past reviews, differences, and the target."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,49 +10,42 @@ import ray
 
 from drp_ray import schema
 from drp_ray.catalogue import Catalogue
-from drp_ray.parts import commit_part, read_manifest, read_part
-from drp_ray.regroup import shuffle_partitions
+from drp_ray.methods.base import Needs
+from drp_ray.parts import commit_part, part_names, read_part
+from drp_ray.regroup import markers, shuffle_partitions
 from drp_ray.runner import as_row
 from drp_ray.stages.items import Table
 from drp_ray.storage import Folder
 
 Row = dict[str, Any]
 FOUND = pa.schema([("part", pa.int32()), ("user_id", pa.string()), *schema.DIFFERENCE])
-"""A difference on its way to its user's part; without a user it only stands for the part."""
+"""A difference on its way to its user's part."""
 
 
 @dataclass(frozen=True)
 class ContextParts:
-    """Joins users, what was retrieved for them and, where `differences` is a folder, what sets them apart."""
+    """Joins users, what was retrieved for them and what the method needs besides, in folders that may be None."""
 
     users: Folder
     retrieved: Folder
     catalogue: Table
+    needs: Needs
     differences: Folder | None
     source: Literal["validated", "raw"]
+    peers: Folder | None
 
     def plan(self, folder: Folder) -> ray.data.Dataset | None:
         """Shuffle the differences by their users' part; every part has a marker, so that none is forgotten."""
-        names = _part_names(self.users)
-        arguments = {
-            "users": self.users,
-            "retrieved": self.retrieved,
-            "catalogue": self.catalogue,
-            "folder": folder,
-        }
-        arguments["names"] = names
-        markers = ray.data.from_items(
-            [{"part": number} for number in range(len(names))],
-            override_num_blocks=shuffle_partitions(len(names)),
-        ).map_batches(markers_of_parts, batch_format="pyarrow")
-        found = self._found(names)
-        grouped = (markers.union(found) if found else markers).groupby(
-            "part", num_partitions=shuffle_partitions(len(names))
-        )
+        names = part_names(self.users)
+        everything, found = markers(len(names), FOUND), self._found(names)
+        if found is not None:
+            everything = everything.union(found)
+        grouped = everything.groupby("part", num_partitions=shuffle_partitions(len(names)))
+        arguments = {"source": self, "folder": folder, "names": names}
         return grouped.map_groups(write_context_part, batch_format="pyarrow", fn_kwargs=arguments)
 
     def _found(self, names: list[str]) -> ray.data.Dataset | None:
-        parts = [{"part": name} for name in _part_names(self.differences)] if self.differences else []
+        parts = [{"part": name} for name in part_names(self.differences)] if self.differences else []
         if not parts:
             return None
         numbered = [{"part": name, "number": number} for number, name in enumerate(names)]
@@ -69,17 +62,6 @@ class ContextParts:
                 "part_of_user": sorted_users.remote(*users.to_arrow_refs()),
             },
         )
-
-
-def _part_names(folder: Folder) -> list[str]:
-    manifest = read_manifest(folder)
-    return [entry.name for entry in manifest.parts] if manifest else []
-
-
-def markers_of_parts(batch: pa.Table) -> pa.Table:
-    """A row without a user for every part."""
-    nulls = {field.name: pa.nulls(batch.num_rows, field.type) for field in FOUND}
-    return pa.table({**nulls, "part": batch["part"].cast(pa.int32())}, schema=FOUND)
 
 
 def users_of_part(batch: pa.Table, retrieved: Folder) -> pa.Table:
@@ -107,19 +89,23 @@ def differences_of_part(
     return found.filter(pc.and_(pc.equal(rows["status"], "ok"), pc.is_valid(text)))
 
 
-def write_context_part(
-    found: pa.Table, users: Folder, retrieved: Folder, catalogue: Table, folder: Folder, names: list[str]
-) -> dict[str, list[str]]:
+def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, names: list[str]) -> dict[str, list[str]]:
     """Write the contexts of one part of users."""
     name = names[found["part"][0].as_py()]
-    items = Catalogue(ray.get(catalogue))
-    positions = {row["user_id"]: row["history"] for row in read_part(retrieved, name).rows.to_pylist()}
+    items = Catalogue(ray.get(source.catalogue))
+    positions = {row["user_id"]: row["history"] for row in read_part(source.retrieved, name).rows.to_pylist()}
+    peers = read_part(source.peers, name).rows.to_pylist() if source.peers else []
+    peers_of = {row["user_id"]: row["reviews"] for row in peers}
     of_user: dict[str, list[Row]] = {}
     for row in found.filter(pc.is_valid(found["user_id"])).to_pylist():
         of_user.setdefault(row["user_id"], []).append(row)
     contexts = [
-        context_of(user, positions[user["user_id"]], of_user.get(user["user_id"], []), items)
-        for user in read_part(users, name).rows.to_pylist()
+        {
+            **context_of(user, positions[user["user_id"]], of_user.get(user["user_id"], []), items),
+            "profile": with_items(user["profile"], items) if source.needs == "profile" else None,
+            "peers": with_items(peers_of[user["user_id"]], items) if source.peers else None,
+        }
+        for user in read_part(source.users, name).rows.to_pylist()
     ]
     committed = commit_part(folder, name, pa.Table.from_pylist(contexts, schema.CONTEXTS), {}, "")
     return {key: [value] for key, value in as_row(committed).items()}
@@ -130,13 +116,14 @@ def context_of(user: Row, history: list[int], differences: list[Row], items: Cat
     target = user["target"]
     return {
         "user_id": user["user_id"],
-        "target": _with_item(target, items),
+        "target": with_items([target], items)[0],
         "reference": target["text"],
-        "history": [_with_item(user["profile"][position], items) for position in history],
+        "history": with_items([user["profile"][position] for position in history], items),
         "differences": sorted(differences, key=lambda difference: difference["rank"]),
     }
 
 
-def _with_item(review: Mapping[str, Any], items: Catalogue) -> Row:
-    item = items[review["item_id"]]
-    return {**review, "item_title": item.title, "item_description": item.description}
+def with_items(reviews: Sequence[Mapping[str, Any]], items: Catalogue) -> list[Row]:
+    """Put what is known of its item beside every review."""
+    found = [(review, items[review["item_id"]]) for review in reviews]
+    return [{**review, "item_title": item.title, "item_description": item.description} for review, item in found]

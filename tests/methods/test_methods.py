@@ -58,7 +58,7 @@ def differ(name, ask, comparison=COMPARISON):
 
 
 def test_the_modules_of_the_package_are_found():
-    assert {"nonperso", "rag", "intsum", "dpl", "drp"} <= set(METHODS)
+    assert {"nonperso", "rag", "intsum", "llm-trsr", "cicl", "persona-db", "dpl", "drp"} <= set(METHODS)
     assert {"dpl", "drp"} <= set(DIFFERENCES)
 
 
@@ -72,6 +72,9 @@ def test_every_method_that_needs_differences_has_a_programme_for_them():
         ("nonperso", ["generator"], None),
         ("rag", ["generator"], None),
         ("intsum", ["summarizer", "generator"], "Terse."),
+        ("llm-trsr", ["summarizer", "summarizer", "generator"], "Terse."),
+        ("cicl", ["summarizer", "generator"], "Terse."),
+        ("persona-db", ["summarizer", "generator"], "Terse."),
         ("dpl", ["summarizer", "generator"], "Terse."),
         ("drp", ["summarizer", "generator"], "Terse."),
     ],
@@ -136,8 +139,8 @@ def test_an_empty_difference_is_unusable(role):
         differ("drp", RecordingAsk({**ANSWERS, role: "\n"}))
 
 
-def thin(history=True, differences=True):
-    kept = {"history": history, "differences": differences}
+def thin(history=True, differences=True, peers=True):
+    kept = {"history": history, "differences": differences, "peers": peers}
     return UserContext.from_row({**USER_ROW, **{name: None for name, keep in kept.items() if not keep}})
 
 
@@ -151,6 +154,14 @@ def thin(history=True, differences=True):
         ("dpl", thin(history=False), "nonperso"),
         ("dpl", thin(history=False, differences=False), "nonperso"),
         ("intsum", thin(history=False), "nonperso"),
+        ("llm-trsr", thin(history=False), "nonperso"),
+        ("llm-trsr", thin(differences=False, peers=False), "llm-trsr"),
+        ("cicl", thin(), "cicl"),
+        ("cicl", thin(peers=False), "intsum"),
+        ("cicl", thin(history=False), "nonperso"),
+        ("persona-db", thin(differences=False), "persona-db"),
+        ("persona-db", thin(peers=False), "intsum"),
+        ("persona-db", thin(history=False), "nonperso"),
         ("rag", thin(history=False), "nonperso"),
         ("rag", thin(differences=False), "rag"),
         ("nonperso", thin(history=False, differences=False), "nonperso"),
