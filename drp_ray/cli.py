@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -16,6 +16,7 @@ from drp_ray.errors import EXIT_BAD_INPUT, EXIT_ERROR_ROWS, EXIT_FAILED, BadInpu
 if TYPE_CHECKING:
     from drp_ray.job import Job
     from drp_ray.report import Result
+    from drp_ray.sweep import StageForecast
 
 app = typer.Typer(
     help="Difference-aware LLM personalization (DPL, DRP) as a resumable offline inference job on Ray.",
@@ -56,6 +57,37 @@ def run(
         for advice in result.advice:
             _say(advice)
         if result.error_rate > opened.config.runtime.max_error_rate:
+            raise typer.Exit(EXIT_ERROR_ROWS)
+
+
+@app.command()
+def sweep(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Compute error rows again.")] = False,
+    no_lease: Annotated[
+        bool, typer.Option("--no-lease", help="Do not look whether another job works on the same stages.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
+) -> None:
+    """Run every combination of a job whose settings are lists; what combinations share is made once."""
+    from drp_ray import job
+    from drp_ray.sweep import forecast, open_sweep, write_comparison
+
+    with _failures_told(), _signals_raised():
+        opened = open_sweep(config, overrides)
+        jobs = [run.job for run in opened.runs]
+        _print_forecast(forecast(opened), [each.config.name for each in jobs])
+        if dry_run:
+            return
+        results = job.run_all(jobs, _say, retry_errors, use_lease=not no_lease)
+        _print_comparison(write_comparison(opened, results))
+        for advice in dict.fromkeys(advice for result in results for advice in result.advice):
+            _say(advice)
+        too_many = [
+            result.error_rate > each.config.runtime.max_error_rate for each, result in zip(jobs, results, strict=True)
+        ]
+        if any(too_many):
             raise typer.Exit(EXIT_ERROR_ROWS)
 
 
@@ -151,12 +183,44 @@ def _of(done: int, total: int | None) -> str:
 
 
 def _print_result(result: "Result") -> None:
+    from drp_ray.report import coverage_lines
+
     scores = Table("metric", "value", "users scored", title=f"{result.metrics['run']} ({result.metrics['method']})")
     for name, value in result.metrics["metrics"].items():
-        scores.add_row(name, "missing" if value is None else f"{value:.4f}", str(result.metrics["scored"][name]))
+        scores.add_row(name, _score(value), str(result.metrics["scored"][name]))
     _print(scores)
+    coverage = Table("coverage", "")
+    for told, numbers in coverage_lines(result.metrics["coverage"]):
+        coverage.add_row(told, numbers)
+    _print(coverage)
     for name, folder in result.folders.items():
         _say(f"{name:<12} {folder}")
+
+
+def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> None:
+    _say(f"{len(names)} runs: {', '.join(names)}")
+    table = Table("stage", "used by runs", "folders", "there", "to be made")
+    for stage in stages:
+        table.add_row(stage.stage, str(stage.runs), str(stage.folders), str(stage.there), str(stage.to_make))
+    _print(table)
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    metrics = list(comparison["runs"][0]["metrics"])
+    table = Table("run", *metrics, title=comparison["sweep"])
+    for row in comparison["runs"]:
+        table.add_row(row["run"], *(_score(row["metrics"][name]) for name in metrics))
+    _print(table)
+    if comparison["means"]:
+        means = Table("mean over temperatures and seeds", "runs", *metrics)
+        for row in comparison["means"]:
+            told = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
+            means.add_row(told, str(row["runs"]), *(_score(row["metrics"][name]) for name in metrics))
+        _print(means)
+
+
+def _score(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.4f}"
 
 
 @contextmanager

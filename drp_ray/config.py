@@ -248,6 +248,15 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     Raises:
         BadInput: the file cannot be read, or a setting is unknown, mistyped or contradictory.
     """
+    return checked(read_settings(path, overrides), str(path))
+
+
+def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a job file and apply overrides, without looking at what the settings are.
+
+    Raises:
+        BadInput: the file cannot be read or is no mapping.
+    """
     try:
         raw = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -258,10 +267,19 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
         raise BadInput(f"{path}: a job is a mapping of settings")
     for override in overrides:
         _override(raw, override)
+    return raw
+
+
+def checked(raw: Mapping[str, Any], where: str) -> Config:
+    """Make a configuration of settings that came from `where`.
+
+    Raises:
+        BadInput: a setting is unknown, mistyped or contradictory.
+    """
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise BadInput(f"{path}: " + "; ".join(_explain(problem, raw) for problem in error.errors())) from error
+        raise BadInput(f"{where}: " + "; ".join(_explain(problem, raw) for problem in error.errors())) from error
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -292,7 +310,8 @@ def _explain(problem: Any, raw: Mapping[str, Any]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{place}: {message}" if place else message
-    return f"{place}: {message} (got {problem['input']!r})"
+    hint = "; a list of values is for drp-ray sweep" if isinstance(problem["input"], list) else ""
+    return f"{place}: {message} (got {problem['input']!r}){hint}"
 
 
 def _known_keys(steps: tuple[Any, ...]) -> list[str]:

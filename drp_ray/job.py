@@ -1,8 +1,10 @@
 """A job from its configuration to its result: open, check, plan, run the stages in order, report."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from drp_ray.cluster import begin_embedder_check, check_models, check_resources, connect
 from drp_ray.config import Config, Model, cache_folder, nearest, s3_options
@@ -23,12 +25,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A configuration with what it names: its dataset, its plan and the folder of its run."""
+    """A configuration with what it names: its dataset, its plan and the folder of all that is made of the dataset."""
 
     config: Config
     dataset: Dataset
     plan: Plan
-    run_folder: Folder
+    root: Folder
+
+    @property
+    def run_folder(self) -> Folder:
+        """Where the run's record and its result are."""
+        return self.root.at("runs", self.config.name)
 
     @property
     def wordnet(self) -> Path:
@@ -60,7 +67,7 @@ def open_job(config: Config) -> Job:
     dataset = Dataset.open(folder, open_folder(config.dataset.rstrip("/").rpartition("/")[0] or ".", s3))
     plan = make_plan(config, dataset.name, dataset.identity(), root)
     models_of(config, plan.roles())
-    return Job(config, dataset, plan, root.at(dataset.name, "runs", config.name))
+    return Job(config, dataset, plan, root.at(dataset.name))
 
 
 def validate(job: Job) -> str:
@@ -83,17 +90,52 @@ def run(
         BadInput: before anything was written.
         JobFailed: what was committed stays; the same call continues.
     """
-    names = _stages_until(job, until)
+    wanted = _stages_until(job, until)
     check_run_name(job.run_folder, job.config, job.plan)
-    manifests = job.current_manifests(names)
-    if manifests is None or (retry_errors and any(can_improve(manifest.totals) for manifest in manifests.values())):
-        _run_stages(job, names, say, retry_errors, use_lease)
-        manifests = job.current_manifests(names)
-    else:
+    if _is_complete(job, wanted, retry_errors):
         say("Nothing to do: every stage is complete.")
+    else:
+        with _prepared([job], wanted, say, retry_errors, use_lease) as options:
+            _run_stages(job, wanted, say, options, Shared())
+    return _result(job, wanted) if until is None else None
+
+
+def run_all(jobs: Sequence[Job], say: Say, retry_errors: bool = False, use_lease: bool = True) -> list[Result]:
+    """Run several jobs one after the other on one Ray; what they share is made once.
+
+    All are checked before the first one starts.
+
+    Raises:
+        BadInput: before anything was written.
+        JobFailed: as `run`.
+    """
+    for job in jobs:
+        check_run_name(job.run_folder, job.config, job.plan)
+    unfinished = [job for job in jobs if not _is_complete(job, job.plan.stages, retry_errors)]
+    if not unfinished:
+        say("Nothing to do: every stage of every run is complete.")
+    else:
+        shared = Shared()
+        stages = {name for job in unfinished for name in job.plan.stages}
+        with _prepared(unfinished, stages, say, retry_errors, use_lease) as options:
+            for job in unfinished:
+                say(f"Run {job.config.name}")
+                _run_stages(job, job.plan.stages, say, options, shared)
+    return [_result(job, job.plan.stages) for job in jobs]
+
+
+def _is_complete(job: Job, names: Iterable[str], retry_errors: bool) -> bool:
+    manifests = job.current_manifests(names)
+    if manifests is None:
+        return False
+    return not (retry_errors and any(can_improve(manifest.totals) for manifest in manifests.values()))
+
+
+def _result(job: Job, names: Iterable[str]) -> Result:
+    manifests = job.current_manifests(names)
     if manifests is None:
         raise JobFailed("the inputs changed while the job ran; the same command continues")
-    return report(job.config, job.plan, job.run_folder, manifests, job.wordnet) if until is None else None
+    return report(job.config, job.plan, job.run_folder, manifests, job.wordnet)
 
 
 def _stages_until(job: Job, until: str | None) -> list[str]:
@@ -105,26 +147,48 @@ def _stages_until(job: Job, until: str | None) -> list[str]:
     return names[: names.index(until) + 1]
 
 
-def _run_stages(job: Job, names: list[str], say: Say, retry_errors: bool, use_lease: bool) -> None:
-    runtime = job.config.runtime
-    if read_manifest(job.plan.stages["users"].folder) is None:
-        say(f"Checking the dataset {job.dataset.folder.uri}")
-        check_dataset(job.dataset)
-    for warning in _warnings(job):
+@contextmanager
+def _prepared(
+    jobs: Sequence[Job], names: Iterable[str], say: Say, retry_errors: bool, use_lease: bool
+) -> Iterator[Options]:
+    """Check what the named stages of all jobs need, on the Ray that they are to run on; then they may start."""
+    runtime, names = jobs[0].config.runtime, set(names)
+    for dataset in {job.dataset.folder.uri: job for job in jobs}.values():
+        if read_manifest(dataset.plan.stages["users"].folder) is None:
+            say(f"Checking the dataset {dataset.dataset.folder.uri}")
+            check_dataset(dataset.dataset)
+    for warning in dict.fromkeys(warning for job in jobs for warning in _warnings(job)):
         say(f"Note: {warning}")
-    wanted = [name for name in names if not _is_done(job, name)]
-    embedder_checked = begin_embedder_check(job.config.embedding) if "embeddings" in wanted else None
+    wanted = [(job, [name for name in job.plan.stages if name in names and not _is_done(job, name)]) for job in jobs]
+    embeddings = {str(job.config.embedding): job.config.embedding for job, left in wanted if "embeddings" in left}
+    embedders_checked = [begin_embedder_check(settings) for settings in embeddings.values()]
     with connect(runtime.num_cpus):
-        check_resources(needs_of(job, names), runtime.resources_wait_s, say)
-        check_models(_models_of(job, wanted))
-        if embedder_checked is not None:
+        for job in jobs:
+            check_resources(needs_of(job, names & job.plan.stages.keys()), runtime.resources_wait_s, say)
+        loaded = [pair for job, left in wanted for pair in _models_of(job, left).items()]
+        check_models({f"{name} ({model.id})": model for name, model in loaded})
+        for embedder_checked in embedders_checked:
             embedder_checked()
-        write_run(job.run_folder, job.config, job.plan)
         lease_ttl_s = runtime.lease_ttl_s if use_lease else None
-        options = Options(runtime.heartbeat_s, lease_ttl_s, retry_errors, start_monitor())
-        builder = StageBuilder(job.config, job.plan, job.dataset, job.wordnet)
-        for name in names:
-            say(_stage_line(name, run_stage(builder.build(name), options)))
+        yield Options(runtime.heartbeat_s, lease_ttl_s, retry_errors, start_monitor())
+
+
+@dataclass
+class Shared:
+    """What the jobs of one process leave to the next: catalogues by dataset, and the stages already spoken of."""
+
+    catalogues: dict[str, Any] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+
+
+def _run_stages(job: Job, names: Iterable[str], say: Say, options: Options, shared: Shared) -> None:
+    write_run(job.run_folder, job.config, job.plan)
+    builder = StageBuilder(job.config, job.plan, job.dataset, job.wordnet, shared.catalogues)
+    for name in names:
+        manifest = run_stage(builder.build(name), options)
+        if manifest.fingerprint not in shared.told:
+            say(_stage_line(name, manifest))
+            shared.told.add(manifest.fingerprint)
 
 
 def _stage_line(name: str, manifest: Manifest) -> str:

@@ -48,18 +48,42 @@ def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, M
 def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
     """What stands behind the numbers: who was written for by which method, and what fell short."""
     predictions, found = totals["predictions"], totals.get("differences", {})
+    comparisons, users = int(found.get("rows", 0)), int(predictions["rows"])
     return {
         "users_by_method": {
             name.removeprefix("method:"): int(count)
             for name, count in predictions.items()
             if name.startswith("method:")
         },
-        "comparisons": int(found.get("rows", 0)),
+        "comparisons": comparisons,
         "comparisons_without_representatives": int(found.get("no_representatives", 0)),
+        "comparisons_per_user": _per(comparisons, users),
+        "representatives_per_comparison": _per(found.get("representatives", 0), comparisons),
         "differences_not_parsed": int(found.get("unparsed", 0)),
-        "error_rows": {name: int(facts["errors"]) for name, facts in totals.items() if "errors" in facts},
-        "truncated": {name: int(facts["truncated"]) for name, facts in totals.items() if "truncated" in facts},
+        "error_rows": _of_stages(totals, "errors"),
+        "truncated": _of_stages(totals, "truncated"),
+        "unfinished_thinking": _of_stages(totals, "unfinished_thinking"),
     }
+
+
+def _per(count: float, of: int) -> float:
+    return round(count / of, 3) if of else 0.0
+
+
+def _of_stages(totals: Mapping[str, Facts], fact: str) -> dict[str, int]:
+    """A fact of every stage that asks a language model."""
+    return {name: int(facts[fact]) for name, facts in totals.items() if fact in facts}
+
+
+def coverage_lines(coverage: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The coverage as a table of two columns: what was counted, and the numbers."""
+    return [(name.replace("_", " "), _numbers(value)) for name, value in coverage.items()]
+
+
+def _numbers(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"{value:,}"
+    return ", ".join(f"{name} {count:,}" for name, count in value.items())
 
 
 def _error_rate(facts: Facts) -> float:

@@ -44,11 +44,11 @@ def run_stage(stage: Stage, options: Options) -> Manifest:
 
 
 class StageBuilder:
-    """Makes the stages of one job. The catalogue is built with the first stage that needs it."""
+    """Makes the stages of one job. A dataset's catalogue is built with the first stage that needs it."""
 
-    def __init__(self, config: Config, plan: Plan, dataset: Dataset, wordnet: Path) -> None:
+    def __init__(self, config: Config, plan: Plan, dataset: Dataset, wordnet: Path, catalogues: dict[str, Any]) -> None:
         self._config, self._plan, self._dataset, self._wordnet = config, plan, dataset, wordnet
-        self._catalogue: Any = None
+        self._catalogues = catalogues
 
     def build(self, name: str) -> Stage:
         """Make the stage of this name."""
@@ -138,9 +138,10 @@ class StageBuilder:
         return RegroupStage(info, [self._plan.stages[source] for source in info.made_from["inputs"]], parts)
 
     def _shared_catalogue(self) -> Any:
-        if self._catalogue is None:
-            self._catalogue = ray.remote(num_cpus=1)(build_catalogue).remote(self._dataset)
-        return self._catalogue
+        uri = self._dataset.folder.uri
+        if uri not in self._catalogues:
+            self._catalogues[uri] = ray.remote(num_cpus=1)(build_catalogue).remote(self._dataset)
+        return self._catalogues[uri]
 
     def _models(self, roles: Iterable[Role]) -> dict[str, Any]:
         config = self._config

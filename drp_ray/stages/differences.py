@@ -34,13 +34,18 @@ class Differ(ModelWorker):
         ]
 
     def facts(self, rows: pa.Table) -> Facts:
-        """Besides the calls: comparisons without representatives, and answers without a readable feature."""
-        without = [not row for row in rows["representatives"].to_pylist()]
+        """Besides the calls: representatives, comparisons without any, and answers without a readable feature."""
+        representatives = [len(row) for row in rows["representatives"].to_pylist()]
         unread = [
             text is not None and not found
             for text, found in zip(_texts(rows), rows["features"].to_pylist(), strict=True)
         ]
-        return {**super().facts(rows), "no_representatives": sum(without), "unparsed": sum(unread)}
+        return {
+            **super().facts(rows),
+            "representatives": sum(representatives),
+            "no_representatives": representatives.count(0),
+            "unparsed": sum(unread),
+        }
 
     async def _differ(self, comparison: Row, ask: RowCaller) -> Row:
         if not comparison["representatives"]:
