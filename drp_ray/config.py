@@ -114,6 +114,7 @@ class Model(Section):
     max_model_len: Count | None = None
     engine_args: dict[str, Any] = {}
     trust_remote_code: bool = False
+    seeds: bool = True
     system_prompt: Literal["keep", "merge"] = "keep"
     chat_template_kwargs: dict[str, Any] = {}
     base_url: str | None = None

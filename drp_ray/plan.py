@@ -146,6 +146,7 @@ def _model(model: Model) -> dict[str, Any]:
         **model_identity(model.id, model.revision),
         "max_model_len": model.max_model_len,
         "system_prompt": model.system_prompt,
+        "seeds": model.seeds,
         "chat_template_kwargs": model.chat_template_kwargs,
         "engine_args": {key: value for key, value in model.engine_args.items() if key in RESULT_ENGINE_ARGS},
     }

@@ -39,7 +39,7 @@ class Choice:
         """As a run's name has it: a method or a model by its own name, anything else after its key."""
         value = self.value if isinstance(self.value, str | int | float) else json.dumps(self.value)
         told = re.sub(r"[^A-Za-z0-9._]+", "-", str(value).rpartition("/")[2]).strip("-")
-        return told if isinstance(self.value, str) else f"{self.place[-1]}{told}"
+        return told if told and isinstance(self.value, str) else f"{self.place[-1]}{told}"
 
 
 @dataclass(frozen=True)

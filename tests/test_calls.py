@@ -140,7 +140,7 @@ async def ask_once(row, ask):
 @dataclass
 class Answer(ModelWorker):
     programme: Callable = ask_once
-    schema = pa.schema([("id", pa.string()), ("reply", pa.string()), ("thinking_tokens", pa.int64()), *CALL_COLUMNS])
+    schema = pa.schema([("id", pa.string()), ("reply", pa.string()), *CALL_COLUMNS])
     keys = ("id",)
 
     def rows_of(self, rows):
@@ -228,7 +228,7 @@ class TestRows:
         rows = answer(world, ids("a", "b"), max_attempts=2)
         assert worker_of(world).facts(pa.Table.from_pylist(rows, Answer.schema)) == {
             "errors": 1, "prompt_tokens": 27, "cached_tokens": 10, "completion_tokens": 23, "thinking_tokens": 5,
-            "truncated": 0,
+            "unfinished_thinking": 0, "truncated": 0,
         }  # fmt: skip
 
     def test_an_error_in_a_programme_is_not_hidden(self, world):
@@ -330,6 +330,7 @@ class TestThinking:
         [row] = answer(world, ids("a"))
         assert [call.sampling.max_tokens for call in world.calls] == [100, 200]
         assert (row["status"], row["reply"], row["finish_reason"], row["attempts"]) == ("ok", "yes", "stop", 1)
+        assert row["unfinished_thinking"] == 1
         assert (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]) == (20, 8, 120)
 
     @pytest.mark.parametrize(("context_length", "budget"), [(180, 170), (None, 200), (5000, 200)])
@@ -346,6 +347,7 @@ class TestThinking:
         assert rows[0]["status"] == "error"
         assert rows[0]["error"] == "writer: the thinking did not end within 200 tokens"
         assert (rows[0]["thinking_tokens"], rows[0]["completion_tokens"]) == (100, 100)
+        assert [row["unfinished_thinking"] for row in rows] == [2, 0]
         assert rows[1]["status"] == "ok"
 
 
@@ -390,6 +392,16 @@ class TestSeeds:
         first = answer(world, ids("a"), max_attempts=2)
         answer(world, ids("a"), earlier=pa.Table.from_pylist(first, Answer.schema), max_attempts=2)
         assert len({call.sampling.seed for call in world.calls}) == 4
+
+    def test_those_that_the_engine_took_are_recorded_in_the_order_of_the_calls(self, world):
+        [row] = answer(world, ids("a"), programme=self.two_roles)
+        assert row["seeds"] == [call.sampling.seed for call in world.calls]
+        assert len(row["seeds"]) == 2
+
+    def test_none_is_recorded_where_the_engine_takes_none(self, world, monkeypatch):
+        monkeypatch.setattr(FakeEngine, "honours_seed", False)
+        [row] = answer(world, ids("a"), programme=self.two_roles)
+        assert row["seeds"] == []
 
     def test_the_other_settings_are_passed_on_as_they_are(self, world):
         answer(world, ids("a"))

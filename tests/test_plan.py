@@ -18,7 +18,7 @@ ORDER = [
 MADE_FROM = {
     "users": [],
     "retrieved": ["users"],
-    "items": ["retrieved"],
+    "items": ["users", "retrieved"],
     "embeddings": ["items"],
     "comparisons": ["items", "embeddings"],
     "differences": ["comparisons"],

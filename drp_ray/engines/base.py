@@ -12,7 +12,7 @@ class ModelSpec:
     `engine` is a name that `make_engine` knows. What an engine has no use for it leaves alone: `revision`,
     `tensor_parallel`, `engine_args` and `trust_remote_code` are for engines that load a model themselves;
     `base_url`, `api_key`, `timeout_s` and `max_retries` for endpoints. With `concurrency` None the engine
-    chooses how many calls are worth having in flight.
+    chooses how many calls are worth having in flight; with `seeds` False it is sent none, as some endpoints want it.
     """
 
     engine: str
@@ -21,6 +21,7 @@ class ModelSpec:
     tensor_parallel: int = 1
     max_model_len: int | None = None
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    seeds: bool = True
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     trust_remote_code: bool = False
     base_url: str | None = None

@@ -51,10 +51,9 @@ class OpenAIEngine:
     thinking and the server does not part it, thinking that ran into `max_tokens` looks like an answer.
     """
 
-    honours_seed = True
-
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
+        self.honours_seed = spec.seeds
         self.concurrency = spec.concurrency or DEFAULT_CONCURRENCY
         self.context_length = spec.max_model_len
         self._places = asyncio.Semaphore(self.concurrency)
@@ -94,15 +93,20 @@ class OpenAIEngine:
             RequestRefused: the endpoint refuses this request, or the model declines to answer it.
             EngineDied: the endpoint cannot be reached or will not serve us, after all retries.
         """
-        if self._client is None:
-            raise EngineDied(f"{self._name}: the engine is not running")
         async with self._places:
+            client = self._client
+            if client is None:
+                raise EngineDied(f"{self._name}: the engine is not running")
             try:
-                reply = await self._create(self._client, messages, sampling)
+                reply = await self._create(client, messages, sampling)
             except openai.APIStatusError as error:
                 raise self._explain(error) from error
             except openai.OpenAIError as error:
                 raise EngineDied(f"{self._name}: {_message(error)}") from error
+            except RuntimeError as error:  # the client says so of a call that was to be tried again after `close`
+                if self._client is client:
+                    raise
+                raise EngineDied(f"{self._name}: closed while it was asked") from error
         return self._completion(reply)
 
     async def close(self) -> None:
@@ -158,7 +162,7 @@ class OpenAIEngine:
         self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling, limit_name: str
     ) -> ChatCompletion:
         settings: dict[str, Any] = {limit_name: sampling.max_tokens}
-        if sampling.seed is not None:
+        if sampling.seed is not None and self.honours_seed:
             settings["seed"] = sampling.seed
         if self.spec.chat_template_kwargs:
             settings["extra_body"] = {"chat_template_kwargs": dict(self.spec.chat_template_kwargs)}

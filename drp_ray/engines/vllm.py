@@ -150,7 +150,7 @@ class VllmEngine:
 
         # The offline limits (1,024 sequences on an H100); without a context vLLM takes 128.
         context = UsageContext.LLM_CLASS
-        self.honours_seed = not current_platform.is_cpu()
+        self.honours_seed = self.spec.seeds and not current_platform.is_cpu()
         # Made before the engine: this names an unknown architecture, a missing file or a wrong setting,
         # where the child process would only say that it failed.
         config = _engine_args(self.spec, current_platform.is_cpu()).create_engine_config(context)

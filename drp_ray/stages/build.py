@@ -180,6 +180,7 @@ def model_spec(model: Model) -> ModelSpec:
         tensor_parallel=model.tensor_parallel,
         max_model_len=model.max_model_len,
         engine_args=model.engine_args,
+        seeds=model.seeds,
         chat_template_kwargs=model.chat_template_kwargs,
         trust_remote_code=model.trust_remote_code,
         base_url=model.base_url,

@@ -72,8 +72,12 @@ class Job:
     @property
     def run_folder(self) -> Folder:
         """Where the run's record and its result are."""
-        root = open_folder(self.settings["root"], self.s3)
-        return root.at(self.settings["dataset"].rpartition("/")[2], "runs", self.settings["name"])
+        return self.results.at("runs", self.settings["name"])
+
+    @property
+    def results(self) -> Folder:
+        """Where all that is made of the dataset is."""
+        return open_folder(self.settings["root"], self.s3).at(self.settings["dataset"].rpartition("/")[2])
 
     def contents(self) -> dict[tuple[str, str], bytes]:
         """Every file of every stage."""

@@ -306,6 +306,28 @@ def test_an_endpoint_that_goes_away_is_a_dead_engine(server):
     asyncio.run(run())
 
 
+def test_a_call_that_waits_to_be_tried_again_when_the_engine_is_closed_sees_it_die(server):
+    async def run():
+        engine = OpenAIEngine(spec(server, max_retries=6))
+        await engine.start()
+        server.answers((503, error("busy"), {"Retry-After": "1"}))
+        asked = asyncio.ensure_future(engine.complete(MESSAGES, SAMPLING))
+        while not server.bodies:
+            await asyncio.sleep(0.01)
+        await engine.close()
+        with pytest.raises(EngineDied, match="closed while it was asked"):
+            await asked
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("seeds", "sent"), [(True, [42]), (False, [None])])
+def test_a_seed_is_sent_unless_the_model_is_to_have_none(server, seeds, sent):
+    ask(spec(server, seeds=seeds))
+    assert [body.get("seed") for body in server.bodies] == sent
+    assert OpenAIEngine(spec(server, seeds=seeds)).honours_seed is seeds
+
+
 def test_start_takes_the_context_length_where_the_endpoint_tells_it(server):
     server.models = (200, {"object": "list", "data": [{"id": "m", "max_model_len": 4096}]}, {})
     assert start(spec(server)).context_length == 4096

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drp_ray.prompts.pack import (
+    BLOCK_SUMMARY,
     BUILT_IN,
+    CONTRAST_SUMMARY,
     EXTRACTION,
     OPEN_EXTRACTION,
     PERSONAL_REVIEW,
@@ -58,7 +60,10 @@ def test_sources_of_covers_exactly_the_templates_named():
 
 
 def test_every_template_is_used_by_some_prompt():
-    used = {*EXTRACTION, *OPEN_EXTRACTION, *VALIDATION, *PROFILE_SUMMARY, *PERSONAL_REVIEW}
+    prompts = (
+        EXTRACTION, OPEN_EXTRACTION, VALIDATION, PROFILE_SUMMARY, CONTRAST_SUMMARY, BLOCK_SUMMARY, PERSONAL_REVIEW
+    )  # fmt: skip
+    used = {name for templates in prompts for name in templates}
     assert used == set(VARIABLES) == set(PACK.sources)
 
 
@@ -67,7 +72,7 @@ def test_every_template_is_used_by_some_prompt():
     [
         (
             "{{ targett.rating }}",
-            r"generate\.j2: unknown variable targett\. It may use: history, summary, target",
+            r"generate\.j2: unknown variable targett\. It may use: history, peers, summary, target",
         ),
         ("{{ reference }}", r"generate\.j2: unknown variable reference"),
         ("Hello\n{% if summary %}", r"generate\.j2, line 2: "),

@@ -1,0 +1,129 @@
+"""Lists in a job file become combinations; names tell them apart; means are over temperatures and seeds."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drp_ray.data.write import write_sample
+from drp_ray.errors import BadInput
+from drp_ray.storage import LocalFolder
+from drp_ray.sweep import Choice, means_of, open_sweep
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep") / "data"
+    write_sample(LocalFolder(folder), 4, seed=0)
+    return folder
+
+
+@pytest.fixture
+def sweep(tmp_path, data):
+    def sweep(*overrides, **settings):
+        job = {"name": "s", "dataset": str(data), "root": str(tmp_path / "out"), "method": "rag"}
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump({**job, "models": {"llm": {"id": "some/model"}}, **settings}))
+        return open_sweep(path, overrides)
+
+    return sweep
+
+
+def names(sweep):
+    return [run.job.config.name for run in sweep.runs]
+
+
+def test_a_job_without_lists_is_a_sweep_of_one(sweep):
+    assert names(sweep()) == ["s"]
+
+
+def test_every_combination_is_a_run_with_its_settings(sweep):
+    opened = sweep(method=["rag", "dpl"], retrieval={"n": [1, 8]}, selection={"k": 2})
+    assert names(opened) == ["s-rag-n1", "s-rag-n8", "s-dpl-n1", "s-dpl-n8"]
+    configs = [run.job.config for run in opened.runs]
+    assert [(config.method, config.retrieval.n, config.selection.k) for config in configs] == [
+        ("rag", 1, 2), ("rag", 8, 2), ("dpl", 1, 2), ("dpl", 8, 2),
+    ]  # fmt: skip
+
+
+def test_models_roles_and_single_roles_sampling_can_be_swept(sweep):
+    models = {"a": {"id": ["hub/One", "hub/Two"]}, "b": {"id": "hub/B"}}
+    opened = sweep(models=models, roles={"generator": ["a", "b"]}, sampling={"generator": {"max_tokens": [16, 32]}})
+    assert len(opened.runs) == 8
+    assert names(opened)[0] == "s-One-a-max_tokens16"
+    last = opened.runs[-1].job.config
+    assert (last.models["a"].id, last.model_of("generator"), last.sampling.of("generator").max_tokens) == (
+        "hub/Two", "b", 32,
+    )  # fmt: skip
+
+
+def test_a_list_that_a_job_may_hold_is_one_value_and_a_list_of_them_is_swept(sweep):
+    assert names(sweep(method="dpl", differences={"dimensions": ["writing", "emotion"]})) == ["s"]
+    opened = sweep(method="dpl", differences={"dimensions": [["writing"], ["emotion", "semantic"], []]})
+    assert [run.job.config.differences.dimensions for run in opened.runs] == [
+        ("writing",), ("emotion", "semantic"), (),
+    ]  # fmt: skip
+    assert len(set(names(opened))) == 3
+
+
+def test_engine_arguments_are_no_axes_but_whole_mappings_are(sweep):
+    llm = {"id": "m", "engine_args": {"stop": ["a", "b"]}}
+    assert len(sweep(models={"llm": llm}).runs) == 1
+    thinking = [{"enable_thinking": True}, {"enable_thinking": False}]
+    opened = sweep(models={"llm": {**llm, "chat_template_kwargs": thinking}})
+    assert [run.job.config.models["llm"].chat_template_kwargs for run in opened.runs] == thinking
+    assert len(set(names(opened))) == 2
+
+
+def test_overrides_may_be_lists(sweep):
+    assert names(sweep("sampling.temperature=[0, 0.8]")) == ["s-temperature0", "s-temperature0.8"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": ["rag", "rga"]}, "there is no method 'rga'.*did you mean rag"),
+        ({"method": []}, "method is an empty list"),
+        ({"sampling": {"temperature": [0.1, "hot"]}}, r"temperature.*hot"),
+        ({"method": ["rag", "rag"]}, "a list holds a value twice"),
+        ({"retrieval": {"m": [1, 2]}}, "unknown setting"),
+    ],
+)
+def test_bad_combinations_are_refused_before_anything_starts(sweep, tmp_path, settings, message):
+    with pytest.raises(BadInput, match=message):
+        sweep(**settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_runs_agree_on_has_one_folder(sweep):
+    opened = sweep(method=["dpl", "drp", "persona-db"])
+    folders = [{name: info.folder.uri for name, info in run.job.plan.stages.items()} for run in opened.runs]
+    for stage in ("users", "retrieved", "items", "embeddings"):
+        assert len({each[stage] for each in folders}) == 1
+    assert folders[0]["comparisons"] == folders[1]["comparisons"]
+    assert len({each["contexts"] for each in folders}) == len({each["predictions"] for each in folders}) == 3
+
+
+@given(st.text() | st.integers() | st.floats(allow_nan=False) | st.lists(st.text()) | st.booleans())
+def test_labels_can_stand_in_a_run_name(value):
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", Choice(("sampling", "key"), value).label)
+
+
+def row(metrics, **choices):
+    return {"choices": choices, "metrics": metrics}
+
+
+def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
+    rows = [
+        row({"bleu": 1.0, "meteor": 0.1}, method="dpl", **{"sampling.temperature": 0.2}),
+        row({"bleu": 2.0, "meteor": None}, method="dpl", **{"sampling.temperature": 0.8}),
+        row({"bleu": 5.0, "meteor": 0.3}, method="rag", **{"sampling.temperature": 0.2}),
+    ]
+    assert means_of(rows) == [
+        {"choices": {"method": "dpl"}, "runs": 2, "metrics": {"bleu": 1.5, "meteor": None}},
+        {"choices": {"method": "rag"}, "runs": 1, "metrics": {"bleu": 5.0, "meteor": 0.3}},
+    ]
+    assert means_of(rows[1:]) == []
