@@ -161,7 +161,7 @@ def write_item_part(
     items = Catalogue(ray.get(catalogue))
     reviews_of, requests_of = _by_item(reviews), _by_item(asked)
     rows = [
-        _item_row(items, item_id, reviews_of[item_id], requests_of[item_id], part, shared)
+        item_row(items, item_id, reviews_of[item_id], requests_of[item_id], part, shared)
         for item_id in sorted(requests_of)
     ]
     facts = {
@@ -179,7 +179,7 @@ def _by_item(rows: pa.Table) -> dict[str, list[dict[str, Any]]]:
     return groups
 
 
-def _item_row(
+def item_row(
     items: Catalogue,
     item_id: str,
     reviews: list[dict[str, Any]],
@@ -187,6 +187,7 @@ def _item_row(
     part: int,
     shared: Mapping[str, int],
 ) -> dict[str, Any]:
+    """One row of `schema.ITEMS`: the newest review of every reviewer, and who asked."""
     item = items[item_id]
     newest: dict[str, dict[str, Any]] = {}
     for review in sorted(reviews, key=lambda review: (review["user_id"], review["timestamp"], review["text"])):

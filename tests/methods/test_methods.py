@@ -53,8 +53,8 @@ def write(name, user=USER, ask=None):
     return asyncio.run(METHODS[name].write(user, ask or RecordingAsk(), PACK))
 
 
-def differ(name, ask, comparison=COMPARISON):
-    return asyncio.run(DIFFERENCES[name].differ(comparison, ask, PACK, DIMENSIONS))
+def differ(name, ask, comparison=COMPARISON, dimensions=DIMENSIONS):
+    return asyncio.run(DIFFERENCES[name].differ(comparison, ask, PACK, dimensions))
 
 
 def test_the_modules_of_the_package_are_found():
@@ -187,16 +187,81 @@ def transcript(ask):
     return "\n".join(lines)
 
 
+def assert_golden(name, ask):
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("REGENERATE_GOLDEN"):
+        path.write_text(transcript(ask), encoding="utf-8")
+    assert transcript(ask) == path.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_messages_are_the_golden_ones(name):
     ask = RecordingAsk()
     if name in DIFFERENCES:
         differ(name, ask)
     write(name, ask=ask)
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("REGENERATE_GOLDEN"):
-        path.write_text(transcript(ask), encoding="utf-8")
-    assert transcript(ask) == path.read_text(encoding="utf-8")
+    assert_golden(name, ask)
+
+
+@pytest.mark.parametrize("dimensions", [("writing",), ("emotion",), ("semantic",), ("writing", "semantic"), ()])
+@pytest.mark.parametrize("name", sorted(DIFFERENCES))
+def test_messages_of_the_ablations_of_dimensions_are_the_golden_ones(name, dimensions):
+    ask = RecordingAsk()
+    differ(name, ask, dimensions=dimensions)
+    assert_golden(f"{name}-{'-'.join(dimensions) or 'no-dimensions'}", ask)
+
+
+def test_messages_from_raw_differences_are_the_golden_ones():
+    ask = RecordingAsk()
+    raw = [{**difference, "text": ANSWERS["extractor"]} for difference in USER_ROW["differences"]]
+    write("drp", UserContext.from_row({**USER_ROW, "differences": raw}), ask)
+    assert_golden("drp-raw", ask)
+
+
+@pytest.mark.parametrize("name", ["rag", "intsum", "llm-trsr", "cicl", "persona-db", "dpl"])
+def test_every_method_that_knows_the_past_reviews_shows_them_to_the_generator_alike(name):
+    def shown(method):
+        ask = RecordingAsk()
+        write(method, ask=ask)
+        return ask.calls[-1][1].messages()[-1]["content"]
+
+    past, _, _ = shown("rag").partition("The review to be written:")
+    assert past.count("Past review ") == len(USER.history)
+    assert shown(name).startswith(past)
+
+
+def test_llm_trsr_reads_the_profile_once_in_time_order_and_carries_the_summary_on():
+    ask = RecordingAsk()
+    write("llm-trsr", ask=ask)
+    first, second = (prompt.variables for role, prompt in ask.calls if role == "summarizer")
+    assert [*first["block"], *second["block"]] == list(USER.profile)
+    assert len(first["block"]) == 8
+    assert (first["summary"], second["summary"]) == (None, "Terse.")
+
+
+@given(st.integers(0, 40))
+def test_llm_trsr_makes_a_call_a_block_of_eight_and_one_more(size):
+    ask = RecordingAsk()
+    profile = [{**USER_ROW["history"][0], "timestamp": number} for number in range(size)]
+    write("llm-trsr", UserContext.from_row({**USER_ROW, "profile": profile}), ask)
+    assert len(ask.calls) == -(-size // 8) + 1
+
+
+def test_cicl_contrasts_the_users_review_with_the_others_of_the_same_item():
+    ask = RecordingAsk()
+    write("cicl", ask=ask)
+    variables = ask.calls[0][1].variables
+    assert variables["negative"] == USER.peers[0] and variables["negative"]["user_id"] != USER.user_id
+    assert variables["positive"] in USER.history
+    assert variables["positive"]["item_id"] == variables["negative"]["item_id"]
+
+
+def test_persona_db_summarises_as_intsum_does_and_shows_the_neighbours_reviews_to_the_generator():
+    ask, intsum = RecordingAsk(), RecordingAsk()
+    write("persona-db", ask=ask)
+    write("intsum", ask=intsum)
+    assert ask.calls[0][1].messages() == intsum.calls[0][1].messages()
+    assert ask.calls[1][1].variables["peers"] == list(USER.peers)
 
 
 def test_the_reference_is_never_shown():
