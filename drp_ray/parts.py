@@ -132,12 +132,17 @@ def read_committed(folder: Folder, names: Iterable[str]) -> dict[str, Committed]
     """Read the footers of the named parts that exist."""
     present = sorted({entry.name for entry in folder.entries()} & set(names))
     with ThreadPoolExecutor(FACT_READERS) as pool:
-        return {found.name: found for found in pool.map(lambda name: _read_footer(folder, name), present)}
+        footers = pool.map(lambda name: read_footer(folder, name), present)
+        return {found.name: found for found in footers if found is not None}
 
 
-def _read_footer(folder: Folder, name: str) -> Committed:
-    with folder.open(name) as file:
-        told = json.loads(pq.read_metadata(file).metadata[FACTS_KEY])
+def read_footer(folder: Folder, name: str) -> Committed | None:
+    """Read what a committed part says of itself; None where there is no such part."""
+    try:
+        with folder.open(name) as file:
+            told = json.loads(pq.read_metadata(file).metadata[FACTS_KEY])
+    except FileNotFoundError:
+        return None
     return Committed(name, told["facts"], told["digest"], told["input"])
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -57,8 +58,12 @@ class Monitor:
 
 
 def start_monitor() -> Any:
-    """Start a monitor; what comes back is Ray's handle of it."""
-    return Monitor.remote()  # type: ignore[attr-defined]
+    """Start a monitor; what comes back is Ray's handle of it.
+
+    It lives on the driver's node: without that the job ends anyway, and no other node's loss may end it.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Monitor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

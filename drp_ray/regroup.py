@@ -96,6 +96,12 @@ def _with_nulls(batch: pa.Table, columns: pa.Schema) -> pa.Table:
     return pa.table({**nulls, "part": batch["part"].cast(pa.int32())}, schema=columns)
 
 
+@ray.remote(num_cpus=1)
+def concatenated(*tables: pa.Table) -> pa.Table:
+    """Small tables from all blocks of a dataset as one, for every task to look things up in."""
+    return pa.concat_tables(tables).combine_chunks()
+
+
 def shuffle_partitions(n_parts: int) -> int:
     """How many pieces a shuffle is cut into: enough for all CPUs, and some 32 parts each where there are many."""
     cpus = int(ray.cluster_resources().get("CPU", 1))

@@ -9,7 +9,7 @@ nothing large crosses the object store, and two CPUs are enough.
 | a row cannot be answered              | `calls.RowCaller`                | an error row; its part is committed     |
 | the engine dies                       | `calls.LiveEngine`               | started again; its rows are asked again |
 | a row kills engines                   | `calls.ModelWorker`              | asked alone, then an error row          |
-| a worker process or its node dies     | Ray, which restarts the actor    | the part is done again                  |
+| a worker process or its node dies     | Ray, which restarts the actor    | parts not yet committed are done again  |
 | a part kills worker processes         | `run_part`, by `Monitor.begin`   | the job fails and names the part        |
 | a worker writes other rows than asked | `check_keys`, before the commit  | the job fails; nothing is written       |
 | the driver is killed                  | `survey`, at the next start      | committed parts stay, the rest is run   |
@@ -39,6 +39,7 @@ from drp_ray.parts import (
     add_up,
     commit_part,
     read_committed,
+    read_footer,
     read_manifest,
     read_part,
     write_manifest,
@@ -129,10 +130,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is there of a stage and what is not: a pure function of a manifest and of committed parts."""
+    """What is there of a stage and what is not: a pure function of a manifest and of committed parts.
+
+    `replaced` has the digests of those committed parts that are pending again.
+    """
 
     done: Mapping[str, Committed]
     pending: tuple[PartEntry, ...]
+    replaced: Mapping[str, str]
 
 
 def survey(source: Manifest, committed: Mapping[str, Committed], expected_rows: str, retry_errors: bool) -> Survey:
@@ -149,7 +154,8 @@ def survey(source: Manifest, committed: Mapping[str, Committed], expected_rows: 
         else:
             done[entry.name] = found
     pending.sort(key=lambda entry: (-entry.facts.get(expected_rows, entry.rows), entry.name))
-    return Survey(done, tuple(pending))
+    replaced = {entry.name: committed[entry.name].digest for entry in pending if entry.name in committed}
+    return Survey(done, tuple(pending), replaced)
 
 
 def run_part_stage(stage: PartStage, options: Options) -> Manifest:
@@ -239,14 +245,14 @@ def _stream(stage: PartStage, source: Manifest, found: Survey, options: Options)
         done=(len(found.done), rows_before),
     )
     with heartbeat.beating():
-        for row in pending_dataset(stage, found.pending, options).iter_rows():
+        for row in pending_dataset(stage, found, options).iter_rows():
             heartbeat.part_done()
             yield Committed(**json.loads(row["committed"]))
 
 
-def pending_dataset(stage: PartStage, pending: Iterable[PartEntry], options: Options) -> ray.data.Dataset:
+def pending_dataset(stage: PartStage, found: Survey, options: Options) -> ray.data.Dataset:
     """The Ray Data plan of a stage: part names in, what was committed out."""
-    names = [{"part": entry.name} for entry in pending]
+    names = [{"part": entry.name, "replaces": found.replaced.get(entry.name, "")} for entry in found.pending]
     parts = ray.data.from_items(names, override_num_blocks=len(names))
     arguments = {"stage": stage, "retry_errors": options.retry_errors, "monitor": options.monitor}
     if stage.pool is None:
@@ -280,7 +286,8 @@ class PartActor:
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._stage.worker.start(self._count))
         await self._starting
-        committed = await run_part(self._stage, batch["part"][0].as_py(), self._retry_errors, self._monitor)
+        [row] = batch.to_pylist()
+        committed = await run_part(self._stage, row, self._retry_errors, self._monitor)
         return pa.Table.from_pylist([as_row(committed)])
 
     def _count(self, **counts: float) -> None:
@@ -301,7 +308,7 @@ def run_part_in_task(row: Mapping[str, str], stage: PartStage, retry_errors: boo
     async def run() -> Committed:
         await stage.worker.start(lambda **counts: None)
         try:
-            return await run_part(stage, row["part"], retry_errors, monitor)
+            return await run_part(stage, row, retry_errors, monitor)
         finally:
             await stage.worker.close()
 
@@ -310,13 +317,23 @@ def run_part_in_task(row: Mapping[str, str], stage: PartStage, retry_errors: boo
     return as_row(committed)
 
 
-async def run_part(stage: PartStage, name: str, retry_errors: bool, monitor: Any) -> Committed:
-    """Read an input part, work, check, commit."""
+async def run_part(stage: PartStage, row: Mapping[str, str], retry_errors: bool, monitor: Any) -> Committed:
+    """Read an input part, work, check, commit.
+
+    Ray calls again for a part whose worker or node was lost, also when the part was committed before that: what
+    stands there since the survey is not made a second time.
+    """
+    name = row["part"]
     lost = await monitor.begin.remote(name)
     if lost >= MAX_LOST_WORKERS:
         raise JobFailed(f"{stage.info.name}: {lost} worker processes died while they worked on {name}")
     part = await asyncio.to_thread(read_part, stage.source.folder, name)
-    earlier = await asyncio.to_thread(_earlier_output, stage, name, part.digest) if retry_errors else None
+    there = await asyncio.to_thread(read_footer, stage.info.folder, name)
+    fits = there is not None and there.input_digest == part.digest
+    if there is not None and fits and there.digest != row["replaces"]:
+        monitor.end.remote(name)
+        return there
+    earlier = (await asyncio.to_thread(read_part, stage.info.folder, name)).rows if fits and retry_errors else None
     began = time.monotonic()
     rows = await stage.worker.work(name, part.rows, earlier)
     check_keys(stage, name, part.rows, rows)
@@ -324,13 +341,6 @@ async def run_part(stage: PartStage, name: str, retry_errors: bool, monitor: Any
     committed = await asyncio.to_thread(commit_part, stage.info.folder, name, rows, facts, part.digest)
     monitor.end.remote(name)
     return committed
-
-
-def _earlier_output(stage: PartStage, name: str, input_digest: str) -> pa.Table | None:
-    found = read_committed(stage.info.folder, [name]).get(name)
-    if found is None or found.input_digest != input_digest:
-        return None
-    return read_part(stage.info.folder, name).rows
 
 
 def check_keys(stage: PartStage, name: str, source: pa.Table, rows: pa.Table) -> None:

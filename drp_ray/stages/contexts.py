@@ -12,7 +12,7 @@ from drp_ray import schema
 from drp_ray.catalogue import Catalogue
 from drp_ray.methods.base import Needs
 from drp_ray.parts import commit_part, part_names, read_part
-from drp_ray.regroup import markers, shuffle_partitions
+from drp_ray.regroup import concatenated, markers, shuffle_partitions
 from drp_ray.runner import as_row
 from drp_ray.stages.items import Table
 from drp_ray.storage import Folder
@@ -59,7 +59,7 @@ class ContextParts:
             fn_kwargs={
                 "differences": self.differences,
                 "source": self.source,
-                "part_of_user": sorted_users.remote(*users.to_arrow_refs()),
+                "part_of_user": concatenated.remote(*users.to_arrow_refs()),
             },
         )
 
@@ -68,12 +68,6 @@ def users_of_part(batch: pa.Table, retrieved: Folder) -> pa.Table:
     """Who is in a part."""
     users = read_part(retrieved, batch["part"][0].as_py()).rows["user_id"]
     return pa.table({"user_id": users, "part": pa.array([batch["number"][0].as_py()] * len(users), pa.int32())})
-
-
-@ray.remote(num_cpus=1)
-def sorted_users(*tables: pa.Table) -> pa.Table:
-    """Which part every user is in."""
-    return pa.concat_tables(tables).combine_chunks()
 
 
 def differences_of_part(

@@ -10,6 +10,7 @@ import ray
 
 from drp_ray.catalogue import Catalogue
 from drp_ray.parts import read_part
+from drp_ray.regroup import concatenated
 from drp_ray.stages.peers import FOUND
 from drp_ray.storage import Folder
 
@@ -85,12 +86,6 @@ def contrasts_wanted(batch: pa.Table, users: Folder, retrieved: Folder, catalogu
             row = {"part": unit["number"], "user_id": user["user_id"], "item_id": shared}
             rows.append({**row, "until": user["target"]["timestamp"]})
     return pa.Table.from_pylist(rows, WANTED)
-
-
-@ray.remote(num_cpus=1)
-def concatenated(*tables: pa.Table) -> pa.Table:
-    """Tables as one."""
-    return pa.concat_tables(tables).combine_chunks()
 
 
 def _draw(seed: int, user_id: str, item_id: str, author: str) -> str:

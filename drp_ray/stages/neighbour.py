@@ -17,9 +17,8 @@ from drp_ray import schema
 from drp_ray.catalogue import Catalogue
 from drp_ray.config import Retrieval
 from drp_ray.parts import part_name, part_names, read_part
-from drp_ray.regroup import shuffle_partitions
+from drp_ray.regroup import concatenated, shuffle_partitions
 from drp_ray.retrieval import retrieve
-from drp_ray.stages.contrast import concatenated
 from drp_ray.stages.items import vectors_by_text
 from drp_ray.stages.peers import FOUND
 from drp_ray.storage import Folder
