@@ -91,6 +91,13 @@ class Embedding(Section):
     batch_size: Count = 32
 
     @model_validator(mode="after")
+    def _known_engine(self) -> "Embedding":
+        if self.engine != "sentence-transformers" and ":" not in self.engine:
+            near = nearest(self.engine, ("sentence-transformers",))
+            raise ValueError(f"embedding.engine {self.engine!r} is unknown: {near}, or give package.module:Class")
+        return self
+
+    @model_validator(mode="after")
     def _pinned_code(self) -> "Embedding":
         if self.trust_remote_code and self.revision is None and not Path(self.model).is_dir():
             raise ValueError(

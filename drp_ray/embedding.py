@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ import numpy as np
 
 from drp_ray.config import Embedding
 from drp_ray.errors import BadInput
+from drp_ray.plugins import load_class
 
 PACKAGE = "package:"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
@@ -112,6 +112,5 @@ def make_embedder(settings: Embedding) -> Embedder:
     """Load the embedder that `embedding.engine` names; one of your own is constructed with the settings."""
     if settings.engine == SENTENCE_TRANSFORMERS:
         return SentenceEmbedder(settings)
-    module, _, name = settings.engine.partition(":")
-    embedder: Embedder = getattr(import_module(module), name)(settings)
+    embedder: Embedder = load_class(settings.engine, "embedding.engine")(settings)
     return embedder

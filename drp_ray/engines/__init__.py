@@ -1,9 +1,9 @@
 """Language model engines. Each module holds one engine; `base` says what they have in common."""
 
-import difflib
-import importlib
-
+from drp_ray.config import nearest
 from drp_ray.engines.base import Engine, ModelSpec
+from drp_ray.errors import BadInput
+from drp_ray.plugins import load_class
 
 # Import paths, not classes: the module of an engine is imported only where that engine is made.
 ENGINES = {
@@ -18,24 +18,9 @@ def make_engine(spec: ModelSpec) -> Engine:
     An engine of your own is a class with the members of `Engine`, constructed with the `ModelSpec`.
 
     Raises:
-        ValueError: no engine has this name.
-        ImportError: the module of an engine of your own cannot be imported.
+        BadInput: no engine has this name, or the class is not there.
     """
-    path = ENGINES.get(spec.engine, spec.engine)
-    module_name, colon, class_name = path.partition(":")
-    if not (module_name and colon and class_name):
-        known = _nearest(spec.engine)
-        raise ValueError(f"no engine is named {spec.engine!r}: {known}, or give package.module:Class")
-    module = importlib.import_module(module_name)
-    try:
-        engine: Engine = getattr(module, class_name)(spec)
-    except AttributeError as error:
-        if hasattr(module, class_name):
-            raise
-        raise ValueError(f"engine {spec.engine!r}: {module_name} has no class {class_name}") from error
+    if spec.engine not in ENGINES and ":" not in spec.engine:
+        raise BadInput(f"no engine is named {spec.engine!r}: {nearest(spec.engine, ENGINES)}")
+    engine: Engine = load_class(ENGINES.get(spec.engine, spec.engine), "engine")(spec)
     return engine
-
-
-def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name, ENGINES, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(ENGINES)}"

@@ -8,6 +8,7 @@ import pytest
 
 from drp_ray.engines import make_engine
 from drp_ray.engines.base import ModelSpec
+from drp_ray.errors import BadInput
 
 
 class OwnEngine:
@@ -37,13 +38,14 @@ def test_an_engine_of_your_own_is_found_by_import_path():
     ("name", "says"),
     [
         ("vlm", "did you mean vllm"),
-        ("tensorrt", "known are vllm, openai"),
+        ("tensorrt", "known: openai, vllm"),
         (f"{__name__}:NoEngine", "has no class NoEngine"),
         (f"{__name__}:", "package.module:Class"),
+        ("no_such_package.engine:Engine", "there is no module 'no_such_package'"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(BadInput, match=says):
         make_engine(ModelSpec(engine=name, id="m"))
 
 
