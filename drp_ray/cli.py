@@ -116,7 +116,7 @@ def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  # noqa: B006
     """Print the folder of a stage, and nothing else."""
-    from drp_ray.config import nearest
+    from drp_ray.errors import nearest
 
     with _failures_told():
         stages = _open(config, overrides).plan.stages

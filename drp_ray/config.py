@@ -1,6 +1,5 @@
 """One YAML file describes a job. This module reads it, checks it, and is the only one to look at the environment."""
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, nearest
 from drp_ray.prompts.pack import Dimension
 from drp_ray.storage import S3Options
 
@@ -336,13 +335,6 @@ def _known_keys(steps: tuple[Any, ...]) -> list[str]:
 
 def _known_keys_of_model(steps: tuple[Any, ...]) -> list[str]:
     return list(Model.model_fields) if len(steps) == 2 else []
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known word was probably meant, or list them all."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
 
 
 def s3_options() -> S3Options:

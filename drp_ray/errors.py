@@ -1,5 +1,8 @@
 """The two kinds of failure that a person is told about, and the exit codes of the command line."""
 
+import difflib
+from collections.abc import Iterable
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -12,3 +15,10 @@ class BadInput(Exception):
 
 class JobFailed(Exception):
     """The job could not go on; what was committed stays, and the same command continues."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say which known word was probably meant, or list them all."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from drp_ray.cluster import begin_embedder_check, check_models, check_resources, connect
-from drp_ray.config import Config, Model, cache_folder, nearest, s3_options
+from drp_ray.config import Config, Model, cache_folder, s3_options
 from drp_ray.dataset import Dataset, check_dataset
 from drp_ray.embedding import warning_about
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, JobFailed, nearest
 from drp_ray.parts import Manifest, read_manifest
 from drp_ray.plan import Plan, make_plan
 from drp_ray.progress import start_monitor

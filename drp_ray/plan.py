@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drp_ray.config import Config, Model, Role, nearest
+from drp_ray.config import Config, Model, Role
 from drp_ray.embedding import locate_model
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, nearest
 from drp_ray.evaluation.metrics import open_metrics
 from drp_ray.fingerprint import fingerprint
 from drp_ray.identity import model_identity

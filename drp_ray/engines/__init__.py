@@ -1,8 +1,7 @@
 """Language model engines. Each module holds one engine; `base` says what they have in common."""
 
-from drp_ray.config import nearest
 from drp_ray.engines.base import Engine, ModelSpec
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, nearest
 from drp_ray.plugins import load_class
 
 # Import paths, not classes: the module of an engine is imported only where that engine is made.
