@@ -25,7 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ConfigFile = Annotated[
-    Path, typer.Argument(help="The job's YAML file; its relative paths start here.", metavar="CONFIG")
+    Path,
+    typer.Argument(help="The job's YAML file; paths in it start at the current folder.", metavar="CONFIG"),
 ]
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a setting, e.g. --set sampling.temperature=0.")]
 
@@ -158,7 +159,10 @@ def tiny_model(directory: Annotated[Path, typer.Argument(metavar="DIR")], seed: 
     from drp_ray.data.tiny_model import build_tiny_model
 
     with _failures_told():
-        _say(str(build_tiny_model(directory, seed)))
+        try:
+            _say(str(build_tiny_model(directory, seed)))
+        except OSError as error:
+            raise BadInput(f"{directory}: cannot be written: {error}") from error
 
 
 def _open(config: Path, overrides: list[str]) -> "Job":
@@ -217,6 +221,7 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
             told = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
             means.add_row(told, str(row["runs"]), *(_score(row["metrics"][name]) for name in metrics))
         _print(means)
+    _say(f"sweep        {comparison['folder']}")
 
 
 def _score(value: float | None) -> str:

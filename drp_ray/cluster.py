@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -105,7 +105,7 @@ def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say
         time.sleep(min(10.0, max(wait_s / 10, 0.1)))
 
 
-def check_models(models: Mapping[str, Model]) -> None:
+def check_models(models: Iterable[tuple[str, Model]]) -> None:
     """Let vLLM read the configuration of the models it is to load, on nodes where such models run.
 
     Raises:
@@ -113,12 +113,12 @@ def check_models(models: Mapping[str, Model]) -> None:
     """
     import ray
 
-    checks = {
-        name: ray.remote(num_cpus=1, num_gpus=model.gpus)(_problem_of_vllm_model).remote(model)
-        for name, model in models.items()
+    checks = [
+        (name, ray.remote(num_cpus=1, num_gpus=model.gpus)(_problem_of_vllm_model).remote(model))
+        for name, model in models
         if model.engine == "vllm"
-    }
-    for name, check in checks.items():
+    ]
+    for name, check in checks:
         _refuse(name, ray.get(check))
 
 

@@ -62,7 +62,7 @@ class Selection(Section):
     strategy: Literal["kmeans", "random", "simrank"] = "kmeans"
     k: Count = 4
     n_init: Count = 10
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     as_of: Literal["none", "target"] = "none"
 
 
@@ -134,6 +134,9 @@ class Model(Section):
         if self.engine not in ("vllm", "openai") and ":" not in self.engine:
             near = nearest(self.engine, ("vllm", "openai"))
             raise ValueError(f"engine {self.engine!r} is unknown: {near}, or give package.module:Class")
+        limit = self.engine_args.get("max_num_seqs", 1)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"engine_args.max_num_seqs is {limit!r}: give a whole number from 1 up")
         if self.engine == "vllm":
             self._refuse_for_engine({"base_url", "api_key_env"})
         if self.engine == "openai":
@@ -221,7 +224,7 @@ class Config(Section):
     selection: Selection = Selection()
     differences: Differences = Differences()
     embedding: Embedding = Embedding()
-    models: dict[str, Model]
+    models: Annotated[dict[str, Model], Field(min_length=1)]
     roles: Roles = Roles()
     sampling: AllSampling = AllSampling()
     prompts: str | None = None

@@ -162,8 +162,9 @@ def _check_columns(folder: Folder, name: str, wanted: pa.Schema) -> None:
     with _readable(where), folder.open(name) as file:
         found = pq.read_schema(file)
     for field in wanted:
-        if field.name not in found.names:
-            raise BadInput(f"{where}: column {field.name} is missing (found: {', '.join(found.names)})")
+        if found.names.count(field.name) != 1:
+            wrong = "occurs more than once" if field.name in found.names else "is missing"
+            raise BadInput(f"{where}: column {field.name} {wrong} (found: {', '.join(found.names)})")
         _check_type(found.field(field.name).type, field.type, field.name, where)
 
 
@@ -202,7 +203,11 @@ def _is_castable(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _check_ids(ids: pa.ChunkedArray, column: str, seen: set[str], where: str, first_row: int) -> None:
-    for row, value in enumerate(ids.to_pylist(), first_row):
+    try:
+        values = ids.to_pylist()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where}: {column} holds bytes that are not UTF-8 ({error})") from error
+    for row, value in enumerate(values, first_row):
         if value is None:
             raise BadInput(f"{where}: {column} is null in row {row}")
         if value in seen:
@@ -230,8 +235,9 @@ def _check_values(reviews: pa.StructArray, owners: pa.Array, known: pa.Array, pl
     items = pc.struct_field(reviews, "item_id")
     unknown = pc.invert(pc.is_in(items, value_set=known))
     if pc.any(unknown).as_py():
-        examples = list(zip(items.filter(unknown).to_pylist(), owners.filter(unknown).to_pylist(), strict=True))
-        told = ", ".join(f"{item!r} (user {user})" for item, user in examples[:FEW])
+        pairs = zip(items.filter(unknown).to_pylist(), owners.filter(unknown).to_pylist(), strict=True)
+        examples = dict(reversed(list(pairs)))
+        told = ", ".join(f"{item!r} (user {user})" for item, user in sorted(examples.items())[:FEW])
         raise BadInput(f"{place}.item_id names {len(examples)} items that the catalogue lacks: {told}")
 
 

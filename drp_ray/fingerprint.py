@@ -11,8 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from drp_ray.errors import BadInput
 
-class NoStableForm(TypeError):
+
+class NoStableForm(BadInput):
     """A value cannot be part of a fingerprint."""
 
 

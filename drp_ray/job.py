@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from drp_ray.cluster import begin_embedder_check, check_models, check_resources, connect
-from drp_ray.config import Config, Model, cache_folder, s3_options
+from drp_ray.config import Config, Model, api_key, cache_folder, s3_options
 from drp_ray.dataset import Dataset, check_dataset
 from drp_ray.embedding import warning_about
 from drp_ray.errors import BadInput, JobFailed, nearest
@@ -76,6 +76,7 @@ def validate(job: Job) -> str:
     Raises:
         BadInput: it is not what the job needs.
     """
+    _check_api_keys(job)
     check_dataset(job.dataset)
     users = sum(group.rows for group in job.dataset.row_groups())
     return f"{job.dataset.folder.uri}: {users:,} users; configuration and dataset are valid"
@@ -121,6 +122,7 @@ def run_all(jobs: Sequence[Job], say: Say, retry_errors: bool = False, use_lease
             for job in unfinished:
                 say(f"Run {job.config.name}")
                 _run_stages(job, job.plan.stages, say, options, shared)
+                _result(job, job.plan.stages)
     return [_result(job, job.plan.stages) for job in jobs]
 
 
@@ -138,6 +140,11 @@ def _result(job: Job, names: Iterable[str]) -> Result:
     return report(job.config, job.plan, job.run_folder, manifests, job.wordnet)
 
 
+def _check_api_keys(job: Job) -> None:
+    for name in models_of(job.config, job.plan.roles()):
+        api_key(job.config.models[name])
+
+
 def _stages_until(job: Job, until: str | None) -> list[str]:
     names = list(job.plan.stages)
     if until is None:
@@ -153,6 +160,8 @@ def _prepared(
 ) -> Iterator[Options]:
     """Check what the named stages of all jobs need, on the Ray that they are to run on; then they may start."""
     runtime, names = jobs[0].config.runtime, set(names)
+    for job in jobs:
+        _check_api_keys(job)
     for dataset in {job.dataset.folder.uri: job for job in jobs}.values():
         if read_manifest(dataset.plan.stages["users"].folder) is None:
             say(f"Checking the dataset {dataset.dataset.folder.uri}")
@@ -166,7 +175,7 @@ def _prepared(
         for job in jobs:
             check_resources(needs_of(job, names & job.plan.stages.keys()), runtime.resources_wait_s, say)
         loaded = [pair for job, left in wanted for pair in _models_of(job, left).items()]
-        check_models({f"{name} ({model.id})": model for name, model in loaded})
+        check_models({repr(pair): pair for pair in loaded}.values())
         for embedder_checked in embedders_checked:
             embedder_checked()
         lease_ttl_s = runtime.lease_ttl_s if use_lease else None
@@ -175,20 +184,23 @@ def _prepared(
 
 @dataclass
 class Shared:
-    """What the jobs of one process leave to the next: catalogues by dataset, and the stages already spoken of."""
+    """What the jobs of one process leave to the next: catalogues by dataset, and the folders that were seen to."""
 
     catalogues: dict[str, Any] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
 
 
 def _run_stages(job: Job, names: Iterable[str], say: Say, options: Options, shared: Shared) -> None:
     write_run(job.run_folder, job.config, job.plan)
     builder = StageBuilder(job.config, job.plan, job.dataset, job.wordnet, shared.catalogues)
     for name in names:
-        manifest = run_stage(builder.build(name), options)
-        if manifest.fingerprint not in shared.told:
+        uri = job.plan.stages[name].folder.uri
+        is_new = uri not in shared.folders
+        # Error rows of a stage that several jobs share are tried again once, not once a job.
+        manifest = run_stage(builder.build(name), replace(options, retry_errors=options.retry_errors and is_new))
+        if is_new:
             say(_stage_line(name, manifest))
-            shared.told.add(manifest.fingerprint)
+            shared.folders.add(uri)
 
 
 def _stage_line(name: str, manifest: Manifest) -> str:

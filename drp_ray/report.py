@@ -59,6 +59,7 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
         "comparisons_without_representatives": int(found.get("no_representatives", 0)),
         "comparisons_per_user": _per(comparisons, users),
         "representatives_per_comparison": _per(found.get("representatives", 0), comparisons),
+        "users_without_peers": int(totals.get("peers", {}).get("without_peers", 0)),
         "differences_not_parsed": int(found.get("unparsed", 0)),
         "error_rows": _of_stages(totals, "errors"),
         "truncated": _of_stages(totals, "truncated"),

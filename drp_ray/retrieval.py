@@ -1,4 +1,4 @@
-"""Find a user's past reviews that matter for the target: BM25 over the user's own profile (METHOD "Retrieval")."""
+"""Find a user's past reviews that matter for the target: BM25 over the user's own profile (DPL, "Retrieval")."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Choose who represents the other reviewers of an item (METHOD "Representative users, once per item").
+"""Choose who represents the other reviewers of an item (DPL, Eq. 4: once per item).
 
 Points are the distinct texts of an item's reviews in user_id order; a point's first reviewer stands for it.
 """

@@ -20,26 +20,25 @@ from drp_ray.report import Result
 from drp_ray.runner import is_current
 
 SWEEP = "sweep.json"
-AVERAGED = ("temperature", "seed")
-"""Settings over which published results are means (DPL: five temperatures, DRP: two)."""
-
 Place = tuple[str, ...]
 """The keys that lead to a setting."""
+
+LONGEST_LABEL = 60
+"""Characters of a value that a run's name has at most."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One value of a swept setting."""
+    """One value of a swept setting, and how a run's name has it."""
 
     place: Place
     value: Any
+    label: str
 
     @property
-    def label(self) -> str:
-        """As a run's name has it: a method or a model by its own name, anything else after its key."""
-        value = self.value if isinstance(self.value, str | int | float) else json.dumps(self.value)
-        told = re.sub(r"[^A-Za-z0-9._]+", "-", str(value).rpartition("/")[2]).strip("-")
-        return told if told and isinstance(self.value, str) else f"{self.place[-1]}{told}"
+    def is_averaged(self) -> bool:
+        """Whether published results are means over it (DPL: five temperatures, DRP: two)."""
+        return self.place[0] == "sampling" and self.place[-1] in ("temperature", "seed")
 
 
 @dataclass(frozen=True)
@@ -77,33 +76,59 @@ def open_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
     """Open the job of every combination, the last list of the file varying fastest; nothing is written.
 
     Raises:
-        BadInput: a combination is no valid job, a list is empty, or two combinations have one name.
+        BadInput: a combination is no valid job, or a list is empty or holds a value twice.
     """
     settings = read_settings(path, overrides)
-    axes = list(_axes(settings, Config, ()))
-    for place, values in axes:
-        if not values:
-            raise BadInput(f"{path}: {'.'.join(place)} is an empty list; a sweep needs a value of it")
-    runs = []
-    for combination in product(*(values for _, values in axes)):
-        choices = tuple(Choice(place, value) for (place, _), value in zip(axes, combination, strict=True))
-        runs.append(Run(choices, open_job(_config_of(settings, choices, path))))
-    names = [run.job.config.name for run in runs]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise BadInput(f"{path}: several combinations are named {repeated[0]!r}: a list holds a value twice")
-    return Sweep(str(settings["name"]), tuple(runs))
+    name = settings.get("name")
+    if not isinstance(name, str):
+        raise BadInput(f"{path}: name: a sweep needs one name, a text (got {name!r})")
+    axes = [choices_of(place, values, path) for place, values in _axes(settings, Config, ())]
+    combinations = list(product(*axes))
+    names = ["-".join([name, *(choice.label for choice in choices)]) for choices in combinations]
+    if len(set(names)) < len(names):
+        names = [f"{each}-{number}" for number, each in enumerate(names, 1)]
+    runs = [
+        Run(choices, _open(settings, choices, each, path)) for choices, each in zip(combinations, names, strict=True)
+    ]
+    return Sweep(name, tuple(runs))
 
 
-def _config_of(settings: Mapping[str, Any], choices: Sequence[Choice], path: Path) -> Config:
-    chosen = deepcopy(dict(settings))
+def choices_of(place: Place, values: list[Any], path: Path) -> list[Choice]:
+    """The values of one axis. Values that would be named alike are told apart by their number in the list."""
+    setting = ".".join(place)
+    if not values:
+        raise BadInput(f"{path}: {setting} is an empty list; a sweep needs a value of it")
+    if place[0] == "runtime":
+        raise BadInput(f"{path}: {setting}: nothing in runtime changes a result; give one value")
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise BadInput(f"{path}: {setting} holds the value {value!r} twice")
+    labels = [_label(place[-1], value) for value in values]
+    if len(set(labels)) < len(labels):
+        labels = [f"{label}-{number}" for number, label in enumerate(labels, 1)]
+    return [Choice(place, value, label) for value, label in zip(values, labels, strict=True)]
+
+
+def _label(key: str, value: Any) -> str:
+    """A method or a model by its own name, a number after its key, anything else by its key."""
+    if isinstance(value, str):
+        told = re.sub(r"[^A-Za-z0-9._]+", "-", value.rstrip("/").rpartition("/")[2]).strip("-")
+        return told[:LONGEST_LABEL] or key
+    return f"{key}{value}".replace("+", "") if isinstance(value, int | float) else key
+
+
+def _open(settings: Mapping[str, Any], choices: Sequence[Choice], name: str, path: Path) -> Job:
+    chosen = deepcopy({**settings, "name": name})
     for choice in choices:
         section = chosen
         for key in choice.place[:-1]:
             section = section[key]
         section[choice.place[-1]] = choice.value
-    labels = [choice.label for choice in choices]
-    chosen["name"] = "-".join([str(settings.get("name")), *labels])
-    return checked(chosen, f"{path} ({', '.join(labels)})" if labels else str(path))
+    try:
+        return open_job(checked(chosen, str(path)))
+    except BadInput as error:
+        told = ", ".join(f"{'.'.join(choice.place)}={choice.value!r}" for choice in choices)
+        raise BadInput(f"{error} (with {told})" if told else str(error)) from error
 
 
 def _axes(settings: Mapping[str, Any], section: type[BaseModel], place: Place) -> Iterator[tuple[Place, list[Any]]]:
@@ -120,7 +145,9 @@ def _axes(settings: Mapping[str, Any], section: type[BaseModel], place: Place) -
             yield from _axes(value, kind, here)
         elif isinstance(value, dict) and get_origin(kind) is dict and issubclass(get_args(kind)[1], BaseModel):
             for name, entry in value.items():
-                if isinstance(entry, dict):
+                if isinstance(entry, list):
+                    yield (*here, name), entry
+                elif isinstance(entry, dict):
                     yield from _axes(entry, get_args(kind)[1], (*here, name))
 
 
@@ -146,6 +173,7 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
         {
             "run": run.job.config.name,
             "choices": {".".join(choice.place): choice.value for choice in run.choices},
+            "fixed": {".".join(choice.place): choice.value for choice in run.choices if not choice.is_averaged},
             "metrics": dict(result.metrics["metrics"]),
             "coverage": result.metrics["coverage"],
         }
@@ -153,8 +181,8 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
     ]
     comparison = {"sweep": sweep.name, "runs": rows, "means": means_of(rows)}
     folder = sweep.runs[0].job.root.at("sweeps", sweep.name)
-    folder.write(SWEEP, json.dumps(comparison, indent=1, sort_keys=True).encode())
-    return comparison
+    folder.write(SWEEP, json.dumps(comparison, indent=1, sort_keys=True, default=str).encode())
+    return {**comparison, "folder": folder.uri}
 
 
 def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -164,8 +192,7 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        fixed = {place: value for place, value in row["choices"].items() if place.rpartition(".")[2] not in AVERAGED}
-        groups.setdefault(json.dumps(fixed, sort_keys=True), []).append(row)
+        groups.setdefault(json.dumps(row["fixed"], sort_keys=True, default=str), []).append(row)
     if len(groups) == len(rows):
         return []
     return [

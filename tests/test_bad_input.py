@@ -30,9 +30,9 @@ class Setup:
         job.write_text(yaml.safe_dump(self.settings))
         return CliRunner().invoke(app, [verb, str(job), *arguments])
 
-    def refused(self, *arguments: str) -> str:
+    def refused(self, *arguments: str, verb: str = "run") -> str:
         """Run; it must be refused. What was said."""
-        result = self.run(*arguments)
+        result = self.run(*arguments, verb=verb)
         assert result.exit_code == 2, result.output
         assert result.stderr.startswith("drp-ray: ") and "Traceback" not in result.output
         assert not self.root.exists(), "something was written"
@@ -134,6 +134,37 @@ def test_an_embedding_model_that_is_none_is_refused_in_the_librarys_words(setup,
 
 def test_weights_that_are_not_the_named_ones_are_refused(setup):
     assert "sha256" in setup.refused("--set", f"embedding.sha256={'0' * 64}")
+
+
+@pytest.mark.parametrize("verb", ["run", "validate", "sweep"])
+def test_a_missing_api_key_is_named_before_anything_is_made(setup, verb):
+    setup.settings["models"]["api"] = {"engine": "openai", "id": "m", "api_key_env": "NO_SUCH_KEY"}
+    setup.settings["roles"] = dict.fromkeys(("extractor", "validator", "summarizer"), "llm") | {"generator": "api"}
+    assert "NO_SUCH_KEY" in setup.refused(verb=verb)
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("models.llm.chat_template_kwargs={date: 2024-07-26}", "chat_template_kwargs.date"),
+        ("models.llm.engine_args.max_num_seqs=many", "engine_args.max_num_seqs"),
+        ("selection.seed=-1", "selection.seed"),
+        ("embedding.engine=minilm", "embedding.engine"),
+        ("models={}", "models"),
+    ],
+)
+def test_settings_that_would_fail_later_are_named_at_once(setup, setting, named):
+    assert named in setup.refused("--set", setting)
+
+
+def test_a_column_that_stands_twice_and_ids_that_are_no_text_are_named(setup):
+    file = setup.dataset / "users" / "part-00000.parquet"
+    users = pq.read_table(file)
+    pq.write_table(users.append_column("user_id", users["user_id"]), file)
+    assert "user_id occurs more than once" in setup.refused()
+    ids = pa.array([b"\xff\xfe", *[b"u%d" % n for n in range(users.num_rows - 1)]]).cast(pa.string(), safe=False)
+    pq.write_table(users.set_column(0, "user_id", ids), file)
+    assert "not UTF-8" in setup.refused()
 
 
 def test_validate_says_what_is_there_and_starts_nothing(setup):

@@ -5,7 +5,7 @@ import pytest
 
 from drp_ray import schema
 from drp_ray.parts import commit_part
-from drp_ray.stages.contexts import differences_of_part
+from drp_ray.stages.contexts import differences_of_part, in_time_order
 from drp_ray.storage import LocalFolder
 
 
@@ -20,6 +20,11 @@ ROWS = [
     difference("a", None, None),
     difference("b", None, None, status="error"),
 ]
+
+
+def test_a_profile_is_put_into_time_order():
+    reviews = [{"timestamp": 3, "text": "c"}, {"timestamp": 1, "text": "a"}, {"timestamp": 3, "text": "b"}]
+    assert [review["text"] for review in in_time_order(reviews)] == ["a", "c", "b"]
 
 
 @pytest.mark.parametrize(

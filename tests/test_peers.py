@@ -1,9 +1,12 @@
 """Reviews by others: cicl's is another user's review of the same item, persona-db's are the true nearest user's."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,12 +29,13 @@ def found(ray_here, tmp_path_factory):
     """Run the stages up to `peers` with overrides, and give what they hold."""
     folder = tmp_path_factory.mktemp("peers")
     write_sample(LocalFolder(folder / "sample"), USERS, seed=3)
+    write_in_small_row_groups(folder / "sample", folder / "small")
     (folder / "script").write_text(json.dumps({}))
 
-    def found(method, **sections):
+    def found(method, dataset="sample", **sections):
         settings = {
             "name": f"{method}-{sum(1 for _ in folder.rglob('run.json'))}",
-            "dataset": str(folder / "sample"),
+            "dataset": str(folder / dataset),
             "root": str(folder / "results"),
             "method": method,
             "retrieval": {"n": 3},
@@ -50,6 +54,15 @@ def found(ray_here, tmp_path_factory):
         )
 
     return found
+
+
+def write_in_small_row_groups(source, folder):
+    """The same dataset, two users a row group, with a twin of the first user who wrote the same texts."""
+    users = pa.concat_tables([pq.read_table(path) for path in sorted((source / "users").iterdir())])
+    twin = users.slice(0, 1).set_column(0, "user_id", pa.array(["a-twin"]))
+    (folder / "users").mkdir(parents=True)
+    pq.write_table(pa.concat_tables([users, twin]), folder / "users" / "part-0.parquet", row_group_size=2)
+    shutil.copytree(source / "items", folder / "items")
 
 
 def rows(folder):
@@ -111,6 +124,18 @@ def test_cicl_shows_another_users_review_of_the_most_relevant_reviewed_item(foun
         assert negative["item_id"] == shared[0]
 
 
+def test_row_groups_without_a_neighbour_and_users_alone_in_one_are_no_trouble(found):
+    world = found("persona-db", "small", users={"limit": 1})
+    assert [review["user_id"] for review in world.peers[0]["reviews"]] == ["a-twin"] * 3
+
+
+def test_a_twins_words_are_no_contrast(found):
+    world = found("cicl", "small")
+    for row in world.peers:
+        own = {review["text"] for review in world.everyone[row["user_id"]]["profile"]}
+        assert own.isdisjoint(review["text"] for review in row["reviews"])
+
+
 def test_the_seed_decides_whose_review_it_is(found):
     def authors(seed):
         peers = found("cicl", selection={"seed": seed}).peers
@@ -150,6 +175,14 @@ def test_whoever_is_alone_has_no_neighbour():
     assert nearest_users(["a"], ["a"], np.ones((1, 3), np.float32)) == {}
     assert nearest_users(["b"], ["a", "c"], np.ones((2, 3), np.float32)) == {}
     assert nearest_users(["a"], [], np.empty((0, 0), np.float32)) == {}
+
+
+@given(st.integers(2, 30), st.sampled_from([8, 384]), st.integers(0, 2**32 - 1))
+def test_a_neighbour_does_not_depend_on_who_is_asked_for_at_the_same_time(n, width, seed):
+    means = np.repeat(np.random.default_rng(seed).normal(size=(-(-n // 3), width)), 3, axis=0)[:n].astype(np.float32)
+    known = [f"u{number:03d}" for number in range(n)]
+    alone = {user_id: nearest_users([user_id], known, means)[user_id] for user_id in known}
+    assert nearest_users(known, known, means) == alone
 
 
 def test_users_with_equal_means_are_each_others_neighbours_not_their_own():

@@ -1,6 +1,7 @@
 """Lists in a job file become combinations; names tell them apart; means are over temperatures and seeds."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from drp_ray.data.write import write_sample
 from drp_ray.errors import BadInput
 from drp_ray.storage import LocalFolder
-from drp_ray.sweep import Choice, means_of, open_sweep
+from drp_ray.sweep import choices_of, means_of, open_sweep
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +88,14 @@ def test_overrides_may_be_lists(sweep):
     [
         ({"method": ["rag", "rga"]}, "there is no method 'rga'.*did you mean rag"),
         ({"method": []}, "method is an empty list"),
+        ({"name": None}, "name: a sweep needs one name"),
+        ({"name": ["a", "b"]}, "name: a sweep needs one name"),
+        ({"runtime": {"rows_per_part": [8, 16]}}, "runtime.rows_per_part: nothing in runtime changes a result"),
         ({"sampling": {"temperature": [0.1, "hot"]}}, r"temperature.*hot"),
-        ({"method": ["rag", "rag"]}, "a list holds a value twice"),
+        ({"method": ["rag", "rag"]}, "method holds the value 'rag' twice"),
         ({"retrieval": {"m": [1, 2]}}, "unknown setting"),
+        ({"sampling": {"temperature": [1, 1.0]}}, "sampling.temperature holds the value 1.0 twice"),
+        ({"method": ["rag", "dpl"], "selection": {"k": 0}}, r"selection.k.*\(with method='rag'\)"),
     ],
 )
 def test_bad_combinations_are_refused_before_anything_starts(sweep, tmp_path, settings, message):
@@ -107,13 +113,47 @@ def test_what_runs_agree_on_has_one_folder(sweep):
     assert len({each["contexts"] for each in folders}) == len({each["predictions"] for each in folders}) == 3
 
 
-@given(st.text() | st.integers() | st.floats(allow_nan=False) | st.lists(st.text()) | st.booleans())
-def test_labels_can_stand_in_a_run_name(value):
-    assert re.fullmatch(r"[A-Za-z0-9._-]+", Choice(("sampling", "key"), value).label)
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"sampling": {"seed": [-1, 1]}}, ["s-seed-1", "s-seed1"]),
+        ({"models": {"llm": {"id": ["one/M", "two/M"]}}}, ["s-M-1", "s-M-2"]),
+        ({"models": {"llm": [{"id": "A"}, {"id": "B"}]}}, ["s-llm-1", "s-llm-2"]),
+        ({"models": {"llm": {"id": "A", "chat_template_kwargs": [{"x": 1}, {"x": 2}]}}},
+         ["s-chat_template_kwargs-1", "s-chat_template_kwargs-2"]),
+        ({"models": {"llm": {"id": "A", "revision": ["é", "ü"]}}}, ["s-revision-1", "s-revision-2"]),
+        ({"roles": {"generator": ["a-b", "a"], "summarizer": ["c", "b-c"]},
+          "models": {name: {"id": name} for name in ("a-b", "a", "c", "b-c")}},
+         ["s-a-b-c-1", "s-a-b-b-c-2", "s-a-c-3", "s-a-b-c-4"]),
+    ],
+)  # fmt: skip
+def test_values_that_would_be_named_alike_are_told_apart(sweep, settings, expected):
+    assert names(sweep(**settings)) == expected
+
+
+def test_datasets_can_be_swept(sweep, data, tmp_path):
+    for name in ("books", "yelp"):
+        shutil.copytree(data, tmp_path / name / "test")
+    opened = sweep(dataset=[str(tmp_path / name / "test") for name in ("books", "yelp")])
+    assert [run.job.dataset.name for run in opened.runs] == ["books-test", "yelp-test"]
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"])) | st.integers() | st.floats(allow_nan=False),
+        min_size=1,
+        unique=True,
+    )
+)
+def test_labels_can_stand_in_a_run_name_and_differ(values):
+    labels = [choice.label for choice in choices_of(("sampling", "key"), values, Path())]
+    assert len(set(labels)) == len(labels)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", label) for label in labels)
 
 
 def row(metrics, **choices):
-    return {"choices": choices, "metrics": metrics}
+    fixed = {place: value for place, value in choices.items() if place == "method"}
+    return {"choices": choices, "fixed": fixed, "metrics": metrics}
 
 
 def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
@@ -127,3 +167,18 @@ def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
         {"choices": {"method": "rag"}, "runs": 1, "metrics": {"bleu": 5.0, "meteor": 0.3}},
     ]
     assert means_of(rows[1:]) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "averaged"),
+    [
+        ({"sampling": {"temperature": [0, 1]}}, True),
+        ({"sampling": {"seed": [0, 1]}}, True),
+        ({"sampling": {"generator": {"temperature": [0, 1]}}}, True),
+        ({"users": {"sample": 2, "seed": [0, 1]}}, False),
+        ({"selection": {"seed": [0, 1]}}, False),
+        ({"sampling": {"max_tokens": [8, 16]}}, False),
+    ],
+)
+def test_only_the_samplings_temperatures_and_seeds_are_averaged_over(sweep, settings, averaged):
+    assert [choice.is_averaged for run in sweep(**settings).runs for choice in run.choices] == [averaged] * 2

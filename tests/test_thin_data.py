@@ -20,7 +20,7 @@ from drp_ray.prompts.pack import PromptPack
 from drp_ray.retrieval import retrieve
 from drp_ray.stages.comparisons import compare_item
 from drp_ray.stages.contexts import context_of, with_items
-from drp_ray.stages.contrast import Contrast
+from drp_ray.stages.contrast import WANTED, Contrast
 from drp_ray.stages.differences import Differ
 from drp_ray.stages.items import item_row
 from drp_ray.stages.neighbour import nearest_users
@@ -118,15 +118,15 @@ def peers_of(method, users, retrieved, items, selection, embedder):
     if METHODS[method].needs == "contrast":
         wanted = []
         for user in users:
-            ranked = [user["profile"][position]["item_id"] for position in retrieved[user["user_id"]].history]
-            shared = next((item_id for item_id in ranked if items[item_id].reviewers > 1), None)
+            ranked = [user["profile"][position] for position in retrieved[user["user_id"]].history]
+            shared = next((review for review in ranked if items[review["item_id"]].reviewers > 1), None)
             if shared:
-                row = {"part": 0, "user_id": user["user_id"], "item_id": shared}
+                row = {"part": 0, "user_id": user["user_id"], "item_id": shared["item_id"], "text": shared["text"]}
                 wanted.append({**row, "until": user["target"]["timestamp"]})
         finder = Contrast(None, None, None, 0, selection.as_of)
-        columns = ["part", "user_id", "item_id", "until"]
-        asked = pa.table({name: [row[name] for row in wanted] for name in columns})
-        found = finder.search(pa.Table.from_pylist(users, schema.USERS), asked).to_pylist()
+        found = finder.search(
+            pa.Table.from_pylist(users, schema.USERS), pa.Table.from_pylist(wanted, WANTED)
+        ).to_pylist()
         return {row["for_user"]: [{name: row[name] for name in ("user_id", *schema.REVIEW.names)}] for row in found}
     if METHODS[method].needs == "neighbour":
         known = sorted(user["user_id"] for user in users if user["profile"])

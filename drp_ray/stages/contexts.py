@@ -96,7 +96,7 @@ def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, na
     contexts = [
         {
             **context_of(user, positions[user["user_id"]], of_user.get(user["user_id"], []), items),
-            "profile": with_items(user["profile"], items) if source.needs == "profile" else None,
+            "profile": with_items(in_time_order(user["profile"]), items) if source.needs == "profile" else None,
             "peers": with_items(peers_of[user["user_id"]], items) if source.peers else None,
         }
         for user in read_part(source.users, name).rows.to_pylist()
@@ -115,6 +115,11 @@ def context_of(user: Row, history: list[int], differences: list[Row], items: Cat
         "history": with_items([user["profile"][position] for position in history], items),
         "differences": sorted(differences, key=lambda difference: difference["rank"]),
     }
+
+
+def in_time_order(profile: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The reviews of a profile, the oldest first, whatever order the dataset's files have them in."""
+    return sorted(profile, key=lambda review: review["timestamp"])
 
 
 def with_items(reviews: Sequence[Mapping[str, Any]], items: Catalogue) -> list[Row]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from drp_ray.catalogue import Catalogue
@@ -21,6 +22,7 @@ WANTED = pa.schema(
         ("part", pa.int32()),
         ("user_id", pa.string()),
         ("item_id", pa.string()),
+        ("text", pa.string()),
         ("until", pa.int64()),
     ]
 )
@@ -30,8 +32,8 @@ WANTED = pa.schema(
 class Contrast:
     """Looks for one review of the item of the best-ranked past review that somebody else reviewed too.
 
-    Whose it is follows from the seed, the user and the item; `as_of` target leaves out what was written after
-    the user's target.
+    Whose it is follows from the seed, the user and the item. The user's own words under another name are no
+    contrast; `as_of` target leaves out what was written after the user's target.
     """
 
     users: Folder
@@ -42,7 +44,7 @@ class Contrast:
     reviews_a_user: int = 1
 
     def wanted(self, names: list[str]) -> Any:
-        """One row a user who can have a contrast: the item, and the time until which reviews count."""
+        """One row a user who can have a contrast: the review's item and text, and the time until which others count."""
         units = [{"number": number, "name": name} for number, name in enumerate(names)]
         arguments = {"users": self.users, "retrieved": self.retrieved, "catalogue": self.catalogue}
         found = ray.data.from_items(units, override_num_blocks=len(units)).map_batches(
@@ -53,7 +55,8 @@ class Contrast:
     def search(self, users: pa.Table, wanted: pa.Table) -> pa.Table:
         """The best draw that these users have for each user who looks."""
         looking: dict[str, list[Row]] = {}
-        for row in wanted.to_pylist():
+        items = pc.struct_field(pc.list_flatten(users["profile"].combine_chunks()), "item_id")
+        for row in wanted.filter(pc.is_in(wanted["item_id"], items)).to_pylist():
             looking.setdefault(row["item_id"], []).append(row)
         best: dict[str, Row] = {}
         for author in users.select(["user_id", "profile"]).to_pylist():
@@ -64,7 +67,7 @@ class Contrast:
 
     def _consider(self, author: str, review: Mapping[str, Any], request: Row, best: dict[str, Row]) -> None:
         is_late = self.as_of == "target" and review["timestamp"] > request["until"]
-        if author == request["user_id"] or is_late:
+        if author == request["user_id"] or review["text"] == request["text"] or is_late:
             return
         order = _draw(self.seed, request["user_id"], review["item_id"], author)
         rival = best.get(request["user_id"])
@@ -80,11 +83,11 @@ def contrasts_wanted(batch: pa.Table, users: Folder, retrieved: Folder, catalogu
     history = {row["user_id"]: row["history"] for row in read_part(retrieved, unit["name"]).rows.to_pylist()}
     rows = []
     for user in read_part(users, unit["name"]).rows.to_pylist():
-        ranked = [user["profile"][position]["item_id"] for position in history[user["user_id"]]]
-        shared = next((item_id for item_id in ranked if items[item_id].reviewers > 1), None)
+        ranked = [user["profile"][position] for position in history[user["user_id"]]]
+        shared = next((review for review in ranked if items[review["item_id"]].reviewers > 1), None)
         if shared is not None:
-            row = {"part": unit["number"], "user_id": user["user_id"], "item_id": shared}
-            rows.append({**row, "until": user["target"]["timestamp"]})
+            row = {"part": unit["number"], "user_id": user["user_id"], "until": user["target"]["timestamp"]}
+            rows.append({**row, "item_id": shared["item_id"], "text": shared["text"]})
     return pa.Table.from_pylist(rows, WANTED)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from drp_ray import schema
 from drp_ray.config import Embedding
 from drp_ray.embedding import make_embedder
+from drp_ray.errors import JobFailed
 from drp_ray.runner import Key, Worker
 
 T = TypeVar("T")
@@ -43,6 +44,9 @@ class Embed(Worker):
         if not texts:
             return schema.EMBEDDINGS.empty_table()
         vectors = await self._encode(list(texts.values()))
+        if not np.isfinite(vectors).all():
+            unusable = list(texts)[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
+            raise JobFailed(f"embeddings/{part}: the embedding model gave no finite vector for the text {unusable}")
         flat, width = pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1]
         offsets = pa.array(range(0, len(flat) + 1, width), pa.int32())
         self._count(rows=len(texts))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from drp_ray import schema
@@ -26,6 +27,9 @@ from drp_ray.storage import Folder
 BLOCK = 1024
 """Users whose similarities to all others are computed at once."""
 
+ROUNDING = 1e-6
+"""Similarities this near to each other are equal: a product is rounded otherwise in a block of another size."""
+
 VECTORS = pa.schema(
     [
         ("bucket", pa.int32()),
@@ -35,9 +39,10 @@ VECTORS = pa.schema(
     ]
 )
 MEANS = pa.schema([("user_id", pa.string()), ("vector", pa.list_(pa.float32()))])
-WANTED = pa.schema(
-    [("part", pa.int32()), ("user_id", pa.string()), ("neighbour", pa.string()), ("target", schema.REVIEW)]
-)
+QUERY = pa.struct([field for field in schema.REVIEW if field.name != "text"])
+"""A target without what is to be written."""
+
+WANTED = pa.schema([("part", pa.int32()), ("user_id", pa.string()), ("neighbour", pa.string()), ("target", QUERY)])
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Neighbour:
         """What of these users' profiles matters for the targets of those whose neighbours they are."""
         items = Catalogue(ray.get(self.catalogue))
         near: dict[str, list[dict[str, Any]]] = {}
-        for row in wanted.to_pylist():
+        for row in wanted.filter(pc.is_in(wanted["neighbour"], users["user_id"].combine_chunks())).to_pylist():
             near.setdefault(row["neighbour"], []).append(row)
         rows = [
             {**review, "part": request["part"], "for_user": request["user_id"], "order": f"{rank:06d}", "user_id": peer}
@@ -105,7 +110,9 @@ class Neighbour:
 def _profiles(users: pa.Table, wanted: Mapping[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
     ids = users["user_id"].to_pylist()
     kept = [row for row, user_id in enumerate(ids) if user_id in wanted]
-    return list(zip([ids[row] for row in kept], users["profile"].take(kept).to_pylist(), strict=True))
+    return list(
+        zip([ids[row] for row in kept], users["profile"].take(pa.array(kept, pa.int64())).to_pylist(), strict=True)
+    )
 
 
 def vectors_of_part(batch: pa.Table, items: Folder, embeddings: Folder, n_buckets: int) -> pa.Table:
@@ -174,7 +181,7 @@ def nearest_users(users: list[str], known: list[str], means: np.ndarray) -> dict
         block = rows[start : start + BLOCK]
         similarity = unit[block] @ unit.T
         similarity[np.arange(len(block)), block] = -np.inf
-        best = similarity.argmax(axis=1)
+        best = (similarity >= similarity.max(axis=1, keepdims=True) - ROUNDING).argmax(axis=1)
         nearest |= {known[row]: known[peer] for row, peer in zip(block, best, strict=True)}
     return nearest
 

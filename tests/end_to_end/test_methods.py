@@ -16,7 +16,7 @@ from tests.end_to_end.conftest import Job, sample, settings
 from tests.faults.conftest import ScriptedJob
 
 __all__ = ["sample", "settings"]
-USERS = 16
+USERS, PREDICTED = 16, 8
 EIGHT = ["nonperso", "rag", "intsum", "llm-trsr", "cicl", "persona-db", "dpl", "drp"]
 START_S = 180
 
@@ -65,7 +65,8 @@ def runs_of(job):
 def test_all_eight_methods_end_to_end_on_the_real_engine(tmp_path, settings, vllm_server):
     endpoint = {"engine": "openai", "id": "tiny", "base_url": vllm_server, "concurrency": 32, "seeds": False}
     settings["models"] = {"llm": endpoint}
-    job = Job(tmp_path, {**settings, "name": "all", "method": EIGHT, "root": str(tmp_path / "results")})
+    settings |= {"name": "all", "method": EIGHT, "users": {"limit": PREDICTED}, "root": str(tmp_path / "results")}
+    job = Job(tmp_path, settings)
     done = job.run("sweep")
     assert done.returncode == 0, done.stderr
     assert set(EIGHT) == set(METHODS)
@@ -73,10 +74,10 @@ def test_all_eight_methods_end_to_end_on_the_real_engine(tmp_path, settings, vll
     assert list(runs) == [f"all-{method}" for method in EIGHT]
     for method, row in zip(EIGHT, compared["runs"], strict=True):
         predictions = runs[row["run"]].rows("predictions").to_pylist()
-        assert len({prediction["user_id"] for prediction in predictions}) == len(predictions) == USERS
+        assert len({prediction["user_id"] for prediction in predictions}) == len(predictions) == PREDICTED
         assert {prediction["status"] for prediction in predictions} == {"ok"}
         assert all(prediction["prediction"] for prediction in predictions)
-        assert row["coverage"]["users_by_method"] == {method: USERS}
+        assert row["coverage"]["users_by_method"] == {method: PREDICTED}
         assert set(row["metrics"]) == {"rouge1", "rougeL", "bleu", "meteor"}
     for stage in ("users", "retrieved", "items", "embeddings"):
         assert len({job.stage(stage).uri for name, job in runs.items() if name.endswith(("-dpl", "persona-db"))}) == 1
@@ -147,6 +148,29 @@ def test_a_finished_sweep_makes_no_call_and_a_longer_one_only_the_new_ones(swept
     longer = job.run("sweep", "--set", "method=[nonperso, rag]", "--set", "sampling.temperature=[0.2]")
     assert longer.returncode == 0, longer.stderr
     assert len(job.calls()) == len(calls) + USERS
+
+
+def test_error_rows_that_runs_share_are_tried_again_once(tmp_path, sample):
+    job = ScriptedJob(tmp_path, sample, method="drp", differences={"source": ["validated", "raw"]}, users={"limit": 4})
+    job.script(refuse=["Task: find out"])
+    assert job.run("sweep").returncode == 3
+    asked = len(job.calls())
+    again = job.run("sweep", "--retry-errors")
+    assert again.returncode == 3, again.stderr
+    _, runs = runs_of(job)
+    comparisons = runs["scripted-raw"].rows("comparisons").num_rows
+    assert len(job.calls()) == asked + comparisons, "predictions were made from contexts that are the same"
+
+
+def test_a_run_that_is_complete_has_its_result_though_a_later_one_fails(tmp_path, sample):
+    broken = {"engine": "tests.fakes:NoSuchEngine", "id": "none"}
+    scripted = ScriptedJob(tmp_path, sample, method="nonperso", users={"limit": 4})
+    scripted.settings["models"] |= {"broken": broken}
+    scripted.settings["roles"] = {"generator": ["llm", "broken"]}
+    scripted.file.write_text(json.dumps(scripted.settings))
+    done = scripted.run("sweep")
+    assert done.returncode == 2 and "has no class NoSuchEngine" in done.stderr
+    assert scripted.results.at("runs", "scripted-llm").read("metrics.json")
 
 
 def test_a_dry_run_writes_nothing(tmp_path, sample):
