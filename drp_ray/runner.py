@@ -22,14 +22,16 @@ import asyncio
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import ray
 
-from drp_ray.errors import JobFailed
+from drp_ray.engines.base import ModelNotLoaded
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.lease import optional_lease
 from drp_ray.parts import (
     Committed,
@@ -246,6 +248,9 @@ def _stream(stage: PartStage, source: Manifest, found: Survey, options: Options)
     )
     with heartbeat.beating():
         for row in pending_dataset(stage, found, options).iter_rows():
+            if row["failure"]:
+                kind, message = json.loads(row["failure"])
+                raise (BadInput if kind == BadInput.__name__ else JobFailed)(message)
             heartbeat.part_done()
             yield Committed(**json.loads(row["committed"]))
 
@@ -285,10 +290,12 @@ class PartActor:
         """Run the part that the batch names. The start is shared by all parts that wait for it."""
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._stage.worker.start(self._count))
-        await self._starting
         [row] = batch.to_pylist()
-        committed = await run_part(self._stage, row, self._retry_errors, self._monitor)
-        return pa.Table.from_pylist([as_row(committed)])
+        with told_as_row() as outcome:
+            await self._starting
+            committed = await run_part(self._stage, row, self._retry_errors, self._monitor)
+            outcome |= as_row(committed)
+        return pa.Table.from_pylist([outcome])
 
     def _count(self, **counts: float) -> None:
         """Collect counts and send them twice a second: a remote call for every row would cost more than it tells."""
@@ -312,9 +319,11 @@ def run_part_in_task(row: Mapping[str, str], stage: PartStage, retry_errors: boo
         finally:
             await stage.worker.close()
 
-    committed = asyncio.run(run())
-    monitor.add.remote({"rows": committed.facts["rows"]})
-    return as_row(committed)
+    with told_as_row() as outcome:
+        committed = asyncio.run(run())
+        monitor.add.remote({"rows": committed.facts["rows"]})
+        outcome |= as_row(committed)
+    return outcome
 
 
 async def run_part(stage: PartStage, row: Mapping[str, str], retry_errors: bool, monitor: Any) -> Committed:
@@ -365,4 +374,14 @@ def keys_of(rows: pa.Table, columns: Iterable[str]) -> list[Key]:
 
 def as_row(committed: Committed) -> dict[str, str]:
     """A committed part as Ray Data carries it: as text, since the facts of two stages differ in their names."""
-    return {"committed": json.dumps(asdict(committed))}
+    return {"committed": json.dumps(asdict(committed)), "failure": ""}
+
+
+@contextmanager
+def told_as_row() -> Iterator[dict[str, str]]:
+    """Make a row of a failure that a person is to be told: Ray Data keeps of an exception only its text."""
+    outcome: dict[str, str] = {}
+    try:
+        yield outcome
+    except (BadInput, JobFailed, ModelNotLoaded) as error:
+        outcome |= {"committed": "", "failure": json.dumps([type(error).__name__, str(error)])}
