@@ -57,10 +57,8 @@ def measure(folder: Path, size: int) -> float:
             raise SystemExit(running.returncode)
         seconds = time.monotonic() - began
         pss, rss = peak.stop()
-    print(
-        f"{size:,} reviews: {seconds:.1f} s, {pss / GIB:.2f} GiB at most (resident sizes added up: {rss / GIB:.2f} GiB)",
-        flush=True,
-    )
+    told = f"{pss / GIB:.2f} GiB at most (resident sizes added up: {rss / GIB:.2f} GiB)"
+    print(f"{size:,} reviews: {seconds:.1f} s, {told}", flush=True)
     return seconds
 
 

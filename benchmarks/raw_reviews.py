@@ -8,6 +8,8 @@ import numpy as np
 
 USERS_PER_REVIEW = 0.2
 ITEMS_PER_REVIEW = 0.1
+USER_STEEPNESS, ITEM_STEEPNESS = 4.0, 5.0
+"""At the published thresholds, a few per cent of the reviews stay: enough to keep every step at work."""
 BATCH = 100_000
 POOL_CHARS = 8_000_000
 MEDIAN_CHARS, SPREAD, LONGEST = 250, 1.1, 20_000
@@ -55,8 +57,8 @@ def _reviews(rng: np.random.Generator, pool: str, reviews: int, items: int) -> I
     for begin in range(0, reviews, BATCH):
         size = min(BATCH, reviews - begin)
         columns = zip(
-            _long_tailed(rng, users, size, 2.0).tolist(),
-            _long_tailed(rng, items, size, 2.5).tolist(),
+            _long_tailed(rng, users, size, USER_STEEPNESS).tolist(),
+            _long_tailed(rng, items, size, ITEM_STEEPNESS).tolist(),
             rng.integers(1, 6, size).tolist(),
             rng.integers(FIRST_MS, LAST_MS, size).tolist(),
             rng.integers(0, len(pool) - LONGEST, size).tolist(),

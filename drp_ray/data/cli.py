@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -22,7 +21,7 @@ data_app = typer.Typer(help="Make datasets of raw files, hub sets or tables, and
 class ManyValues(TyperCommand):
     """Lets an option that may be repeated take several values at once, as a shell's `*.jsonl.gz` gives them."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before every further value."""
         repeatable = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
         spelt, option = [], None

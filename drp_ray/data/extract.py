@@ -132,12 +132,12 @@ class ReviewMaker:
             except ValueError as error:
                 bad.add(line, str(error))
                 continue
-            title, text = collapsed(review.title), collapsed(review.text)
+            title = collapsed(review.title)
             if self.format.has_titles and not title:
                 dropped[rules.NO_TITLE] += 1
             elif review.rating is None or review.timestamp is None:
                 dropped[rules.NO_NUMBERS] += 1
-            elif not text or len(review.text or "") < self.rules.min_review_chars:
+            elif len(review.text or "") < self.rules.min_review_chars or not (text := collapsed(review.text)):
                 dropped[rules.SHORT_REVIEW] += 1
             else:
                 numbers = (review.timestamp, text_hash(text), review.rating)

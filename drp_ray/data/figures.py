@@ -1,5 +1,6 @@
 """What a dataset is like in numbers, beside the published ones."""
 
+import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ WIDTH = 120
 class Moments(NamedTuple):
     """How many values, their sum and the sum of their squares: whole numbers, so parts add up exactly."""
 
-    count: int = 0
+    size: int = 0
     total: int = 0
     squares: int = 0
 
@@ -37,15 +38,15 @@ class Moments(NamedTuple):
     @property
     def mean(self) -> float:
         """The mean; NaN of nothing."""
-        return self.total / self.count if self.count else math.nan
+        return self.total / self.size if self.size else math.nan
 
     @property
     def sd(self) -> float:
         """The standard deviation of the values themselves (not an estimate from a sample)."""
-        return math.sqrt(max(self.squares / self.count - self.mean**2, 0)) if self.count else math.nan
+        return math.sqrt(max(self.squares / self.size - self.mean**2, 0)) if self.size else math.nan
 
     def __str__(self) -> str:
-        return f"{self.mean:,.2f} ± {self.sd:,.2f}" if self.count else ""
+        return f"{self.mean:,.2f} ± {self.sd:,.2f}" if self.size else ""
 
 
 class SplitFigures(NamedTuple):
@@ -112,7 +113,7 @@ def figures_table(splits: Mapping[str, SplitFigures], items: int, reviews: int |
 
     for name in SPLITS:
         if name in splits:
-            add(f"{name} rows", f"{splits[name].profile.count:,}", _number(published and published.rows[name]))
+            add(f"{name} rows", f"{splits[name].profile.size:,}", _number(published and published.rows[name]))
     add("items", f"{items:,}", _number(published and published.items))
     if reviews is not None:
         add("reviews", f"{reviews:,}", "")
@@ -138,17 +139,8 @@ def drops_table(drops: Iterable[Drop]) -> Table:
 
 def as_text(tables: Iterable[Any]) -> str:
     """Tables as plain text, the same on every terminal."""
-    console = Console(width=WIDTH, force_terminal=False, no_color=True, record=True, file=_Nowhere())
-    for table in tables:
-        console.print(table)
-    return console.export_text()
-
-
-class _Nowhere:
-    """A file that forgets: the console records what it prints."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return None
+    console = Console(width=WIDTH, force_terminal=False, no_color=True, file=io.StringIO())
+    with console.capture() as captured:
+        for table in tables:
+            console.print(table)
+    return captured.get()

@@ -146,9 +146,12 @@ def read_chunks(
     """
     if file.kind == "gzip":
         with file.open() as stream:
-            for chunk in cut(_decompressed(stream, file.uri), chunk_bytes, allow_truncated):
-                if chunk.index % piece.step == piece.first and not is_done(chunk.index):
-                    yield chunk
+            yield from cut(
+                _decompressed(stream, file.uri),
+                chunk_bytes,
+                allow_truncated,
+                lambda chunk: chunk % piece.step == piece.first and not is_done(chunk),
+            )
     elif not is_done(piece.first):
         if file.kind == "parquet":
             yield _row_group(file, piece.first, columns)
@@ -192,8 +195,10 @@ def _lines(content: bytes | bytearray) -> list[bytes]:
     return lines if lines[-1] else lines[:-1]
 
 
-def cut(blocks: Iterator[bytes], chunk_bytes: int, allow_truncated: bool) -> Iterator[Chunk]:
-    """Cut a stream after the first line end at or behind every multiple of `chunk_bytes`.
+def cut(
+    blocks: Iterator[bytes], chunk_bytes: int, allow_truncated: bool, is_wanted: Callable[[int], bool]
+) -> Iterator[Chunk]:
+    """Cut a stream after the first line end at or behind every multiple of `chunk_bytes`; the wanted chunks.
 
     Raises:
         TruncatedGzip: the stream does, unless that is allowed; then its last line, which is not whole, is left out.
@@ -211,15 +216,17 @@ def cut(blocks: Iterator[bytes], chunk_bytes: int, allow_truncated: bool) -> Ite
             del held[held.rfind(b"\n") + 1 :]
         while begins_at + len(held) > (index + 1) * chunk_bytes:
             if begins_at >= (index + 1) * chunk_bytes:
-                size = 0
+                size = 0  # the line before covers the whole chunk
             else:
                 size = held.find(b"\n", (index + 1) * chunk_bytes - 1 - begins_at) + 1
                 if size in (0, len(held)):  # more of the line is to come, or this may be the last chunk
                     break
-            yield Chunk(index, _lines(held[:size]), False)
+            if is_wanted(index):
+                yield Chunk(index, _lines(held[:size]), False)
             del held[:size]
             begins_at, index = begins_at + size, index + 1
-    yield Chunk(index, _lines(held), True, is_truncated)
+    if is_wanted(index):
+        yield Chunk(index, _lines(held), True, is_truncated)
 
 
 def _decompressed(stream: BinaryIO, where: str) -> Iterator[bytes]:

@@ -15,7 +15,8 @@ def place_reviews(database: duckdb.DuckDBPyConnection, reviews_per_part: int) ->
             select row_id, part, row_number() over (partition by part order by "user", kept.position) as position
             from kept join (
                 select "user", (dense_rank() over (order by before // {reviews_per_part}) - 1)::integer as part
-                from (select "user", sum(count(*)) over (order by "user") - count(*) as before from kept group by "user")
+                from (select "user", sum(count(*)) over (order by "user") - count(*) as before
+                      from kept group by "user")
             ) using ("user")"""
     )
     return "placed"

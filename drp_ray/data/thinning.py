@@ -46,7 +46,8 @@ class Thinning:
         self._database = database
         self._rules = settings
         database.execute(
-            "create table raw_reviews (row_id bigint, user_id varchar, item_id varchar, timestamp bigint, text_hash bigint)"
+            """create table raw_reviews
+               (row_id bigint, user_id varchar, item_id varchar, timestamp bigint, text_hash bigint)"""
         )
         database.execute("create table raw_items (row_id bigint, item_id varchar, problem varchar)")
 
@@ -174,7 +175,8 @@ class Thinning:
                       count(*) over (partition by "user") as reviews
                from pairs""",
             "drop table pairs",
-            f"create table inputs as select * from ordered where position > reviews - {held_out} and reviews >= {held_out}",
+            f"""create table inputs as
+                select * from ordered where position > reviews - {held_out} and reviews >= {held_out}""",
             f"create table base as select * from ordered where position <= reviews - {held_out}",
             "drop table ordered",
         )
