@@ -142,6 +142,59 @@ def yelp(
         _build(YELP, reviews, business, out, rules, options)
 
 
+@data_app.command()
+def table(
+    users: Annotated[str, typer.Argument(metavar="USERS", help="user_id, profile, target: a file or folder.")],
+    items: Annotated[str, typer.Argument(metavar="ITEMS", help="item_id, title, description: likewise.")],
+    out: Out,
+    max_bad_rows: MaxBadRows = "0.1%",
+    allow_truncated: AllowTruncated = False,
+    memory_gb: MemoryGb = 2.0,
+    chunk_mb: ChunkMb = 32.0,
+    scratch: Scratch = None,
+    num_cpus: NumCpus = None,
+) -> None:
+    """Make a dataset of users and items that exist as such, in Parquet or JSON lines."""
+    from drp_ray.data.from_tables import TableBuild, build_from_tables
+    from drp_ray.data.inputs import find_files
+    from drp_ray.storage import open_folder
+
+    with _told():
+        options = _options(max_bad_rows, allow_truncated, memory_gb, chunk_mb, 1, scratch, num_cpus)
+        s3 = _s3()
+        job = TableBuild(find_files([users], s3), find_files([items], s3), open_folder(out, s3), options)
+        _say(build_from_tables(job, _say))
+        _say(f"dataset {job.out.uri}")
+
+
+@data_app.command()
+def hub(
+    source: Annotated[str, typer.Argument(metavar="SET", help="A set of the hub, or a folder with a copy of it.")],
+    out: Out,
+    config: Annotated[str | None, typer.Option(metavar="NAME", help="The set's configuration, e.g. Books.")] = None,
+    meta: Annotated[
+        str | None, typer.Option(metavar="SET", help="The set of the items; none where reviews name their item.")
+    ] = None,
+    meta_config: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its configuration; --config if it has it.")
+    ] = None,
+    meta_split: Annotated[str | None, typer.Option(metavar="NAME", help="Its split, where it has several.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    revision: Annotated[str | None, typer.Option(help="A revision of the set on the hub.")] = None,
+    scratch: Scratch = None,
+) -> None:
+    """Make a dataset of one that is on the Hugging Face hub, or of a local copy of it."""
+    from drp_ray.data.from_hub import HubBuild, HubSource, build_from_hub
+    from drp_ray.storage import open_folder
+
+    with _told():
+        users = HubSource(source, config, split, revision)
+        items = None if meta is None else HubSource(meta, meta_config or config, meta_split, None)
+        job = HubBuild(users, items, split, open_folder(out, _s3()), scratch)
+        _say(build_from_hub(job, _say))
+        _say(f"dataset {job.out.uri}")
+
+
 def _rules(**values: Any) -> "Rules":
     from pydantic import ValidationError
 

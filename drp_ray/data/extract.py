@@ -75,7 +75,7 @@ class ChunkFacts(msgspec.Struct):
 
 def chunk_name(file: int, chunk: int) -> str:
     """The name of what a chunk of a file becomes."""
-    return f"chunk-{file:05d}-{chunk:07d}.parquet"
+    return f"part-{file:05d}-{chunk:07d}.parquet"
 
 
 class Made(NamedTuple):
@@ -142,7 +142,7 @@ class ReviewMaker:
             else:
                 numbers = (review.timestamp, text_hash(text), review.rating)
                 columns.append((line, review.user_id, review.item_id, *numbers, title or None, text))
-        return Made(_table(columns, RAW_REVIEWS), dropped)
+        return Made(table_of(columns, RAW_REVIEWS), dropped)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class ItemMaker:
             problem = self._problem(title, item.description if description else None)
             words = (None, None) if problem else (title, description or None)
             columns.append((line, item.item_id, problem, *words))
-        return Made(_table(columns, RAW_ITEMS), {})
+        return Made(table_of(columns, RAW_ITEMS), {})
 
     def _problem(self, title: str, description: str | None) -> str | None:
         if not title:
@@ -188,7 +188,8 @@ def text_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
 
 
-def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+def table_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    """A table of rows."""
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -239,7 +240,7 @@ class Extraction:
                 first_bad=sorted(bad.first)[:FEW],
                 dropped=dict(made.dropped),
             )
-            write_table(self.folder, facts.name, _with_row_ids(made.table, facts), msgspec.to_builtins(facts))
+            write_table(self.folder, facts.name, with_row_ids(made.table, facts), msgspec.to_builtins(facts))
             yield facts
 
     @property
@@ -276,7 +277,8 @@ def _plain_times(rows: pa.Table, row_type: type[msgspec.Struct]) -> pa.Table:
     return rows
 
 
-def _with_row_ids(table: pa.Table, facts: ChunkFacts) -> pa.Table:
+def with_row_ids(table: pa.Table, facts: ChunkFacts) -> pa.Table:
+    """Make row ids of lines, where the table has them."""
     if "row_id" not in table.column_names:
         return table
     before = ((facts.file << CHUNK_BITS) | facts.chunk) << LINE_BITS
@@ -292,7 +294,7 @@ def extract_piece(batch: pa.Table, extraction: Extraction, done: frozenset[str])
 
 def facts_of_done(extraction: Extraction) -> list[ChunkFacts]:
     """The facts of the chunks that are there."""
-    names = [entry.name for entry in extraction.folder.entries() if entry.name.startswith("chunk-")]
+    names = [entry.name for entry in extraction.folder.entries() if entry.name.startswith("part-")]
     return [msgspec.convert(told, ChunkFacts) for told in read_told(extraction.folder, names).values()]
 
 

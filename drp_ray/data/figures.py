@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drp_ray.data.thinning import Drop
-from drp_ray.dataset import SPLITS
+from drp_ray.dataset import SPLITS, Dataset
 
 WIDTH = 120
 
@@ -79,6 +79,11 @@ class SplitFigures(NamedTuple):
         return [list(self.profile), list(self.output)]
 
 
+def figures_of(dataset: Dataset) -> SplitFigures:
+    """The figures of a dataset's users, read in pieces."""
+    return SplitFigures.sum(SplitFigures.of(dataset.read_users(group)) for group in dataset.row_groups())
+
+
 class Published(NamedTuple):
     """What the papers report of a category (METHOD "Data"); "" where they do not."""
 
@@ -114,6 +119,8 @@ def figures_table(splits: Mapping[str, SplitFigures], items: int, reviews: int |
     for name in SPLITS:
         if name in splits:
             add(f"{name} rows", f"{splits[name].profile.size:,}", _number(published and published.rows[name]))
+    if "test" in splits:
+        add("users", f"{splits['test'].profile.size:,}", _number(published and published.rows["test"]))
     add("items", f"{items:,}", _number(published and published.items))
     if reviews is not None:
         add("reviews", f"{reviews:,}", "")
@@ -135,6 +142,18 @@ def drops_table(drops: Iterable[Drop]) -> Table:
     for drop in drops:
         table.add_row(drop.rule, f"{drop.dropped:,}", f"{drop.left:,}")
     return table
+
+
+def report_of(manifest: Mapping[str, Any]) -> str:
+    """What a manifest of `drp-ray data` says, as tables."""
+    splits = {name: SplitFigures.from_json(told) for name, told in manifest["splits"].items()}
+    tables: list[Any] = []
+    if manifest["drops"]:
+        tables.append(drops_table(Drop(**drop) for drop in manifest["drops"]))
+    tables.append(figures_table(splits, manifest["items"], manifest["reviews"], manifest["category"]))
+    tables.append(f"Item metadata that came again and was left out: {manifest['duplicate_items']:,}")
+    tables += [f"Ends too early, what is there was used: {name}" for name in manifest["truncated"]]
+    return as_text(tables)
 
 
 def as_text(tables: Iterable[Any]) -> str:

@@ -16,6 +16,13 @@ from drp_ray.data import rules
 from drp_ray.data.rules import Rules
 from drp_ray.errors import BadInput
 
+FIRST_ITEMS = """
+    create table items as
+    select item_id, problem, first_row, (row_number() over (order by item_id) - 1)::integer as item
+    from (select item_id, arg_min(coalesce(problem, ''), row_id) as problem, min(row_id) as first_row
+          from raw_items group by item_id)"""
+"""Number the items of `raw_items`; the first entry of each counts, and its problem is '' where there is none."""
+
 
 class Drop(NamedTuple):
     """What a rule removed, and how many reviews it left."""
@@ -93,10 +100,7 @@ class Thinning:
 
     def _number_ids(self) -> None:
         self._run(
-            """create table items as
-               select item_id, problem, first_row, (row_number() over (order by item_id) - 1)::integer as item
-               from (select item_id, arg_min(coalesce(problem, ''), row_id) as problem, min(row_id) as first_row
-                     from raw_items group by item_id)""",
+            FIRST_ITEMS,
             """create table users as
                select user_id, (row_number() over (order by user_id) - 1)::integer as "user"
                from (select distinct user_id from raw_reviews)""",
