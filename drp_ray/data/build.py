@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from drp_ray.cluster import connect
 from drp_ray.data import rules as names
 from drp_ray.data.catalogue import write_catalogue
 from drp_ray.data.extract import ChunkFacts, Extraction, ItemMaker, Maker, ReviewMaker, refuse_foreign
@@ -22,7 +21,17 @@ from drp_ray.data.figures import SplitFigures, category_of, report_of
 from drp_ray.data.formats import Format
 from drp_ray.data.inputs import RawFile, changed_at, identity
 from drp_ray.data.layout import Target, being_made, delete_others, finish, is_built, read_json
-from drp_ray.data.passes import Progress, Say, columns_of, extract_all, parts_there, run_on_ray, write_parts
+from drp_ray.data.passes import (
+    Progress,
+    Runner,
+    RunnerOf,
+    Say,
+    columns_of,
+    extract_all,
+    on_ray,
+    parts_there,
+    write_parts,
+)
 from drp_ray.data.placing import place_reviews
 from drp_ray.data.routing import Routing, gather, plan_routes
 from drp_ray.data.rules import Rules
@@ -84,7 +93,7 @@ class Build:
         return Extraction(files, maker, folder, self.options.chunk_bytes, self.options.allow_truncated)
 
 
-def build(job: Build, say: Say) -> str:
+def build(job: Build, say: Say, runner_of: RunnerOf = on_ray) -> str:
     """Make the dataset unless it is there; the table that describes it.
 
     Raises:
@@ -99,11 +108,11 @@ def build(job: Build, say: Say) -> str:
     meta = job.extraction(job.meta, ItemMaker(job.format, job.rules), target.work("meta"))
     for extraction in (reviews, meta):
         refuse_foreign(extraction)
-    with being_made(target, say) as check, connect(job.options.num_cpus):
-        meta_facts = extract_all(meta, "metadata", job.options.max_bad_rows, say)
-        review_facts = extract_all(reviews, "reviews", job.options.max_bad_rows, say)
+    with being_made(target, say) as check, runner_of(job.options.num_cpus) as runner:
+        meta_facts = extract_all(runner, meta, "metadata", job.options.max_bad_rows, say)
+        review_facts = extract_all(runner, reviews, "reviews", job.options.max_bad_rows, say)
         with tempfile.TemporaryDirectory(prefix="drp-ray-", dir=job.options.scratch) as scratch:
-            manifest = _thin_out_and_write(job, target, Path(scratch), review_facts, meta_facts, say)
+            manifest = _thin_out_and_write(runner, job, target, Path(scratch), review_facts, meta_facts, say)
         check()
         manifest |= {"category": job.category, "truncated": _truncated(job, review_facts, meta_facts)}
         table = report_of(manifest)
@@ -121,6 +130,7 @@ def _truncated(job: Build, *all_facts: Sequence[ChunkFacts]) -> list[str]:
 
 
 def _thin_out_and_write(
+    runner: Runner,
     job: Build,
     target: Target,
     scratch: Path,
@@ -143,12 +153,12 @@ def _thin_out_and_write(
         kept = thinning.drops[-1].left
         say(f"rules: {kept:,} reviews left, {time.monotonic() - began:.1f} s")
         began = time.monotonic()
-        items = write_catalogue(run_on_ray, database, target, say)
+        items = write_catalogue(runner, database, target, say)
         plan = plan_routes(database, place_reviews(database, job.options.reviews_per_part), routing)
     splits = [name for name, inputs in job.rules.splits.items() if inputs]
     done = parts_there(target, [target.users(split) for split in splits])
     arguments = {"target": target, "rules": job.rules}
-    parts = write_parts(run_on_ray, plan, routing, write_users, arguments, done, Progress("Writing users", say))
+    parts = write_parts(runner, plan, routing, write_users, arguments, done, Progress("Writing users", say))
     for split in job.rules.splits:
         delete_others(target.users(split), set(parts) if split in splits else set())
     say(f"writing: {len(parts):,} parts of users, {time.monotonic() - began:.1f} s")

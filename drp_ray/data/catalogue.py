@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.data.layout import Target, delete_others
-from drp_ray.data.passes import Progress, Run, Say, parts_there, write_parts
+from drp_ray.data.passes import Progress, Runner, Say, parts_there, write_parts
 from drp_ray.data.placing import place_items
 from drp_ray.data.routing import Routing, gather, plan_routes
 from drp_ray.data.tables import write_table
@@ -16,12 +16,12 @@ from drp_ray.parts import part_name
 from drp_ray.storage import Folder
 
 
-def write_catalogue(run: Run, database: duckdb.DuckDBPyConnection, target: Target, say: Say) -> int:
+def write_catalogue(runner: Runner, database: duckdb.DuckDBPyConnection, target: Target, say: Say) -> int:
     """Write the items of table `catalogue` (`item`, `row_id`) from the chunks of metadata; how many there are."""
     routing = Routing(target.work("meta"), target.work("item-routes"), target.work("item-routed"))
     plan = plan_routes(database, place_items(database), routing)
     done = parts_there(target, [target.items])
-    parts = write_parts(run, plan, routing, write_items, {"target": target}, done, Progress("Writing items", say))
+    parts = write_parts(runner, plan, routing, write_items, {"target": target}, done, Progress("Writing items", say))
     delete_others(target.items, set(parts))
     return sum(told["rows"] for told in parts.values())
 

@@ -195,6 +195,37 @@ def hub(
         _say(f"dataset {job.out.uri}")
 
 
+@data_app.command()
+def describe(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A dataset, or one split of it.")],
+    n: Annotated[int, typer.Option(min=1, help="Past reviews that a job retrieves (retrieval.n).")] = 8,
+    k: Annotated[int, typer.Option(min=1, help="Representatives that a user is compared with (selection.k).")] = 4,
+    query: Annotated[
+        str, typer.Option(metavar="FIELDS", help="What a query is made of (retrieval.query).")
+    ] = "review_title,item_description",
+    near: Annotated[
+        float, typer.Option(min=0.1, max=1.0, help="Jaccard index of five-word shingles from which texts are near.")
+    ] = 0.7,
+    memory_gb: MemoryGb = 2.0,
+    scratch: Scratch = None,
+    num_cpus: NumCpus = None,
+) -> None:
+    """Describe a dataset: its figures, what a job will lack in it, and texts that it should not see."""
+    from drp_ray.data.describe import QUERY_FIELDS, Questions
+    from drp_ray.data.describe import describe as described
+    from drp_ray.storage import check_reachable, open_folder
+
+    with _told():
+        fields = tuple(query.split(","))
+        if unknown := [name for name in fields if name not in QUERY_FIELDS]:
+            raise BadInput(f"--query {', '.join(unknown)}: known: {', '.join(QUERY_FIELDS)}")
+        folder = open_folder(directory, _s3())
+        check_reachable(folder)
+        parent = open_folder(directory.rstrip("/").rpartition("/")[0] or ".", _s3())
+        asked = Questions(n, k, fields, near, memory_gb, scratch, num_cpus)  # type: ignore[arg-type]
+        _say(described(folder, parent, asked))
+
+
 def _rules(**values: Any) -> "Rules":
     from pydantic import ValidationError
 

@@ -20,7 +20,7 @@ from drp_ray.data.figures import category_of, report_of
 from drp_ray.data.from_tables import TableItem, TableItemMaker, TableUser, UserMaker, describe_made
 from drp_ray.data.inputs import RawFile, identity
 from drp_ray.data.layout import Target, being_made, delete_others, finish, is_built, read_json
-from drp_ray.data.passes import Say, run_here
+from drp_ray.data.passes import Say, here
 from drp_ray.data.tables import write_table
 from drp_ray.dataset import SPLITS
 from drp_ray.errors import BadInput
@@ -99,11 +99,11 @@ def build_from_hub(job: HubBuild, say: Say) -> str:
         if is_built(target):
             say(f"Nothing to do: {target.out.uri} is complete.")
             return report_of(read_json(target.out, MANIFEST) or {})
-        with being_made(target, say) as check:
+        with being_made(target, say) as check, here() as runner:
             used = _write_users(users.rows, columns, target, job)
             rows = _named_items(users.rows, columns) if items is None else _listed_items(items.rows, job, used)
             facts = _write_items(rows, target, (job.items or job.users).told)
-            manifest = describe_made(run_here, target, job.split, facts, Options(scratch=job.scratch), say)
+            manifest = describe_made(runner, target, job.split, facts, Options(scratch=job.scratch), say)
             manifest |= {"category": category_of([job.users.config or job.users.location]), "truncated": []}
             check()
             table = report_of(manifest)

@@ -10,7 +10,6 @@ import msgspec
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.cluster import connect
 from drp_ray.data.build import Options
 from drp_ray.data.catalogue import write_catalogue
 from drp_ray.data.extract import (
@@ -27,7 +26,7 @@ from drp_ray.data.figures import category_of, figures_of, report_of
 from drp_ray.data.formats import Milliseconds
 from drp_ray.data.inputs import RawFile, changed_at, identity
 from drp_ray.data.layout import Target, being_made, delete_others, finish, is_built, read_json
-from drp_ray.data.passes import Run, Say, columns_of, extract_all, run_on_ray
+from drp_ray.data.passes import Runner, RunnerOf, Say, columns_of, extract_all, on_ray
 from drp_ray.data.thinning import FIRST_ITEMS, open_database
 from drp_ray.dataset import Dataset, check_dataset
 from drp_ray.parts import MANIFEST
@@ -133,7 +132,7 @@ class TableBuild:
         return Target(self.out, made_from, state)
 
 
-def build_from_tables(job: TableBuild, say: Say) -> str:
+def build_from_tables(job: TableBuild, say: Say, runner_of: RunnerOf = on_ray) -> str:
     """Make `test/users` and `items` unless they are there; the table that describes them.
 
     Raises:
@@ -149,11 +148,11 @@ def build_from_tables(job: TableBuild, say: Say) -> str:
     items = Extraction(job.items, TableItemMaker(), target.work("meta"), options.chunk_bytes, options.allow_truncated)
     for extraction in (users, items):
         refuse_foreign(extraction)
-    with being_made(target, say) as check, connect(options.num_cpus):
-        item_facts = extract_all(items, "items", options.max_bad_rows, say)
-        user_facts = extract_all(users, "users", options.max_bad_rows, say)
+    with being_made(target, say) as check, runner_of(options.num_cpus) as runner:
+        item_facts = extract_all(runner, items, "items", options.max_bad_rows, say)
+        user_facts = extract_all(runner, users, "users", options.max_bad_rows, say)
         delete_others(target.users("test"), {chunk.name for chunk in user_facts})
-        manifest = describe_made(run_on_ray, target, "test", item_facts, options, say)
+        manifest = describe_made(runner, target, "test", item_facts, options, say)
         manifest |= {
             "category": category_of(file.name for file in job.users),
             "truncated": [job.users[chunk.file].name for chunk in user_facts if chunk.is_truncated],
@@ -165,7 +164,7 @@ def build_from_tables(job: TableBuild, say: Say) -> str:
 
 
 def describe_made(
-    run: Run, target: Target, split: str, items: Sequence[ChunkFacts], options: Options, say: Say
+    runner: Runner, target: Target, split: str, items: Sequence[ChunkFacts], options: Options, say: Say
 ) -> dict[str, Any]:
     """Write the catalogue, the first entry of every item, check the dataset, and say what the manifest holds.
 
@@ -182,7 +181,7 @@ def describe_made(
             database.execute("insert into raw_items select row_id, item_id, problem from batch")
         database.execute(FIRST_ITEMS)
         database.execute("create table catalogue as select item, first_row as row_id from items")
-        written = write_catalogue(run, database, target, say)
+        written = write_catalogue(runner, database, target, say)
     dataset = Dataset(target.out.at(split), target.users(split), target.items)
     if split != "train":  # where a user has a row for every input
         check_dataset(dataset)

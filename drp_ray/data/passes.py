@@ -4,13 +4,15 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from drp_ray.cluster import connect
 from drp_ray.data.extract import ChunkFacts, Extraction, check_bad_rows, chunk_name, extract_piece, facts_of_done
 from drp_ray.data.inputs import RawFile, pieces_of
 from drp_ray.data.layout import Target
@@ -23,14 +25,36 @@ SAY_EVERY_S = 15.0
 COLUMN_READERS = 4
 
 Say = Callable[[str], None]
-Run = Callable[[Sequence[Mapping[str, Any]], Callable[..., Any], Mapping[str, Any]], Iterable[dict[str, Any]]]
-"""Runs a function on every task: `run_on_ray`, or `run_here` where there is little to do."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs a function on every task and yields the rows of the tables that come back, in any order."""
+
+    cpus: int
+    run: Callable[[Sequence[Mapping[str, Any]], Callable[..., Any], Mapping[str, Any]], Iterable[dict[str, Any]]]
+
+
+RunnerOf = Callable[[int | None], AbstractContextManager[Runner]]
+
+
+@contextmanager
+def on_ray(num_cpus: int | None) -> Iterator[Runner]:
+    """Tasks of Ray Data, on the cluster or on a Ray that is started here with so many CPUs."""
+    with connect(num_cpus) as ray:
+        yield Runner(max(1, int(ray.cluster_resources().get("CPU", 1))), run_on_ray)
+
+
+@contextmanager
+def here(_: int | None = None) -> Iterator[Runner]:
+    """One task after the other in this process, for what is too small for a cluster."""
+    yield Runner(1, _run_here)
 
 
 def run_on_ray(
     tasks: Sequence[Mapping[str, Any]], work: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Iterable[dict[str, Any]]:
-    """Run `work` on every task, as tasks of Ray Data; the rows that come back, in any order."""
+    """Run `work` on every task, as tasks of Ray Data. It gets a table of one row, and returns or yields tables."""
     import ray
 
     if not tasks:
@@ -41,19 +65,13 @@ def run_on_ray(
     return plan.iter_rows()
 
 
-def run_here(
-    tasks: Sequence[Mapping[str, Any]], work: Callable[..., pa.Table], arguments: Mapping[str, Any]
+def _run_here(
+    tasks: Sequence[Mapping[str, Any]], work: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Iterable[dict[str, Any]]:
-    """Run `work` on every task, one after the other, in this process."""
     for task in tasks:
-        yield from work(pa.Table.from_pylist([dict(task)]), **arguments).to_pylist()
-
-
-def cluster_cpus() -> int:
-    """The CPUs of the cluster, at least one."""
-    import ray
-
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        made = work(pa.Table.from_pylist([dict(task)]), **arguments)
+        for rows in [made] if isinstance(made, pa.Table) else made:
+            yield from rows.to_pylist()
 
 
 class Progress:
@@ -69,7 +87,7 @@ class Progress:
             self._say(f"{self._what}: {how_far}")
 
 
-def extract_all(extraction: Extraction, what: str, max_bad_rows: float, say: Say) -> list[ChunkFacts]:
+def extract_all(runner: Runner, extraction: Extraction, what: str, max_bad_rows: float, say: Say) -> list[ChunkFacts]:
     """Run the first pass over all files, or what is left of it; the facts of its chunks, in order.
 
     Raises:
@@ -78,7 +96,7 @@ def extract_all(extraction: Extraction, what: str, max_bad_rows: float, say: Say
     began = time.monotonic()
     done = {chunk.name: chunk for chunk in facts_of_done(extraction)}
     gzips = sum(file.kind == "gzip" for file in extraction.files)
-    readers = -(-cluster_cpus() // max(gzips, 1))
+    readers = -(-runner.cpus // max(gzips, 1))
     pieces = [
         asdict(piece)
         for number, file in enumerate(extraction.files)
@@ -88,7 +106,7 @@ def extract_all(extraction: Extraction, what: str, max_bad_rows: float, say: Say
     ]
     arguments = {"extraction": extraction, "done": frozenset(done)}
     progress = Progress(f"Reading {what}", say)
-    for row in run_on_ray(pieces, extract_piece, arguments):
+    for row in runner.run(pieces, extract_piece, arguments):
         chunk = msgspec.convert(json.loads(row["facts"]), ChunkFacts)
         done[chunk.name] = chunk
         progress.tell(f"{sum(chunk.rows for chunk in done.values()):,} rows")
@@ -118,7 +136,7 @@ def columns_of(folder: Folder, chunks: Sequence[ChunkFacts], columns: list[str])
 
 
 def write_parts(
-    run: Run,
+    runner: Runner,
     plan: tuple[list[Route], list[Gathering]],
     routing: Routing,
     write: Callable[..., pa.Table],
@@ -130,14 +148,14 @@ def write_parts(
     routes, gatherings = plan
     there = {entry.name for entry in routing.routed.entries()}
     pending = [asdict(one) for one in routes if f"{one.name}.arrow" not in there]
-    for _ in run(pending, route, {"routing": routing}):
+    for _ in runner.run(pending, route, {"routing": routing}):
         pass
     tasks = [
         {"part": one.part, "batches": [{"file": file, "batch": batch} for file, batch in one.batches]}
         for one in gatherings
         if part_name(one.part) not in done
     ]
-    for row in run(tasks, write, {**arguments, "routed": routing.routed}):
+    for row in runner.run(tasks, write, {**arguments, "routed": routing.routed}):
         done[row["name"]] = json.loads(row["told"])
         progress.tell(f"{len(done):,} of {len(gatherings):,} parts")
     return done
