@@ -6,6 +6,7 @@ are the progress of the pass: what is there is not made again.
 
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -226,7 +227,7 @@ class Extraction:
             if isinstance(chunk.rows, pa.Table):
                 rows, decoded = lines, self._converted(chunk.rows, bad)
             else:
-                rows, decoded = sum(1 for line in chunk.rows if line.strip()), self._decoded(chunk.rows, bad)
+                rows, decoded = sum(1 for line in chunk.rows if line.strip()), self.decoded(chunk.rows, bad)
             made = self.maker.make(decoded, bad)
             facts = ChunkFacts(
                 file=piece.file,
@@ -248,7 +249,8 @@ class Extraction:
         """The columns that rows are made of."""
         return [column.name for column in msgspec.structs.fields(self.maker.row_type)]
 
-    def _decoded(self, lines: Sequence[bytes], bad: BadRows) -> Iterator[tuple[int, Any]]:
+    def decoded(self, lines: Sequence[bytes], bad: BadRows) -> Iterator[tuple[int, Any]]:
+        """The rows in some lines of JSON, by line; those that cannot be read are noted."""
         decode = msgspec.json.Decoder(self.maker.row_type).decode
         for number, line in enumerate(lines):
             if line.strip():
@@ -304,26 +306,24 @@ def refuse_foreign(extraction: Extraction) -> None:
     Raises:
         BadInput: a column is missing, or not one of the first rows can be read.
     """
-    for number, file in enumerate(extraction.files):
+    for file in extraction.files:
         if file.kind == "parquet":
             _refuse_columns(file, extraction.maker.row_type)
             continue
         with file.open() as stream:
             lines = _first_lines(stream.read(1 << 20), file)
         bad = BadRows()
-        if lines and not list(extraction._decoded(lines, bad)):
-            places = [(f"{extraction.files[number].uri}, line {line + 1}", reason) for line, reason in bad.first]
-            raise BadInput("no row can be read: " + "; ".join(f"{place}: {reason}" for place, reason in places))
+        if not list(extraction.decoded(lines, bad)) and bad.count:
+            places = [f"{file.uri}, line {line + 1}: {reason}" for line, reason in bad.first]
+            raise BadInput("no row can be read: " + "; ".join(places))
 
 
 def _first_lines(head: bytes, file: RawFile) -> list[bytes]:
-    import zlib
-
     if file.kind == "gzip":
         try:
             head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 1 << 22)
         except zlib.error as error:
-            raise BadInput(f"{file.uri}: not a gzip file: {error}") from error
+            raise BadInput(f"{file.uri}: the gzip file is damaged: {error}") from error
     lines = head.split(b"\n")
     return lines[:-1] if len(lines) > 1 else lines
 

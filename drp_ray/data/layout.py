@@ -15,7 +15,7 @@ from typing import Any
 from drp_ray.dataset import SPLITS, UNFINISHED
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.fingerprint import fingerprint
-from drp_ray.lease import LeaseHeld, lease
+from drp_ray.lease import LEASE, LeaseHeld, lease
 from drp_ray.parts import MANIFEST
 from drp_ray.storage import Folder, LocalFolder, check_reachable
 
@@ -95,6 +95,8 @@ def _as_json(value: Any) -> Any:
 def being_made(target: Target, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Hold the folder while the dataset is made; yields a function that raises once another process has it.
 
+    The dataset is whole when the block has ended: the lease is given back first, as it is no part of it.
+
     Raises:
         JobFailed: another process is making a dataset here.
     """
@@ -104,6 +106,9 @@ def being_made(target: Target, say: Callable[[str], None]) -> Iterator[Callable[
             yield held.check
     except LeaseHeld as error:
         raise JobFailed(f"{target.out.uri}: another command is making a dataset here; wait for it") from error
+    for folder in (target.out, target.items, *(target.users(split) for split in SPLITS)):
+        _sweep(folder)
+    target.out.delete(UNFINISHED)
 
 
 def _begin(target: Target, say: Callable[[str], None]) -> None:
@@ -123,14 +128,11 @@ def _begin(target: Target, say: Callable[[str], None]) -> None:
 
 
 def finish(target: Target, manifest: Mapping[str, Any], table: str) -> None:
-    """Say that the dataset is whole, and clear away what is not part of it."""
+    """Write what says that all parts are there, and clear away what is not part of the dataset."""
     target.out.write(TABLE, table.encode())
     made = {"fingerprint": target.fingerprint, "made_from": target.made_from, **manifest}
     target.out.write(MANIFEST, json.dumps(made, indent=1).encode())
     discard_work(target.out)
-    for folder in (target.out, target.items, *(target.users(split) for split in SPLITS)):
-        _sweep(folder)
-    target.out.delete(UNFINISHED)
 
 
 def discard_work(out: Folder) -> None:
@@ -144,8 +146,9 @@ def discard_work(out: Folder) -> None:
 def _sweep(folder: Folder) -> None:
     """Remove what killed writers left of files that they had not finished; nobody else writes here."""
     if isinstance(folder, LocalFolder) and folder.path.is_dir():
-        for path in folder.path.glob(".*.parquet.*"):
-            path.unlink()
+        for name in ("*.parquet", LEASE, MANIFEST, TABLE, UNFINISHED):
+            for path in folder.path.glob(f".{name}.*"):
+                path.unlink()
 
 
 def delete_others(folder: Folder, kept: set[str]) -> None:
