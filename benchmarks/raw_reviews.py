@@ -39,11 +39,11 @@ def _pool(rng: np.random.Generator) -> str:
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
     lengths = rng.integers(2, 11, 30_000)
     words = np.array(["".join(rng.choice(letters, length)) for length in lengths])
-    ranks = _long_tailed(rng, len(words), POOL_CHARS // 7, 3.0)
+    ranks = long_tailed(rng, len(words), POOL_CHARS // 7, 3.0)
     return " ".join(words[ranks])
 
 
-def _long_tailed(rng: np.random.Generator, count: int, size: int, steepness: float) -> np.ndarray:
+def long_tailed(rng: np.random.Generator, count: int, size: int, steepness: float) -> np.ndarray:
     """Draw from `count` things; the first are drawn most."""
     return (count * rng.random(size) ** steepness).astype(np.int64)
 
@@ -57,8 +57,8 @@ def _reviews(rng: np.random.Generator, pool: str, reviews: int, items: int) -> I
     for begin in range(0, reviews, BATCH):
         size = min(BATCH, reviews - begin)
         columns = zip(
-            _long_tailed(rng, users, size, USER_STEEPNESS).tolist(),
-            _long_tailed(rng, items, size, ITEM_STEEPNESS).tolist(),
+            long_tailed(rng, users, size, USER_STEEPNESS).tolist(),
+            long_tailed(rng, items, size, ITEM_STEEPNESS).tolist(),
             rng.integers(1, 6, size).tolist(),
             rng.integers(FIRST_MS, LAST_MS, size).tolist(),
             rng.integers(0, len(pool) - LONGEST, size).tolist(),

@@ -296,21 +296,26 @@ def _counted(database: duckdb.DuckDBPyConnection, questions: Questions) -> dict[
 
 NEWER_PEERS = """
     create table newer_peers as
-    select row_number, peers_of_item - 1 as peers, peers_of_item - not_newer as newer
+    select row_number, reviews_of_item - own as peers, reviews_of_item - not_newer - own_newer as newer
     from (
-        select row_number, is_review,
-               count(*) filter (is_review) over (partition by item_id) as peers_of_item,
+        select row_number, is_review, own, own_newer,
+               count(*) filter (is_review) over (partition by item_id) as reviews_of_item,
                count(*) filter (is_review) over (
                    partition by item_id order by timestamp range between unbounded preceding and current row
                ) as not_newer
         from (
-            select distinct item_id, user_id, timestamp, true as is_review, 0::bigint as row_number from profiles
+            select distinct item_id, user_id, timestamp, true as is_review, 0::bigint as row_number,
+                   0::bigint as own, 0::bigint as own_newer
+            from profiles
             union all
-            select distinct profiles.item_id, '' as user_id, targets.timestamp, false as is_review, row_number
+            select profiles.item_id, targets.user_id, targets.timestamp, false as is_review, row_number,
+                   count(distinct profiles.timestamp) as own,
+                   count(distinct profiles.timestamp) filter (profiles.timestamp > targets.timestamp) as own_newer
             from profiles join targets using (row_number)
+            group by profiles.item_id, targets.user_id, targets.timestamp, row_number
         )
     ) where not is_review"""
 """For every row and item of its profile: how many reviews others wrote of it, and how many after the row's target.
 
-One pass in time order over every item's reviews and requests. The user's own review is never newer than the target.
+One pass in time order over every item's reviews and requests.
 """

@@ -9,7 +9,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -65,8 +65,8 @@ class ChunkFacts(msgspec.Struct):
     bad: int
     is_last: bool
     is_truncated: bool
-    first_bad: list[tuple[int, str]] = field(default_factory=list)
-    dropped: dict[str, int] = field(default_factory=dict)
+    first_bad: list[tuple[int, str]] = msgspec.field(default_factory=list)
+    dropped: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -156,6 +156,7 @@ def _load_local(source: HubSource, cache: str) -> Loaded:
         found = sorted(path.name for path in folder.iterdir())
         raise BadInput(f"{folder}: neither a save_to_disk folder nor Parquet files; found: {', '.join(found)}")
     split = _chosen(source, "split", source.split, list(files), source.config)
+    datasets.disable_progress_bars()
     rows = datasets.Dataset.from_parquet(list(map(str, files[split])), cache_dir=cache)
     return Loaded(rows, _identities(files[split]))
 

@@ -38,14 +38,15 @@ class Shingled:
 def shingle(texts: pa.Array) -> Shingled:
     """Cut texts into shingles: uint64. A text of fewer than five words is one shingle, one of none has none."""
     plain = pc.replace_substring_regex(pc.utf8_lower(texts), r"[\p{P}\p{S}]+", " ")
-    words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(plain))
+    plain = pc.utf8_trim_whitespace(plain)
+    words = pc.utf8_split_whitespace(plain)  # of an empty text: one empty word
     codes = words.flatten().dictionary_encode()
     of_word = np.array([_hash(word) for word in codes.dictionary.to_pylist()], np.uint64)
     hashes = of_word[codes.indices.to_numpy()] if len(codes) else np.empty(0, np.uint64)
     begins = words.offsets.to_numpy().astype(np.int64)
     begins -= begins[0]
     lengths = np.diff(begins)
-    counts = np.where(lengths == 0, 0, np.maximum(lengths - WORDS + 1, 1))
+    counts = np.where(pc.equal(plain, "").to_numpy(zero_copy_only=False), 0, np.maximum(lengths - WORDS + 1, 1))
     owners = np.repeat(np.arange(len(counts)), counts)
     starts = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + begins[owners]
     return _sets(_rolled(hashes, starts, begins[owners + 1]), owners, len(counts))

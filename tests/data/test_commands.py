@@ -23,12 +23,13 @@ from drp_ray.data.formats import AMAZON
 from drp_ray.data.inputs import find_files
 from drp_ray.data.passes import here
 from drp_ray.dataset import UNFINISHED, Dataset, check_dataset
-from drp_ray.storage import LocalFolder, open_folder
-from tests.data.raw import LOOSE, contents, item, job, read_items, read_split, review, small_world, write_lines
+from drp_ray.storage import open_folder
+from tests.data.raw import LOOSE, contents, job, read_items, read_split, review, small_world, write_lines
 
-LOOSE_OPTIONS = (
-    "--min-item-reviewers 2 --min-user-reviews 3 --holdout 1 --min-profile-item-reviewers 1 --min-profile-reviews 1"
-).split()
+LOOSE_OPTIONS = [
+    *("--min-item-reviewers", "2", "--min-user-reviews", "3", "--holdout", "1"),
+    *("--min-profile-item-reviewers", "1", "--min-profile-reviews", "1"),
+]
 
 
 class Raw:
