@@ -85,7 +85,7 @@ def on_duckdb(file: Path, scratch: Path) -> int:
 
 def on_ray_data(ray: Any, file: Path) -> tuple[int, int]:
     """The pairs that the thresholds leave, and the rounds that it took."""
-    pairs = ray.data.read_parquet(str(file), columns=["user_id", "item_id"]).materialize()
+    pairs = ray.data.read_parquet(str(file)).select_columns(["user_id", "item_id"]).materialize()
     left, rounds = pairs.count(), 0
     while True:
         before = left

@@ -66,9 +66,9 @@ def test_the_dataset_has_the_users_items_and_reviews_that_are_counted_independen
 
 def test_the_dataset_runs_through_the_job_to_the_comparisons(tmp_path, music, settings):
     job = Job(tmp_path, {**settings, "dataset": str(music / "test"), "root": str(tmp_path / "results")})
-    done = job.run("run", "--until", "comparisons", "--set", "users.limit=5")
+    done = job.run("run", "--until", "comparisons", "--set", "users.limit=3")
     assert done.returncode == 0, done.stderr
-    job = Job(tmp_path, {**job.settings, "users": {"limit": 5}})
+    job = Job(tmp_path, {**job.settings, "users": {"limit": 3}})
     assert job.stage("comparisons").uri.startswith(str(tmp_path / "results" / "music-test"))
     pairs = job.rows("comparisons").to_pylist()
     assert pairs and all(pair["representatives"] for pair in pairs)
