@@ -85,8 +85,12 @@ class Build:
 
     @property
     def category(self) -> str | None:
-        """The published category that the files are named after."""
-        return "Yelp" if self.format.name == "yelp" else category_of(file.name for file in self.reviews)
+        """The published category that the files, or the folders that they lie in, are named after."""
+        return (
+            "Yelp"
+            if self.format.name == "yelp"
+            else category_of("/".join(file.uri.split("/")[-2:]) for file in self.reviews)
+        )
 
     def extraction(self, files: Sequence[RawFile], maker: Maker, folder: Folder) -> Extraction:
         """The first pass over some of the files."""

@@ -117,12 +117,12 @@ def load(source: HubSource, cache: str) -> Loaded:
     Raises:
         BadInput: there is no such set, configuration or split; what there is is listed.
     """
-    from datasets.exceptions import DatasetsError
-
     try:
         return _load_local(source, cache) if source.is_local else _load_remote(source)
-    except (DatasetsError, ValueError, OSError) as error:
-        raise BadInput(f"{source.told}: cannot be loaded: {error}") from error
+    except BadInput:
+        raise
+    except Exception as error:  # what datasets, the hub's client and the HTTP library below it raise shares no base
+        raise BadInput(f"{source.told}: cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def _load_remote(source: HubSource) -> Loaded:

@@ -1,5 +1,8 @@
 """Sets in the hub's layouts, as `datasets` writes them, become datasets; what cannot be mapped is refused, and told."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -149,3 +152,12 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path):
     save_parquet(amazon_items(), tmp_path / "meta" / "train.parquet")
     result = run(tmp_path / "a", "--meta", tmp_path / "meta", "--out", tmp_path / "out")
     assert result.exit_code == 2 and "row 2: Expected `str`, got `null` - at `$.target.text`" in result.stderr
+
+
+def test_a_hub_that_does_not_answer_is_an_error_that_names_the_set(tmp_path):
+    command = [sys.executable, "-m", "drp_ray", "data", "hub", "someone/something", "--out", str(tmp_path / "out")]
+    env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}  # nobody listens there
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("drp-ray: someone/something, split test: cannot be loaded: ")
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
