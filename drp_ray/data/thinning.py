@@ -215,37 +215,39 @@ class Thinning:
         )
 
     def _in_turn(self, tables: list[str], turns: dict[str, tuple[str, str]]) -> None:
-        """Apply rules in turn until none removes anything.
+        """Apply rules in turn until none removes anything, or nothing is left.
 
         A rule is the column that it looks at and a query for the values that stay. One about items concerns the first
         table only.
         """
         dropped = dict.fromkeys(turns, 0)
-        began_with = left = sum(map(self._count, tables))
-        while left:
+        total = left = sum(map(self._count, tables))
+        rule, before = "", -1
+        while left and left != before:
             before = left
             for rule, (column, staying) in turns.items():
-                self._run(f"create or replace temporary table staying as {staying}")
-                for table in tables[:1] if column == "item" else tables:
-                    self._run(
-                        f"create table remaining as select * from {table} semi join staying using ({column})",
-                        f"drop table {table}",
-                        f"alter table remaining rename to {table}",
-                    )
-                now = sum(map(self._count, tables))
-                dropped[rule] += left - now
-                left = now
+                removed = self._keep_only(tables[:1] if column == "item" else tables, column, staying)
+                dropped[rule] += removed
+                left -= removed
                 if not left:
                     break
-            if left == before:
-                break
-        emptied_by = rule if not left else None
-        for name, count in dropped.items():
-            began_with -= count
-            if name != emptied_by:
-                self.drops.append(Drop(name, count, began_with))
-        if emptied_by:
-            self.note(emptied_by, dropped[emptied_by], 0)
+        for name in sorted(dropped, key=lambda name: not left and name == rule):  # the one that emptied it comes last
+            total -= dropped[name]
+            self.note(name, dropped[name], total)
+
+    def _keep_only(self, tables: list[str], column: str, staying: str) -> int:
+        """Keep the rows whose value stays; how many rows leave."""
+        self._run(f"create or replace temporary table staying as {staying}")
+        removed = 0
+        for table in tables:
+            removed += self._count(table)
+            self._run(
+                f"create table remaining as select * from {table} semi join staying using ({column})",
+                f"drop table {table}",
+                f"alter table remaining rename to {table}",
+            )
+            removed -= self._count(table)
+        return removed
 
     def _count(self, table: str) -> int:
         return self._rows(f"select count(*) from {table}")[0][0]

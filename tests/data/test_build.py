@@ -186,7 +186,7 @@ def test_wherever_it_is_cut_short_it_does_not_look_whole_and_ends_as_if_it_had_n
                         Dataset.open(LocalFolder(out / "test"), LocalFolder(out))
                 else:
                     assert not (out / "test").exists(), "the marker goes last"
-                FailingFolder.countdown = draw.randrange(8, 80)
+                FailingFolder.countdown = draw.randrange(3, 25)
         FailingFolder.countdown = 0
         assert contents(out) == expected
     assert cuts > 25, "the test was to cut it short often"
