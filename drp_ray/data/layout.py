@@ -69,7 +69,12 @@ def is_built(target: Target) -> bool:
     check_reachable(target.out)
     manifest, marker = read_json(target.out, MANIFEST), read_json(target.out, UNFINISHED)
     if marker is not None:
-        return False
+        all_parts_there = manifest is not None and manifest.get("fingerprint") == target.fingerprint
+        if not all_parts_there or marker != _marker(target):
+            return False
+        with being_made(target, lambda _: None):  # only the clearing away was cut short
+            discard_work(target.out)
+        return True
     if manifest is None:
         folders = [target.items, *(target.users(split) for split in SPLITS)]
         if strange := [folder.uri for folder in folders if folder.entries()]:
@@ -111,8 +116,12 @@ def being_made(target: Target, say: Callable[[str], None]) -> Iterator[Callable[
     target.out.delete(UNFINISHED)
 
 
+def _marker(target: Target) -> dict[str, Any]:
+    return {"fingerprint": target.fingerprint, "state": _as_json(target.state)}
+
+
 def _begin(target: Target, say: Callable[[str], None]) -> None:
-    wanted = {"fingerprint": target.fingerprint, "state": _as_json(target.state)}
+    wanted = _marker(target)
     found = read_json(target.out, UNFINISHED)
     if found is None:
         target.out.write(UNFINISHED, json.dumps(wanted, indent=1, sort_keys=True).encode())
