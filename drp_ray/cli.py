@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from drp_ray.data.cli import data_app
 from drp_ray.errors import EXIT_BAD_INPUT, EXIT_ERROR_ROWS, EXIT_FAILED, BadInput, JobFailed
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_app, name="data")
 ConfigFile = Annotated[
     Path,
     typer.Argument(help="The job's YAML file; paths in it start at the current folder.", metavar="CONFIG"),

@@ -17,6 +17,8 @@ from drp_ray.errors import BadInput
 from drp_ray.storage import Entry, Folder
 
 SPLITS = ("train", "val", "test")
+UNFINISHED = "unfinished.json"
+"""Lies in a dataset's folder while `drp-ray data` makes it."""
 REQUIRED_OF_REVIEW = ("item_id", "rating", "text", "timestamp")
 FEW = 5
 """How many offending rows an error names."""
@@ -44,8 +46,9 @@ class Dataset:
         """Find the two folders.
 
         Raises:
-            BadInput: one of them holds no Parquet file.
+            BadInput: one of them holds no Parquet file, or the dataset is not finished.
         """
+        _refuse_unfinished(folder, parent)
         users = folder.at("users")
         if not _parquet_files(users):
             raise BadInput(f"{users.uri}: no Parquet files; a dataset is a folder with users/ and items/")
@@ -112,6 +115,13 @@ class Dataset:
             leaves = [parquet.schema.column(index).path for index in range(len(parquet.schema))]
             wanted = patterns and [leaf for leaf in leaves if any(fnmatch(leaf, pattern) for pattern in patterns)]
             return parquet.read_row_group(group.index, columns=wanted)
+
+
+def _refuse_unfinished(folder: Folder, parent: Folder) -> None:
+    is_split = PurePosixPath(folder.uri).name in SPLITS
+    for place in (folder, parent) if is_split else (folder,):
+        if any(entry.name == UNFINISHED for entry in place.entries()):
+            raise BadInput(f"{place.uri}: this dataset is not finished; give the command that makes it again")
 
 
 def _parquet_files(folder: Folder) -> list[Entry]:

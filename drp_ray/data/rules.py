@@ -1,0 +1,74 @@
+"""The published thresholds, each a setting, and the names of the rules in the order in which they apply."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Chars = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Rules(BaseModel):
+    """Which reviews, items and users stay (METHOD "Data"). Lengths are characters of the text as it was written.
+
+    `min_description_chars` 0 lets items without a description stay. `holdout` is how many of a user's last reviews
+    are inputs: the oldest of them train, the next-to-last val, the last test; 1 is test only, 2 is val and test.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_review_chars: Chars = 200
+    min_description_chars: Chars = 100
+    max_description_chars: Chars = 2000
+    min_item_reviewers: Count = 8
+    min_user_reviews: Count = 18
+    max_user_reviews: Annotated[int, Field(ge=1)] = 500
+    holdout: Annotated[int, Field(ge=1)] = 10
+    min_profile_item_reviewers: Count = 5
+    min_profile_reviews: Count = 8
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Rules":
+        for low, high in (("min_description_chars", "max_description_chars"), ("min_user_reviews", "max_user_reviews")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} {getattr(self, low)} is above {high} {getattr(self, high)}")
+        return self
+
+    @property
+    def splits(self) -> dict[str, range]:
+        """Which of a user's inputs, counted from the oldest, belong to which split."""
+        train, val = max(self.holdout - 2, 0), max(self.holdout - 1, 0)
+        return {"train": range(train), "val": range(train, val), "test": range(val, self.holdout)}
+
+
+BAD_ROW = "row that cannot be read"
+NO_TITLE = "review without title"
+NO_NUMBERS = "review without rating or timestamp"
+SHORT_REVIEW = "review too short"
+UNKNOWN_ITEM = "item without metadata"
+NO_ITEM_TITLE = "item without title"
+DESCRIPTION = "item description missing, too short or too long"
+OLDER_REVIEW = "older review of the same item"
+REPEATED_TEXT = "text that the user repeats"
+RARE_ITEM = "item with too few reviewers"
+USER_ACTIVITY = "user with too few or too many reviews"
+NO_HOLDOUT = "user with fewer reviews than are held out"
+RARE_PROFILE_ITEM = "profile: item with too few reviewers"
+SHORT_PROFILE = "profile: user with too few reviews"
+
+ALL_RULES = (
+    BAD_ROW,
+    NO_TITLE,
+    NO_NUMBERS,
+    SHORT_REVIEW,
+    UNKNOWN_ITEM,
+    NO_ITEM_TITLE,
+    DESCRIPTION,
+    OLDER_REVIEW,
+    REPEATED_TEXT,
+    RARE_ITEM,
+    USER_ACTIVITY,
+    NO_HOLDOUT,
+    RARE_PROFILE_ITEM,
+    SHORT_PROFILE,
+)
