@@ -51,7 +51,7 @@ def run(
     """Run a job, or what is left of it."""
     from drp_ray import job
 
-    with _failures_told(), _signals_raised():
+    with failures_told(), signals_raised():
         opened = _open(config, overrides)
         result = job.run(opened, _say, retry_errors, use_lease=not no_lease, until=until)
         if result is None:
@@ -77,7 +77,7 @@ def sweep(
     from drp_ray import job
     from drp_ray.sweep import forecast, open_sweep, write_comparison
 
-    with _failures_told(), _signals_raised():
+    with failures_told(), signals_raised():
         opened = open_sweep(config, overrides)
         jobs = [run.job for run in opened.runs]
         _print_forecast(forecast(opened), [each.config.name for each in jobs])
@@ -99,7 +99,7 @@ def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Say how far every stage of a job is."""
     from drp_ray.status import status_of
 
-    with _failures_told():
+    with failures_told():
         table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
         for line in status_of(_open(config, overrides)):
             table.add_row(
@@ -121,7 +121,7 @@ def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  #
     """Print the folder of a stage, and nothing else."""
     from drp_ray.errors import nearest
 
-    with _failures_told():
+    with failures_told():
         stages = _open(config, overrides).plan.stages
         if stage not in stages:
             raise BadInput(f"this job has no stage {stage!r}; {nearest(stage, stages)}")
@@ -133,7 +133,7 @@ def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B0
     """Check a job's configuration and dataset; nothing is started and nothing is written."""
     from drp_ray import job
 
-    with _failures_told():
+    with failures_told():
         _say(job.validate(_open(config, overrides)))
 
 
@@ -148,7 +148,7 @@ def sample(
     from drp_ray.data.write import write_sample
     from drp_ray.storage import check_reachable, open_folder
 
-    with _failures_told():
+    with failures_told():
         folder = open_folder(directory, s3_options())
         check_reachable(folder)
         write_sample(folder, users, seed)
@@ -160,7 +160,7 @@ def tiny_model(directory: Annotated[Path, typer.Argument(metavar="DIR")], seed: 
     """Build the quickstart's language model: a random one of 1M parameters, whose text is noise."""
     from drp_ray.data.tiny_model import build_tiny_model
 
-    with _failures_told():
+    with failures_told():
         try:
             _say(str(build_tiny_model(directory, seed)))
         except OSError as error:
@@ -231,7 +231,8 @@ def _score(value: float | None) -> str:
 
 
 @contextmanager
-def _failures_told() -> Iterator[None]:
+def failures_told() -> Iterator[None]:
+    """Tell a failure that a person can act on in one line, and end with its exit code."""
     try:
         yield
     except (BadInput, JobFailed) as error:
@@ -266,7 +267,7 @@ class Stopped(SystemExit):
 
 
 @contextmanager
-def _signals_raised() -> Iterator[None]:
+def signals_raised() -> Iterator[None]:
     """Turn SIGINT and SIGTERM into an orderly end: parts that are whole are committed already."""
 
     def stop(number: int, _: Any) -> None:

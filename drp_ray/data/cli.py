@@ -294,7 +294,7 @@ def _say(line: str) -> None:
 @contextmanager
 def _told() -> Iterator[None]:
     """What fails is told, and signals end the command, as in every other command."""
-    from drp_ray.cli import _failures_told, _signals_raised
+    from drp_ray.cli import failures_told, signals_raised
 
-    with _failures_told(), _signals_raised():
+    with failures_told(), signals_raised():
         yield
