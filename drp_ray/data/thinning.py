@@ -2,7 +2,8 @@
 
 Users and items are numbered in the order of their ids, so everything after the first join works on integers, and ties
 are broken by item id where they are broken by item number. Every rule is one statement, and `Thinning.drops` says what
-it removed. The result is three tables: `kept` (every review that stays, with its user and its place
+it removed. The result is the tables `kept` (every review that stays, with its user and its place among the user's
+reviews), `inputs` (those that are held out) and `catalogue` (the items of both).
 """
 
 from collections.abc import Iterable
