@@ -32,8 +32,10 @@ def head(tmp_path_factory):
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     # Sockets of Ray have long names: a folder of pytest's own would make them too long.
     log = (tmp_path_factory.mktemp("head") / "log").open("w")
+    # The agent's usual port belongs to the Ray that other tests run in this process.
+    ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}"]
     started = subprocess.Popen(
-        [RAY, "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"],
+        [RAY, "start", "--head", "--block", *ports, "--num-cpus=2"],
         env=environment,
         stdout=log,
         stderr=subprocess.STDOUT,
