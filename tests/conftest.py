@@ -114,3 +114,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path):
         return open_folder(str(tmp_path / "a" / "folder"), S3Options())
     server, name = request.getfixturevalue("s3_server"), request.getfixturevalue("bucket")
     return open_folder(f"s3://{name}/a/folder", server.options)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs a Ray in this process last: jobs in processes of their own have the CPUs and ports until then."""
+    items.sort(key=lambda item: "ray_here" in getattr(item, "fixturenames", ()))
