@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drp_ray import job
+from drp_ray import job, schema
 from drp_ray.catalogue import Catalogue, build_catalogue
 from drp_ray.config import checked
 from drp_ray.data.write import write_sample
 from drp_ray.parts import part_names, read_part
 from drp_ray.retrieval import retrieve
+from drp_ray.stages.contrast import WANTED, Contrast
 from drp_ray.stages.neighbour import nearest_users
 from drp_ray.storage import LocalFolder
 from tests.fakes import HashEmbedder
@@ -129,11 +130,18 @@ def test_row_groups_without_a_neighbour_and_users_alone_in_one_are_no_trouble(fo
     assert [review["user_id"] for review in world.peers[0]["reviews"]] == ["a-twin"] * 3
 
 
-def test_a_twins_words_are_no_contrast(found):
-    world = found("cicl", "small")
-    for row in world.peers:
-        own = {review["text"] for review in world.everyone[row["user_id"]]["profile"]}
-        assert own.isdisjoint(review["text"] for review in row["reviews"])
+@pytest.mark.parametrize(("others", "chosen"), [([], []), (["other"], ["other"])])
+def test_the_users_own_words_under_another_name_are_no_contrast(others, chosen):
+    def user(user_id, text):
+        review = {"item_id": "i", "rating": 1.0, "title": None, "text": text, "timestamp": 0}
+        return {"user_id": user_id, "profile": [review], "target": review}
+
+    people = [user("me", "the same"), user("twin", "the same"), *(user(name, "different") for name in others)]
+    request = {"part": 0, "user_id": "me", "item_id": "i", "text": "the same", "until": 0}
+    found = Contrast(None, None, None, 0, "none").search(
+        pa.Table.from_pylist(people, schema.USERS), pa.Table.from_pylist([request], WANTED)
+    )
+    assert found["user_id"].to_pylist() == chosen
 
 
 def test_the_seed_decides_whose_review_it_is(found):
