@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from drp_ray.config import Embedding
 from drp_ray.errors import BadInput
+from drp_ray.loading import collector_paused
 from drp_ray.plugins import load_class
 
 PACKAGE = "package:"
@@ -90,9 +92,10 @@ class SentenceEmbedder:
         from sentence_transformers import SentenceTransformer
 
         on_cpu = self.settings.num_gpus == 0
+        self._threads = max(1, (os.cpu_count() or 1) // self.settings.replicas) if on_cpu else 1
         if on_cpu:
-            # Ray gives an actor one thread; the cores that its fellow replicas leave are used instead.
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.settings.replicas))
+            # Batches side by side, one core each: cores that share a batch wait for each other after every layer.
+            torch.set_num_threads(1)
         self._model: Any = SentenceTransformer(
             locate_model(self.settings),
             revision=self.settings.revision,
@@ -101,9 +104,23 @@ class SentenceEmbedder:
         )
         if self.settings.max_tokens is not None:
             self._model.max_seq_length = self.settings.max_tokens
+        # A tokenizer takes its settings with its first texts, which threads must not do at the same time.
+        self._encode(["warm up"])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts, batched by length."""
+        """Embed texts, batched by length, the longest first."""
+        if self._threads == 1:
+            return self._encode(texts)
+        by_length = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        size = self.settings.batch_size
+        batches = [by_length[start : start + size] for start in range(0, len(texts), size)]
+        with ThreadPoolExecutor(self._threads) as threads:
+            encoded = list(threads.map(lambda places: self._encode([texts[place] for place in places]), batches))
+        vectors = np.empty((len(texts), encoded[0].shape[1]), np.float32)
+        vectors[by_length] = np.concatenate(encoded)
+        return vectors
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
         vectors = self._model.encode(list(texts), batch_size=self.settings.batch_size, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
@@ -111,6 +128,7 @@ class SentenceEmbedder:
 def make_embedder(settings: Embedding) -> Embedder:
     """Load the embedder that `embedding.engine` names; one of your own is constructed with the settings."""
     if settings.engine == SENTENCE_TRANSFORMERS:
-        return SentenceEmbedder(settings)
+        with collector_paused():
+            return SentenceEmbedder(settings)
     embedder: Embedder = load_class(settings.engine, "embedding.engine")(settings)
     return embedder

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import bm25s
 import numpy as np
 
 from drp_ray.catalogue import Catalogue
@@ -58,6 +57,9 @@ def bm25_scores(documents: Sequence[str], query: str, settings: Retrieval) -> np
 
     Tokens are what white space separates, as they stand or lower-cased.
     """
+    # Imported here: bm25s brings numba, which the driver need not load.
+    import bm25s
+
     tokens = [_tokens(document, settings) for document in documents]
     if not any(tokens):
         return np.zeros(len(documents), np.float32)

@@ -38,6 +38,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
+from drp_ray.loading import collector_paused
 
 CPU_KV_CACHE_BYTES = 2 << 30
 """KV cache of a CPU engine that is not told otherwise; vLLM would take most of the machine's memory."""
@@ -139,6 +140,7 @@ class VllmEngine:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    @collector_paused()
     def _load(self) -> None:
         _check_folder(self.spec.id)
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # what vLLM itself does in a Ray actor
