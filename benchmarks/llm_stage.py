@@ -1,11 +1,11 @@
 """Tokens a second of the differences stage, over the same engine given all the same prompts at once.
 
-    python -m benchmarks.llm_stage [--users 64] [--model FOLDER_OR_ID] [--gpus 0] [--max-tokens 64]
+    python -m benchmarks.llm_stage [--users 64] [--model FOLDER_OR_ID] [--gpus 0] [--max-tokens 64] [--repeats 3]
 
 The stage runs as in any job: Ray Data, an engine in an actor, rows in parts, calls that wait for each other (the
 validation needs the extraction). The other side has none of that: the prompts that the stage asked, as independent
 requests, all at once. Both are timed from the first call to the end (of the last call; for the stage, of the last
-commit), engines warm, prefix caches empty.
+commit), engines warm, prefix caches empty. The two take turns, and the ratio is the median of those of the pairs.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import asyncio
 import os
 import pickle
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -51,13 +52,18 @@ def main() -> None:
     parser.add_argument("--model", default=None, help="a hub id or a folder; default: the tiny random model")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        measure(arguments, Path(scratch))
+    ratios = []
+    for _ in range(arguments.repeats):
+        with tempfile.TemporaryDirectory() as scratch:
+            ratios.append(measure(arguments, Path(scratch)))
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, {arguments.gpus} GPUs, Python {platform.python_version()}")
+    print(f"ratio {statistics.median(ratios):.2f} (of {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> None:
-    """Run the stage, then its prompts at once, and compare."""
+def measure(arguments: argparse.Namespace, folder: Path) -> float:
+    """Run the stage, then its prompts at once; the ratio of their rates."""
     write_sample(LocalFolder(folder / "sample"), arguments.users, seed=0)
     model = arguments.model or str(build_tiny_model(folder / "model"))
     settings = settings_of(arguments, folder, model)
@@ -66,8 +72,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     at_once = asyncio.run(rate_at_once(calls, ModelSpec("vllm", model, **_engine_settings(spec))))
     print(f"{len(calls):,} calls of {arguments.users} users, {sum(call[3] for call in calls):,} tokens, {model}")
     print(f"stage {stage_rate:,.0f} tokens/s, all prompts at once {at_once:,.0f} tokens/s")
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, {arguments.gpus} GPUs, Python {platform.python_version()}")
-    print(f"ratio {stage_rate / at_once:.2f}")
+    return stage_rate / at_once
 
 
 def settings_of(arguments: argparse.Namespace, folder: Path, model: str) -> dict[str, Any]:

