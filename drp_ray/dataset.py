@@ -239,9 +239,11 @@ def _check_reviews(rows: pa.Table, known: pa.Array, where: str) -> None:
 
 def _check_values(reviews: pa.StructArray, owners: pa.Array, known: pa.Array, place: str) -> None:
     for name in REQUIRED_OF_REVIEW:
-        missing = pc.is_null(pc.struct_field(reviews, name))
+        values = pc.struct_field(reviews, name)
+        missing = pc.is_null(values, nan_is_null=True)
         if pc.any(missing).as_py():
-            raise BadInput(f"{place}.{name} is null for user {owners.filter(missing)[0]}")
+            what = "null" if values.filter(missing)[0].as_py() is None else "not a number"
+            raise BadInput(f"{place}.{name} is {what} for user {owners.filter(missing)[0]}")
     items = pc.struct_field(reviews, "item_id")
     unknown = pc.invert(pc.is_in(items, value_set=known))
     if pc.any(unknown).as_py():

@@ -15,8 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from drp_ray.errors import BadInput
 from drp_ray.fingerprint import digest
 from drp_ray.storage import Folder
 
@@ -147,11 +148,20 @@ def read_footer(folder: Folder, name: str) -> Committed | None:
 
 
 def read_manifest(folder: Folder) -> Manifest | None:
-    """Read a folder's manifest; None where there is none yet."""
+    """Read a folder's manifest; None where there is none yet.
+
+    Raises:
+        BadInput: something else than this package wrote it.
+    """
     try:
         return Manifest.model_validate_json(folder.read(MANIFEST))
     except FileNotFoundError:
         return None
+    except ValidationError as error:
+        raise BadInput(
+            f"{folder.uri}/{MANIFEST} is damaged: delete it, and the same command makes it again from the parts "
+            f"({error.errors()[0]['msg']})"
+        ) from error
 
 
 def part_names(folder: Folder) -> list[str]:

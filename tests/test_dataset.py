@@ -191,6 +191,14 @@ def test_a_null_in_a_review_is_named_with_its_user(files, place, name):
     assert f"users/b.parquet: {place}.{name} is null for user u7" in files.refused()
 
 
+@pytest.mark.parametrize("place", ["profile[]", "target"])
+def test_a_rating_that_is_not_a_number_is_named_with_its_user(files, place):
+    wrong = review(1, rating=float("nan"))
+    bad = user(7, profile=[review(1), wrong]) if place == "profile[]" else user(7, target=wrong)
+    files.users([user(0)], "a.parquet").users([user(1), bad], "b.parquet")
+    assert f"users/b.parquet: {place}.rating is not a number for user u7" in files.refused()
+
+
 @pytest.mark.parametrize("column", ["profile", "target"])
 def test_a_null_profile_or_target_is_named_with_its_user(files, column):
     files.users([user(0), user(1, **{column: None})])

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drp_ray import schema
+from drp_ray.errors import BadInput
 from drp_ray.parts import (
     FACTS_KEY,
     Manifest,
@@ -152,6 +153,14 @@ def test_a_manifest_is_read_as_it_was_written(folder):
     write_manifest(folder, manifest)
     assert read_manifest(folder) == manifest
     assert (entry.name, entry.rows) == ("part-00000.parquet", 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"stage": "s"}', b"\xff\x00"])
+def test_a_damaged_manifest_is_named_with_what_to_do(folder, content):
+    folder.write("manifest.json", content)
+    with pytest.raises(BadInput, match=r"manifest\.json is damaged: delete it") as told:
+        read_manifest(folder)
+    assert folder.uri in str(told.value)
 
 
 def test_the_content_of_a_manifest_changes_when_a_part_is_replaced(here):
