@@ -59,7 +59,7 @@ def _init(ray: Any, num_cpus: int | None) -> None:
 def connect(num_cpus: int | None) -> Iterator[Any]:
     """Connect to the cluster that RAY_ADDRESS names, or start a Ray here for as long as the block runs.
 
-    A Ray that this process has already is used and left as it is.
+    After a failure Ray stays until the process ends. A Ray that this process has already is used and left as it is.
     """
     # Ray 2.60 logs an error for every restartable actor with arguments, which all actors of Ray Data are.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -73,11 +73,11 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     # What fails in a stage is raised here, and told by the command line.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     DataContext.get_current().enable_progress_bars = False
-    try:
-        yield ray
-    finally:
-        if is_ours:
-            ray.shutdown()
+    yield ray
+    # Not after a failure: while workers still die, Ray 2.60's shutdown can end this process on the spot, before the
+    # failure was told. Ray then ends with the process.
+    if is_ours:
+        ray.shutdown()
 
 
 def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say: Say) -> None:

@@ -112,7 +112,7 @@ class SentenceEmbedder:
         if self._threads == 1:
             return self._encode(texts)
         by_length = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-        size = self.settings.batch_size
+        size = min(self.settings.batch_size, -(-len(texts) // self._threads))
         batches = [by_length[start : start + size] for start in range(0, len(texts), size)]
         with ThreadPoolExecutor(self._threads) as threads:
             encoded = list(threads.map(lambda places: self._encode([texts[place] for place in places]), batches))

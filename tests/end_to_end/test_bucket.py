@@ -8,7 +8,7 @@ from tests.end_to_end.conftest import STAGES, Job, assert_whole
 def test_a_job_runs_on_a_bucket_and_a_second_run_does_nothing(tmp_path, settings, s3_server, bucket):
     options = s3_server.options
     dataset = f"s3://{bucket}/datasets/sample"
-    write_sample(open_folder(dataset, options), 16, seed=1)
+    write_sample(open_folder(dataset, options), 8, seed=1)
     env = {
         "AWS_ENDPOINT_URL": options.endpoint_url,
         "AWS_ACCESS_KEY_ID": options.access_key,
@@ -20,7 +20,7 @@ def test_a_job_runs_on_a_bucket_and_a_second_run_does_nothing(tmp_path, settings
 
     done = job.run("run")
     assert done.returncode == 0, done.stderr
-    assert_whole(job, users=16)
+    assert_whole(job, users=8)
     before = job.contents()
     assert job.stage("predictions").uri.startswith(f"s3://{bucket}/drp/sample/predictions/")
 

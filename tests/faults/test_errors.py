@@ -77,8 +77,9 @@ def test_every_distinct_text_is_embedded_once_in_a_whole_run(scripted):
 def test_worker_processes_that_die_are_replaced_and_a_part_that_kills_them_is_named(scripted):
     scripted.script(kill_process=["[Review]"])
     done = scripted.run("run", "--set", "method=nonperso")
-    assert done.returncode == 1
-    assert re.search(r"worker processes died while they worked on part-\d{5}.parquet", done.stderr)
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = re.search(r"worker processes died while they worked on part-\d{5}.parquet", done.stderr)
+    assert told, done.stdout + done.stderr
     assert "unfinished" in next(
         line for line in scripted.run("status", "--set", "method=nonperso").stdout.splitlines() if "predictions" in line
     )
