@@ -1,11 +1,15 @@
 """Tokens a second of the differences stage, over the same engine given all the same prompts at once.
 
     python -m benchmarks.llm_stage [--users 64] [--model FOLDER_OR_ID] [--gpus 0] [--max-tokens 64] [--repeats 3]
+                                   [--beside-ray]
 
 The stage runs as in any job: Ray Data, an engine in an actor, rows in parts, calls that wait for each other (the
 validation needs the extraction). The other side has none of that: the prompts that the stage asked, as independent
 requests, all at once. Both are timed from the first call to the end (of the last call; for the stage, of the last
 commit), engines warm, prefix caches empty. The two take turns, and the ratio is the median of those of the pairs.
+
+On a machine with few cores Ray's processes take theirs from the engine: with `--beside-ray` an idle Ray is there for
+the other side too, and what is left is the cost of the stage.
 """
 
 import argparse
@@ -18,11 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from drp_ray.cluster import connect
 from drp_ray.data.tiny_model import build_tiny_model
 from drp_ray.data.write import write_sample
 from drp_ray.engines.base import Completion, Message, ModelSpec, Sampling
@@ -33,8 +39,18 @@ QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
 LOG = "DRP_RAY_BENCHMARK_CALLS"
 
 
-class RecordingEngine(VllmEngine):
-    """vLLM, writing down every call."""
+class WarmEngine(VllmEngine):
+    """vLLM that has answered once when it is started: the first reply on a CPU waits seconds for a C++ compiler."""
+
+    async def start(self) -> None:
+        """Load the model and answer."""
+        await super().start()
+        hello: list[Message] = [{"role": "user", "content": "Hello"}]
+        await VllmEngine.complete(self, hello, Sampling(temperature=0.6, top_p=0.95, max_tokens=2))
+
+
+class RecordingEngine(WarmEngine):
+    """Writes down every call."""
 
     async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
         """Answer a chat and append it to the log."""
@@ -53,6 +69,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--beside-ray", action="store_true")
     arguments = parser.parse_args()
     ratios = []
     for _ in range(arguments.repeats):
@@ -69,7 +86,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> float:
     settings = settings_of(arguments, folder, model)
     calls, stage_rate = rate_of_stage(folder, settings)
     spec = settings["models"]["llm"]
-    at_once = asyncio.run(rate_at_once(calls, ModelSpec("vllm", model, **_engine_settings(spec))))
+    with connect(num_cpus=None) if arguments.beside_ray else nullcontext():
+        at_once = asyncio.run(rate_at_once(calls, ModelSpec("vllm", model, **_engine_settings(spec))))
     print(f"{len(calls):,} calls of {arguments.users} users, {sum(call[3] for call in calls):,} tokens, {model}")
     print(f"stage {stage_rate:,.0f} tokens/s, all prompts at once {at_once:,.0f} tokens/s")
     return stage_rate / at_once
@@ -111,7 +129,7 @@ def read_calls(log: Path) -> list[Any]:
 
 async def rate_at_once(calls: list[Any], spec: ModelSpec) -> float:
     """Ask everything at once; tokens a second."""
-    engine = VllmEngine(spec)
+    engine = WarmEngine(spec)
     await engine.start()
     began = time.time()
     completions = await asyncio.gather(*(engine.complete(call[0], call[1]) for call in calls))

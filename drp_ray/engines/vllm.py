@@ -43,12 +43,17 @@ from drp_ray.loading import collector_paused
 CPU_KV_CACHE_BYTES = 2 << 30
 """KV cache of a CPU engine that is not told otherwise; vLLM would take most of the machine's memory."""
 
+MAX_NUM_SEQS = 256
+"""Sequences that an engine runs at once where `engine_args` does not say; on an H100 vLLM would take 1,024, and four
+times as many rows would be lost with an actor."""
+
 SHUTDOWN_S = 5.0
 """How long the engine's processes may take to end before they are killed."""
 
 _THINK = "<think>"
 _RECORD = "\x1e"
 _CONFIG = "VLLM_LOGGING_CONFIG_PATH"
+_NO_COMPILER = "TORCH_COMPILE_DISABLE"
 _CALL_NUMBERS = itertools.count()
 
 T = TypeVar("T")
@@ -97,8 +102,9 @@ class VllmEngine:
             await self.close()
             raise ModelNotLoaded(f"{self.spec.id}: {message}") from error
         scheduled: int = self._llm.vllm_config.scheduler_config.max_num_seqs
-        # An eighth more than the scheduler holds waits in its queue, so that a freed place is taken at once.
-        self.concurrency = self.spec.concurrency or scheduled + max(4, scheduled // 8)
+        # As many as the scheduler holds wait in its queue: replies of one length end together, and a batch that
+        # this process has still to render would leave the engine idle.
+        self.concurrency = self.spec.concurrency or 2 * scheduled
         self.context_length = int(self._llm.vllm_config.model_config.max_model_len)
 
     async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
@@ -150,7 +156,7 @@ class VllmEngine:
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        # The offline limits (1,024 sequences on an H100); without a context vLLM takes 128.
+        # The offline limits (tokens a step); without a context vLLM takes those of a server.
         context = UsageContext.LLM_CLASS
         self.honours_seed = self.spec.seeds and not current_platform.is_cpu()
         # Made before the engine: this names an unknown architecture, a missing file or a wrong setting,
@@ -160,7 +166,7 @@ class VllmEngine:
             cached_tokenizer_from_config(config.model_config), [{"role": "user", "content": "?"}], self.spec
         )
         self._errors = tempfile.TemporaryDirectory(prefix="drp-ray-vllm-")
-        with _errors_logged_to(Path(self._errors.name)):
+        with _errors_logged_to(Path(self._errors.name)), _nothing_compiled_where_eager(config):
             self._llm = AsyncLLM.from_vllm_config(config, usage_context=context, disable_log_stats=True)
         self._cores = list(self._llm.engine_core.resources.engine_manager.processes)
         self._processes = _with_descendants(self._cores)
@@ -250,6 +256,7 @@ def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
         "tokenizer_revision": spec.revision,
         "trust_remote_code": spec.trust_remote_code,
         "max_model_len": spec.max_model_len,
+        "max_num_seqs": MAX_NUM_SEQS,
         "tensor_parallel_size": spec.tensor_parallel,
         "enable_prefix_caching": True,
         "seed": 0,
@@ -318,6 +325,23 @@ def _errors_logged_to(folder: Path) -> Iterator[None]:
         yield
     finally:
         del os.environ[_CONFIG]
+
+
+@contextmanager
+def _nothing_compiled_where_eager(config: Any) -> Iterator[None]:
+    """Have an eager engine on a CPU compile nothing at all.
+
+    vLLM 0.29 compiles its sampler with the first reply, also with `enforce_eager`: seconds, and the end of the engine
+    on a machine without a C++ compiler.
+    """
+    if not config.model_config.enforce_eager or config.device_config.device_type != "cpu" or _NO_COMPILER in os.environ:
+        yield
+        return
+    os.environ[_NO_COMPILER] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_NO_COMPILER]
 
 
 def _logged_causes(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from drp_ray.catalogue import build_catalogue
 from drp_ray.config import Config, Model, Role, api_key
 from drp_ray.dataset import Dataset
 from drp_ray.engines.base import ModelSpec, Sampling
+from drp_ray.engines.vllm import MAX_NUM_SEQS
 from drp_ray.parts import Manifest
 from drp_ray.plan import Plan
 from drp_ray.regroup import Regrouping, RegroupStage, run_regroup_stage
@@ -31,9 +32,6 @@ from drp_ray.stages.users import UserParts
 Stage = PartStage | RegroupStage
 EMBEDDED_TOGETHER = 8
 """Parts that an embedding worker is given at once."""
-
-ROWS_IN_FLIGHT = 256
-"""Rows that an engine is given at once where the configuration does not say: vLLM's usual `max_num_seqs`."""
 
 
 def run_stage(stage: Stage, options: Options) -> Manifest:
@@ -163,7 +161,7 @@ def models_of(config: Config, roles: Iterable[Role]) -> list[str]:
 
 def pool_of(models: list[Model], config: Config) -> Pool:
     """Actors that each hold all models of a stage, with enough parts at once to keep their engines busy."""
-    rows = min(model.concurrency or model.engine_args.get("max_num_seqs", ROWS_IN_FLIGHT) for model in models)
+    rows = min(model.concurrency or model.engine_args.get("max_num_seqs", MAX_NUM_SEQS) for model in models)
     return Pool(
         replicas=min(model.replicas for model in models),
         num_gpus=sum(model.gpus for model in models),
