@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.raw_reviews import ITEM_STEEPNESS, ITEMS_PER_REVIEW, USER_STEEPNESS, USERS_PER_REVIEW, long_tailed
-from drp_ray.cluster import connect
 from drp_ray.data import rules as names
+from drp_ray.data.apply_rules import Thinning, open_database
 from drp_ray.data.rules import Rules
-from drp_ray.data.thinning import Thinning, open_database
+from drp_ray.running.cluster import connect
 
 RULES = Rules()
 

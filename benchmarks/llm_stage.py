@@ -28,12 +28,12 @@ from typing import Any
 
 import yaml
 
-from drp_ray.cluster import connect
 from drp_ray.data.tiny_model import build_tiny_model
 from drp_ray.data.write import write_sample
 from drp_ray.engines.base import Completion, Message, ModelSpec, Sampling
 from drp_ray.engines.vllm import VllmEngine
-from drp_ray.storage import LocalFolder
+from drp_ray.running.cluster import connect
+from drp_ray.storage.folder import LocalFolder
 
 QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
 LOG = "DRP_RAY_BENCHMARK_CALLS"

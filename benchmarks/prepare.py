@@ -23,8 +23,8 @@ from pathlib import Path
 
 import yaml
 
-from drp_ray.parts import read_manifest, read_part
-from drp_ray.storage import LocalFolder
+from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.parts import read_manifest, read_part
 
 QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
 
@@ -112,7 +112,7 @@ def time_of_encoding(texts: list[str]) -> float:
     from sentence_transformers import SentenceTransformer
 
     from drp_ray.config import Embedding
-    from drp_ray.embedding import locate_model
+    from drp_ray.stages.embedder import locate_model
 
     settings = Embedding(**yaml.safe_load(QUICKSTART.read_text())["embedding"])
     model = SentenceTransformer(locate_model(settings), device="cpu")

@@ -1,23 +1,20 @@
 """The command line. Heavy imports wait until a command needs them, so that `drp-ray --help` is quick."""
 
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from drp_ray.console import failures_reported, print_table, say, stopped_by_signals
 from drp_ray.data.cli import data_app
-from drp_ray.errors import EXIT_BAD_INPUT, EXIT_ERROR_ROWS, EXIT_FAILED, BadInput, JobFailed
+from drp_ray.errors import EXIT_ERROR_ROWS, BadInput
 
 if TYPE_CHECKING:
-    from drp_ray.job import Job
-    from drp_ray.report import Result
-    from drp_ray.sweep import StageForecast
+    from drp_ray.job.result import Result
+    from drp_ray.job.run import Job
+    from drp_ray.job.sweep import StageForecast
 
 app = typer.Typer(
     help="Difference-aware LLM personalization (DPL, DRP) as a resumable offline inference job on Ray.",
@@ -49,16 +46,16 @@ def run(
     ] = False,
 ) -> None:
     """Run a job, or what is left of it."""
-    from drp_ray import job
+    from drp_ray.job import run as job
 
-    with failures_told(), signals_raised():
+    with failures_reported(), stopped_by_signals():
         opened = _open(config, overrides)
-        result = job.run(opened, _say, retry_errors, use_lease=not no_lease, until=until)
+        result = job.run(opened, say, retry_errors, use_lease=not no_lease, until=until)
         if result is None:
             return
         _print_result(result)
         for advice in result.advice:
-            _say(advice)
+            say(advice)
         if result.error_rate > opened.config.runtime.max_error_rate:
             raise typer.Exit(EXIT_ERROR_ROWS)
 
@@ -74,19 +71,19 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
 ) -> None:
     """Run every combination of a job whose settings are lists; what combinations share is made once."""
-    from drp_ray import job
-    from drp_ray.sweep import forecast, open_sweep, write_comparison
+    from drp_ray.job import run as job
+    from drp_ray.job.sweep import forecast, open_sweep, write_comparison
 
-    with failures_told(), signals_raised():
+    with failures_reported(), stopped_by_signals():
         opened = open_sweep(config, overrides)
         jobs = [run.job for run in opened.runs]
         _print_forecast(forecast(opened), [each.config.name for each in jobs])
         if dry_run:
             return
-        results = job.run_all(jobs, _say, retry_errors, use_lease=not no_lease)
+        results = job.run_all(jobs, say, retry_errors, use_lease=not no_lease)
         _print_comparison(write_comparison(opened, results))
         for advice in dict.fromkeys(advice for result in results for advice in result.advice):
-            _say(advice)
+            say(advice)
         too_many = [
             result.error_rate > each.config.runtime.max_error_rate for each, result in zip(jobs, results, strict=True)
         ]
@@ -97,9 +94,9 @@ def sweep(
 @app.command()
 def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Say how far every stage of a job is."""
-    from drp_ray.status import status_of
+    from drp_ray.job.status import status_of
 
-    with failures_told():
+    with failures_reported():
         table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
         for line in status_of(_open(config, overrides)):
             table.add_row(
@@ -113,7 +110,7 @@ def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
                 f"{line.completion_tokens:,}",
                 f"{line.wall_s:,.1f} s",
             )
-        _print(table)
+        print_table(table)
 
 
 @app.command()
@@ -121,7 +118,7 @@ def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  #
     """Print the folder of a stage, and nothing else."""
     from drp_ray.errors import nearest
 
-    with failures_told():
+    with failures_reported():
         stages = _open(config, overrides).plan.stages
         if stage not in stages:
             raise BadInput(f"this job has no stage {stage!r}; {nearest(stage, stages)}")
@@ -131,10 +128,10 @@ def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  #
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Check a job's configuration and dataset; nothing is started and nothing is written."""
-    from drp_ray import job
+    from drp_ray.job import run as job
 
-    with failures_told():
-        _say(job.validate(_open(config, overrides)))
+    with failures_reported():
+        say(job.validate(_open(config, overrides)))
 
 
 @app.command()
@@ -146,13 +143,13 @@ def sample(
     """Write the embedded dataset: generated users with ways of writing of their own."""
     from drp_ray.config import s3_options
     from drp_ray.data.write import write_sample
-    from drp_ray.storage import check_reachable, open_folder
+    from drp_ray.storage.folder import check_reachable, open_folder
 
-    with failures_told():
+    with failures_reported():
         folder = open_folder(directory, s3_options())
         check_reachable(folder)
         write_sample(folder, users, seed)
-        _say(f"{folder.uri}: {users:,} users")
+        say(f"{folder.uri}: {users:,} users")
 
 
 @app.command()
@@ -160,28 +157,18 @@ def tiny_model(directory: Annotated[Path, typer.Argument(metavar="DIR")], seed: 
     """Build the quickstart's language model: a random one of 1M parameters, whose text is noise."""
     from drp_ray.data.tiny_model import build_tiny_model
 
-    with failures_told():
+    with failures_reported():
         try:
-            _say(str(build_tiny_model(directory, seed)))
+            say(str(build_tiny_model(directory, seed)))
         except OSError as error:
             raise BadInput(f"{directory}: cannot be written: {error}") from error
 
 
 def _open(config: Path, overrides: list[str]) -> "Job":
     from drp_ray.config import load_config
-    from drp_ray.job import open_job
+    from drp_ray.job.run import open_job
 
     return open_job(load_config(config, overrides))
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _print(table: Table) -> None:
-    """Tables are whole lines also where the output is no terminal."""
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    console.print(table)
 
 
 def _of(done: int, total: int | None) -> str:
@@ -189,26 +176,26 @@ def _of(done: int, total: int | None) -> str:
 
 
 def _print_result(result: "Result") -> None:
-    from drp_ray.report import coverage_lines
+    from drp_ray.job.result import coverage_lines
 
     scores = Table("metric", "value", "users scored", title=f"{result.metrics['run']} ({result.metrics['method']})")
     for name, value in result.metrics["metrics"].items():
         scores.add_row(name, _score(value), str(result.metrics["scored"][name]))
-    _print(scores)
+    print_table(scores)
     coverage = Table("coverage", "")
     for told, numbers in coverage_lines(result.metrics["coverage"]):
         coverage.add_row(told, numbers)
-    _print(coverage)
+    print_table(coverage)
     for name, folder in result.folders.items():
-        _say(f"{name:<12} {folder}")
+        say(f"{name:<12} {folder}")
 
 
 def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> None:
-    _say(f"{len(names)} runs: {', '.join(names)}")
+    say(f"{len(names)} runs: {', '.join(names)}")
     table = Table("stage", "used by runs", "folders", "there", "to be made")
     for stage in stages:
         table.add_row(stage.stage, str(stage.runs), str(stage.folders), str(stage.there), str(stage.to_make))
-    _print(table)
+    print_table(table)
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
@@ -216,72 +203,18 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
     table = Table("run", *metrics, title=comparison["sweep"])
     for row in comparison["runs"]:
         table.add_row(row["run"], *(_score(row["metrics"][name]) for name in metrics))
-    _print(table)
+    print_table(table)
     if comparison["means"]:
         means = Table("mean over temperatures and seeds", "runs", *metrics)
         for row in comparison["means"]:
             told = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
             means.add_row(told, str(row["runs"]), *(_score(row["metrics"][name]) for name in metrics))
-        _print(means)
-    _say(f"sweep        {comparison['folder']}")
+        print_table(means)
+    say(f"sweep        {comparison['folder']}")
 
 
 def _score(value: float | None) -> str:
     return "missing" if value is None else f"{value:.4f}"
-
-
-@contextmanager
-def failures_told() -> Iterator[None]:
-    """Tell a failure that a person can act on in one line, and end with its exit code."""
-    try:
-        yield
-    except (BadInput, JobFailed) as error:
-        _fail(error)
-    except Exception as error:
-        told = _cause_to_tell(error)
-        if told is None:
-            raise
-        _fail(told)
-
-
-def _fail(error: BaseException) -> NoReturn:
-    print(f"drp-ray: {error}", file=sys.stderr, flush=True)
-    raise typer.Exit(EXIT_BAD_INPUT if isinstance(error, BadInput) else EXIT_FAILED) from error
-
-
-def _cause_to_tell(error: BaseException | None) -> BaseException | None:
-    """The failure of ours inside what Ray wrapped around it on its way from a worker."""
-    from drp_ray.engines.base import ModelNotLoaded
-
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, BadInput | JobFailed | ModelNotLoaded):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
-
-
-class Stopped(SystemExit):
-    """A signal asked the job to stop."""
-
-
-@contextmanager
-def signals_raised() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an orderly end: parts that are whole are committed already."""
-
-    def stop(number: int, _: Any) -> None:
-        print(f"drp-ray: stopped by {signal.Signals(number).name}; the same command continues", file=sys.stderr)
-        raise Stopped(128 + number)
-
-    before: dict[int, Callable[..., Any] | int | None] = {
-        number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

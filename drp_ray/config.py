@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from drp_ray.errors import BadInput, nearest
 from drp_ray.prompts.pack import Dimension
-from drp_ray.storage import S3Options
+from drp_ray.storage.folder import S3Options
 
 Role = Literal["extractor", "validator", "summarizer", "generator", "judge"]
 ROLES: tuple[Role, ...] = get_args(Role)

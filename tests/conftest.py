@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import settings
 
-from drp_ray.storage import S3Options
+from drp_ray.storage.folder import S3Options
 
 # A busy machine is no failure: how long one example takes is not what these tests are about.
 settings.register_profile("drp-ray", deadline=None)
@@ -31,7 +31,7 @@ def ray_here():
     """A Ray on this machine for all tests that run stages in this process."""
     import ray
 
-    from drp_ray.cluster import connect
+    from drp_ray.running.cluster import connect
 
     with connect(num_cpus=2):
         yield ray
@@ -108,7 +108,7 @@ def bucket(s3_server: S3Server) -> str:
 @pytest.fixture(params=["local", "bucket"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path):
     """A folder that does not exist yet, on both kinds of storage."""
-    from drp_ray.storage import open_folder
+    from drp_ray.storage.folder import open_folder
 
     if request.param == "local":
         return open_folder(str(tmp_path / "a" / "folder"), S3Options())

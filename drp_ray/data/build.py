@@ -15,13 +15,19 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray.data import rules as names
+from drp_ray.data.apply_rules import Thinning, open_database
 from drp_ray.data.catalogue import write_catalogue
 from drp_ray.data.extract import ChunkFacts, Extraction, ItemMaker, Maker, ReviewMaker, refuse_foreign
 from drp_ray.data.figures import SplitFigures, category_of, report_of
 from drp_ray.data.formats import Format
 from drp_ray.data.inputs import RawFile, changed_at, identity
 from drp_ray.data.layout import Target, being_made, delete_others, finish, is_built, read_json
-from drp_ray.data.passes import (
+from drp_ray.data.placing import place_reviews
+from drp_ray.data.routing import Routing, gather, plan_routes
+from drp_ray.data.rules import Rules
+from drp_ray.data.split import split_users
+from drp_ray.data.tables import write_table
+from drp_ray.data.tasks import (
     Progress,
     Runner,
     RunnerOf,
@@ -32,14 +38,8 @@ from drp_ray.data.passes import (
     parts_there,
     write_parts,
 )
-from drp_ray.data.placing import place_reviews
-from drp_ray.data.routing import Routing, gather, plan_routes
-from drp_ray.data.rules import Rules
-from drp_ray.data.split import split_users
-from drp_ray.data.tables import write_table
-from drp_ray.data.thinning import Thinning, open_database
-from drp_ray.parts import MANIFEST, part_name
-from drp_ray.storage import Folder
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import MANIFEST, part_name
 
 
 @dataclass(frozen=True)

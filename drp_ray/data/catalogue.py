@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.data.layout import Target, delete_others
-from drp_ray.data.passes import Progress, Runner, Say, parts_there, write_parts
 from drp_ray.data.placing import place_items
 from drp_ray.data.routing import Routing, gather, plan_routes
 from drp_ray.data.tables import write_table
-from drp_ray.parts import part_name
-from drp_ray.storage import Folder
+from drp_ray.data.tasks import Progress, Runner, Say, parts_there, write_parts
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import part_name
 
 
 def write_catalogue(runner: Runner, database: duckdb.DuckDBPyConnection, target: Target, say: Say) -> int:

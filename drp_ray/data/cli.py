@@ -1,19 +1,18 @@
 """`drp-ray data`: from the forms in which data exists to a dataset that a job accepts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from drp_ray.console import failures_reported, say, stopped_by_signals
 from drp_ray.errors import BadInput
 
 if TYPE_CHECKING:
     from drp_ray.data.build import Options
     from drp_ray.data.formats import Format
     from drp_ray.data.rules import Rules
-    from drp_ray.storage import S3Options
+    from drp_ray.storage.folder import S3Options
 
 data_app = typer.Typer(help="Make datasets of raw files, hub sets or tables, and describe them.", no_args_is_help=True)
 
@@ -89,7 +88,7 @@ def amazon(
     """Build a dataset from raw Amazon Reviews 2023 files."""
     from drp_ray.data.formats import AMAZON
 
-    with _told():
+    with failures_reported(), stopped_by_signals():
         rules = _rules(
             min_review_chars=min_review_chars,
             min_description_chars=min_description_chars,
@@ -128,7 +127,7 @@ def yelp(
     """Build a dataset from the Yelp Open Dataset: the business's name is the title, there is no description."""
     from drp_ray.data.formats import YELP
 
-    with _told():
+    with failures_reported(), stopped_by_signals():
         rules = _rules(
             min_review_chars=min_review_chars,
             min_item_reviewers=min_item_reviewers,
@@ -157,14 +156,14 @@ def table(
     """Make a dataset of users and items that exist as such, in Parquet or JSON lines."""
     from drp_ray.data.from_tables import TableBuild, build_from_tables
     from drp_ray.data.inputs import find_files
-    from drp_ray.storage import open_folder
+    from drp_ray.storage.folder import open_folder
 
-    with _told():
+    with failures_reported(), stopped_by_signals():
         options = _options(max_bad_rows, allow_truncated, memory_gb, chunk_mb, 1, scratch, num_cpus)
         s3 = _s3()
         job = TableBuild(find_files([users], s3), find_files([items], s3), open_folder(out, s3), options)
-        _say(build_from_tables(job, _say))
-        _say(f"dataset {job.out.uri}")
+        say(build_from_tables(job, say))
+        say(f"dataset {job.out.uri}")
 
 
 @data_app.command()
@@ -185,14 +184,14 @@ def hub(
 ) -> None:
     """Make a dataset of one that is on the Hugging Face hub, or of a local copy of it."""
     from drp_ray.data.from_hub import HubBuild, HubSource, build_from_hub
-    from drp_ray.storage import open_folder
+    from drp_ray.storage.folder import open_folder
 
-    with _told():
+    with failures_reported(), stopped_by_signals():
         users = HubSource(source, config, split, revision)
         items = None if meta is None else HubSource(meta, meta_config or config, meta_split, None)
         job = HubBuild(users, items, split, open_folder(out, _s3()), scratch)
-        _say(build_from_hub(job, _say))
-        _say(f"dataset {job.out.uri}")
+        say(build_from_hub(job, say))
+        say(f"dataset {job.out.uri}")
 
 
 @data_app.command()
@@ -213,9 +212,9 @@ def describe(
     """Describe a dataset: its figures, what a job will lack in it, and texts that it should not see."""
     from drp_ray.data.describe import QUERY_FIELDS, Questions
     from drp_ray.data.describe import describe as described
-    from drp_ray.storage import check_reachable, open_folder
+    from drp_ray.storage.folder import check_reachable, open_folder
 
-    with _told():
+    with failures_reported(), stopped_by_signals():
         fields = tuple(query.split(","))
         if unknown := [name for name in fields if name not in QUERY_FIELDS]:
             raise BadInput(f"--query {', '.join(unknown)}: known: {', '.join(QUERY_FIELDS)}")
@@ -223,7 +222,7 @@ def describe(
         check_reachable(folder)
         parent = open_folder(directory.rstrip("/").rpartition("/")[0] or ".", _s3())
         asked = Questions(n, k, fields, near, memory_gb, scratch, num_cpus)  # type: ignore[arg-type]
-        _say(described(folder, parent, asked))
+        say(described(folder, parent, asked))
 
 
 def _rules(**values: Any) -> "Rules":
@@ -273,28 +272,15 @@ def _share(text: str) -> float:
 def _build(kind: "Format", reviews: Paths, meta: Paths, out: str, rules: "Rules", options: "Options") -> None:
     from drp_ray.data.build import Build, build
     from drp_ray.data.inputs import find_files
-    from drp_ray.storage import open_folder
+    from drp_ray.storage.folder import open_folder
 
     s3 = _s3()
     job = Build(kind, find_files(reviews, s3), find_files(meta, s3), open_folder(out, s3), rules, options)
-    _say(build(job, _say))
-    _say(f"dataset {job.out.uri}")
+    say(build(job, say))
+    say(f"dataset {job.out.uri}")
 
 
 def _s3() -> "S3Options":
     from drp_ray.config import s3_options
 
     return s3_options()
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What fails is told, and signals end the command, as in every other command."""
-    from drp_ray.cli import failures_told, signals_raised
-
-    with failures_told(), signals_raised():
-        yield

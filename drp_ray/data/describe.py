@@ -18,17 +18,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from drp_ray.cluster import connect
 from drp_ray.config import DocumentField, Retrieval
+from drp_ray.data.apply_rules import open_database
 from drp_ray.data.extract import collapsed, text_hash
 from drp_ray.data.figures import SplitFigures, as_text, category_of, figures_table
 from drp_ray.data.layout import read_json
-from drp_ray.data.passes import run_on_ray
 from drp_ray.data.shingles import References, shingle
-from drp_ray.data.thinning import open_database
-from drp_ray.dataset import SPLITS, Dataset, RowGroup
-from drp_ray.parts import MANIFEST
-from drp_ray.storage import Folder
+from drp_ray.data.tasks import run_on_ray
+from drp_ray.inputs.dataset import SPLITS, Dataset, RowGroup
+from drp_ray.running.cluster import connect
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import MANIFEST
 
 LARGE_PROFILE = 500
 EXAMPLES = 3

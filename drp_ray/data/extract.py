@@ -23,7 +23,7 @@ from drp_ray.data.inputs import Piece, RawFile, read_chunks
 from drp_ray.data.rules import Rules
 from drp_ray.data.tables import read_told, write_table
 from drp_ray.errors import BadInput
-from drp_ray.storage import Folder
+from drp_ray.storage.folder import Folder
 
 LINE_BITS, CHUNK_BITS = 26, 21
 """A row id is file, chunk and line: in the order of the input, whatever reads it."""

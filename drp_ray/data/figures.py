@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from drp_ray.data.thinning import Drop
-from drp_ray.dataset import SPLITS, Dataset
+from drp_ray.data.apply_rules import Drop
+from drp_ray.inputs.dataset import SPLITS, Dataset
 
 WIDTH = 120
 

@@ -20,12 +20,12 @@ from drp_ray.data.figures import category_of, report_of
 from drp_ray.data.from_tables import TableItem, TableItemMaker, TableUser, UserMaker, describe_made
 from drp_ray.data.inputs import RawFile, identity
 from drp_ray.data.layout import Target, being_made, delete_others, finish, is_built, read_json
-from drp_ray.data.passes import Say, here
 from drp_ray.data.tables import write_table
-from drp_ray.dataset import SPLITS
+from drp_ray.data.tasks import Say, here
 from drp_ray.errors import BadInput
-from drp_ray.parts import MANIFEST, part_name
-from drp_ray.storage import Folder, LocalFolder
+from drp_ray.inputs.dataset import SPLITS
+from drp_ray.storage.folder import Folder, LocalFolder
+from drp_ray.storage.parts import MANIFEST, part_name
 
 USERS_PER_PART = 256
 ITEMS_PER_CHUNK = 10_000

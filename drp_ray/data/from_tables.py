@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from drp_ray import schema
+from drp_ray.data.apply_rules import FIRST_ITEMS, open_database
 from drp_ray.data.build import Options
 from drp_ray.data.catalogue import write_catalogue
 from drp_ray.data.extract import (
@@ -26,11 +27,10 @@ from drp_ray.data.figures import category_of, figures_of, report_of
 from drp_ray.data.formats import Milliseconds
 from drp_ray.data.inputs import RawFile, changed_at, identity
 from drp_ray.data.layout import Target, being_made, delete_others, finish, is_built, read_json
-from drp_ray.data.passes import Runner, RunnerOf, Say, columns_of, extract_all, on_ray
-from drp_ray.data.thinning import FIRST_ITEMS, open_database
-from drp_ray.dataset import Dataset, check_dataset
-from drp_ray.parts import MANIFEST
-from drp_ray.storage import Folder
+from drp_ray.data.tasks import Runner, RunnerOf, Say, columns_of, extract_all, on_ray
+from drp_ray.inputs.dataset import Dataset, check_dataset
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import MANIFEST
 
 
 class TableReview(msgspec.Struct):

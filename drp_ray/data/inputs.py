@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from drp_ray.errors import BadInput
-from drp_ray.storage import Entry, Folder, LocalFolder, S3Options, check_reachable, open_folder
+from drp_ray.storage.folder import Entry, Folder, LocalFolder, S3Options, check_reachable, open_folder
 
 READ_BYTES = 1 << 20
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from drp_ray.dataset import SPLITS, UNFINISHED
 from drp_ray.errors import BadInput, JobFailed
-from drp_ray.fingerprint import fingerprint
-from drp_ray.lease import LEASE, LeaseHeld, lease
-from drp_ray.parts import MANIFEST
-from drp_ray.storage import Folder, LocalFolder, check_reachable
+from drp_ray.inputs.dataset import SPLITS, UNFINISHED
+from drp_ray.storage.fingerprint import fingerprint
+from drp_ray.storage.folder import Folder, LocalFolder, check_reachable
+from drp_ray.storage.lease import LEASE, LeaseHeld, lease
+from drp_ray.storage.parts import MANIFEST
 
 LEASE_TTL_S = 60.0
 TABLE = "table.txt"

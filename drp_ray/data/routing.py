@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from drp_ray.data.extract import CHUNK_BITS, LINE_BITS, chunk_name
 from drp_ray.data.tables import write_table
-from drp_ray.storage import Folder
+from drp_ray.storage.folder import Folder
 
 ROWS_PER_ROUTE = 100_000
 

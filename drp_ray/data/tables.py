@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from drp_ray.parts import FACTS_KEY
-from drp_ray.storage import Folder
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import FACTS_KEY
 
 FOOTER_READERS = 16
 

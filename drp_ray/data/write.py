@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from drp_ray.data.sample import USERS_PER_CHUNK, sample_items, sample_users
-from drp_ray.parts import part_name
-from drp_ray.storage import Folder
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import part_name
 
 
 def write_sample(folder: Folder, n_users: int, seed: int) -> None:

@@ -2,7 +2,7 @@
 
 from drp_ray.engines.base import Engine, ModelSpec
 from drp_ray.errors import BadInput, nearest
-from drp_ray.plugins import load_class
+from drp_ray.inputs.import_path import load_class
 
 # Import paths, not classes: the module of an engine is imported only where that engine is made.
 ENGINES = {

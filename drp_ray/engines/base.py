@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict
 
+from drp_ray.errors import JobFailed
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -109,5 +111,5 @@ class EngineDied(Exception):
     """The engine's process or connection is gone, with every call that was in flight."""
 
 
-class ModelNotLoaded(Exception):
+class ModelNotLoaded(JobFailed):
     """The model could not be loaded; the message is the engine's own."""

@@ -38,7 +38,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.loading import collector_paused
+from drp_ray.engines.gc_pause import collector_paused
 
 CPU_KV_CACHE_BYTES = 2 << 30
 """KV cache of a CPU engine that is not told otherwise; vLLM would take most of the machine's memory."""

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from drp_ray.llm.replies import Feature
 from drp_ray.prompts.pack import Dimension, PromptPack
 from drp_ray.prompts.prompt import Prompt, Row, Templates
-from drp_ray.replies import Feature
 
 Asker = Literal["extractor", "validator", "summarizer", "generator"]
 """The roles that methods ask."""

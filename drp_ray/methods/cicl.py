@@ -1,8 +1,8 @@
 """Summarise from a contrast, the user's review and another's of one item, then write from the summary."""
 
+from drp_ray.llm.replies import usable
 from drp_ray.methods.base import Ask, UserContext, Written, method
 from drp_ray.prompts.pack import CONTRAST_SUMMARY, PERSONAL_REVIEW, PromptPack
-from drp_ray.replies import usable
 
 
 @method("cicl", needs="contrast", asks={"summarizer": CONTRAST_SUMMARY, "generator": PERSONAL_REVIEW})

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from drp_ray.llm.replies import parse_features, usable
 from drp_ray.methods.base import Ask, Extracted, UserContext, Written, differences, method
 from drp_ray.methods.dpl import dpl
 from drp_ray.prompts.pack import (
@@ -13,7 +14,6 @@ from drp_ray.prompts.pack import (
     PromptPack,
 )
 from drp_ray.prompts.prompt import Row
-from drp_ray.replies import parse_features, usable
 
 
 @differences("drp", asks={"extractor": OPEN_EXTRACTION, "validator": VALIDATION})

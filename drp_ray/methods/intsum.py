@@ -1,8 +1,8 @@
 """Summarise the user's most relevant past reviews, then write from the summary and from them."""
 
+from drp_ray.llm.replies import usable
 from drp_ray.methods.base import Ask, UserContext, Written, method
 from drp_ray.prompts.pack import PERSONAL_REVIEW, PROFILE_SUMMARY, PromptPack
-from drp_ray.replies import usable
 
 
 @method("intsum", needs="history", asks={"summarizer": PROFILE_SUMMARY, "generator": PERSONAL_REVIEW})

@@ -1,8 +1,8 @@
 """Summarise the whole profile block by block, then write from the summary and the most relevant past reviews."""
 
+from drp_ray.llm.replies import usable
 from drp_ray.methods.base import Ask, UserContext, Written, method
 from drp_ray.prompts.pack import BLOCK_SUMMARY, PERSONAL_REVIEW, PromptPack
-from drp_ray.replies import usable
 
 BLOCK = 8
 """Past reviews that are read at once."""

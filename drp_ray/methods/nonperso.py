@@ -1,8 +1,8 @@
 """Write with no knowledge of the user: the baseline that shows what personalization adds."""
 
+from drp_ray.llm.replies import usable
 from drp_ray.methods.base import Ask, UserContext, Written, method
 from drp_ray.prompts.pack import PERSONAL_REVIEW, PromptPack
-from drp_ray.replies import usable
 
 
 @method("nonperso", needs="nothing", asks={"generator": PERSONAL_REVIEW})

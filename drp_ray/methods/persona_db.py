@@ -1,8 +1,8 @@
 """Write from a summary of the past reviews, from them, and from what the most similar other user wrote."""
 
+from drp_ray.llm.replies import usable
 from drp_ray.methods.base import Ask, UserContext, Written, method
 from drp_ray.prompts.pack import PERSONAL_REVIEW, PROFILE_SUMMARY, PromptPack
-from drp_ray.replies import usable
 
 
 @method("persona-db", needs="neighbour", asks={"summarizer": PROFILE_SUMMARY, "generator": PERSONAL_REVIEW})

@@ -1,8 +1,8 @@
 """Write from the user's most relevant past reviews."""
 
+from drp_ray.llm.replies import usable
 from drp_ray.methods.base import Ask, UserContext, Written, method
 from drp_ray.prompts.pack import PERSONAL_REVIEW, PromptPack
-from drp_ray.replies import usable
 
 
 @method("rag", needs="history", asks={"generator": PERSONAL_REVIEW})

@@ -6,28 +6,28 @@ from typing import Any
 
 import ray
 
-from drp_ray.calls import RoleSpec
-from drp_ray.catalogue import build_catalogue
 from drp_ray.config import Config, Model, Role, api_key
-from drp_ray.dataset import Dataset
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.engines.vllm import MAX_NUM_SEQS
-from drp_ray.parts import Manifest
-from drp_ray.plan import Plan
-from drp_ray.regroup import Regrouping, RegroupStage, run_regroup_stage
-from drp_ray.runner import Options, PartStage, Pool, run_part_stage
+from drp_ray.inputs.catalogue import build_catalogue
+from drp_ray.inputs.dataset import Dataset
+from drp_ray.job.plan import Plan
+from drp_ray.llm.calls import RoleSpec
+from drp_ray.running.part_stage import Options, PartStage, Pool, run_part_stage
+from drp_ray.running.regrouping import Regrouping, RegroupStage, run_regroup_stage
 from drp_ray.stages.comparisons import Compare
 from drp_ray.stages.contexts import ContextParts
-from drp_ray.stages.contrast import Contrast
 from drp_ray.stages.differences import Differ
 from drp_ray.stages.embeddings import Embed
 from drp_ray.stages.items import ItemParts
-from drp_ray.stages.neighbour import Neighbour
 from drp_ray.stages.peers import Finder, PeerParts
+from drp_ray.stages.peers_contrast import Contrast
+from drp_ray.stages.peers_neighbour import Neighbour
 from drp_ray.stages.predictions import Predict
 from drp_ray.stages.retrieved import Retrieve
 from drp_ray.stages.scores import ALL_METRICS, Score
 from drp_ray.stages.users import UserParts
+from drp_ray.storage.parts import Manifest
 
 Stage = PartStage | RegroupStage
 EMBEDDED_TOGETHER = 8

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.config import Selection
-from drp_ray.parts import part_name, read_part
-from drp_ray.runner import Key, Worker
-from drp_ray.selection import STRATEGIES, Chosen
+from drp_ray.running.part_stage import Key, Worker
 from drp_ray.stages.items import vectors_by_text
-from drp_ray.storage import Folder
+from drp_ray.stages.selection import STRATEGIES, Chosen
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import part_name, read_part
 
 Row = dict[str, Any]
 

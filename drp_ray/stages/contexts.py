@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 import ray
 
 from drp_ray import schema
-from drp_ray.catalogue import Catalogue
+from drp_ray.inputs.catalogue import Catalogue
 from drp_ray.methods.base import Needs
-from drp_ray.parts import commit_part, part_names, read_part
-from drp_ray.regroup import concatenated, markers, shuffle_partitions
-from drp_ray.runner import as_row
+from drp_ray.running.part_stage import as_row
+from drp_ray.running.regrouping import concatenated, markers, shuffle_partitions
 from drp_ray.stages.items import Table
-from drp_ray.storage import Folder
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import commit_part, part_names, read_part
 
 Row = dict[str, Any]
 FOUND = pa.schema([("part", pa.int32()), ("user_id", pa.string()), *schema.DIFFERENCE])

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.config import Embedding
-from drp_ray.embedding import make_embedder
 from drp_ray.errors import JobFailed
-from drp_ray.runner import Key, Worker
+from drp_ray.running.part_stage import Key, Worker
+from drp_ray.stages.embedder import make_embedder
 
 T = TypeVar("T")
 

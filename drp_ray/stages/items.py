@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 import ray
 
 from drp_ray import schema
-from drp_ray.catalogue import Catalogue
-from drp_ray.dataset import Dataset, RowGroup
-from drp_ray.embedding import text_id
-from drp_ray.parts import commit_part, part_name, read_manifest, read_part
-from drp_ray.regroup import shuffle_partitions
-from drp_ray.runner import as_row
-from drp_ray.storage import Folder
+from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.inputs.dataset import Dataset, RowGroup
+from drp_ray.running.part_stage import as_row
+from drp_ray.running.regrouping import shuffle_partitions
+from drp_ray.stages.embedder import text_id
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import commit_part, part_name, read_manifest, read_part
 
 Table = Any
 """A pa.Table, or Ray's reference to one."""

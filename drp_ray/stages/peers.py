@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import ray
 
 from drp_ray import schema
-from drp_ray.dataset import Dataset
-from drp_ray.parts import Facts, commit_part, part_names, read_part
-from drp_ray.regroup import markers, shuffle_partitions
-from drp_ray.runner import as_row
-from drp_ray.storage import Folder
+from drp_ray.inputs.dataset import Dataset
+from drp_ray.running.part_stage import as_row
+from drp_ray.running.regrouping import markers, shuffle_partitions
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import Facts, commit_part, part_names, read_part
 
 FOUND = pa.schema(
     [

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.calls import ModelRow, ModelWorker, RowCaller
+from drp_ray.llm.calls import ModelRow, ModelWorker, RowCaller
 from drp_ray.methods.base import METHODS, UserContext, runnable
-from drp_ray.parts import Facts
 from drp_ray.prompts.pack import PromptPack
+from drp_ray.storage.parts import Facts
 
 Row = dict[str, Any]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.catalogue import Catalogue
 from drp_ray.config import Retrieval
-from drp_ray.retrieval import retrieve
-from drp_ray.runner import Worker
+from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.running.part_stage import Worker
+from drp_ray.stages.retrieval import retrieve
 
 
 @dataclass

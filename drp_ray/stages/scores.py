@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drp_ray.evaluation.metrics import METRICS, Metric, open_metrics, score_row, scores_schema
-from drp_ray.parts import Facts
-from drp_ray.runner import Worker
+from drp_ray.running.part_stage import Worker
+from drp_ray.storage.parts import Facts
 
 
 @dataclass

@@ -7,10 +7,10 @@ from typing import Any
 import ray
 
 from drp_ray.config import Users
-from drp_ray.dataset import Dataset, RowGroup, chosen_rows
-from drp_ray.parts import commit_part, part_name
-from drp_ray.runner import as_row
-from drp_ray.storage import Folder
+from drp_ray.inputs.dataset import Dataset, RowGroup, chosen_rows
+from drp_ray.running.part_stage import as_row
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import commit_part, part_name
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from drp_ray.data.build import Build, Options
 from drp_ray.data.formats import AMAZON
 from drp_ray.data.inputs import find_files
 from drp_ray.data.rules import Rules
-from drp_ray.storage import Folder, LocalFolder, S3Options
+from drp_ray.storage.folder import Folder, LocalFolder, S3Options
 
 DESCRIPTION = "It has a description. " * 10
 

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drp_ray.data.build import build
-from drp_ray.data.passes import here
 from drp_ray.data.rules import Rules
-from drp_ray.dataset import UNFINISHED, Dataset, check_dataset
+from drp_ray.data.tasks import here
 from drp_ray.errors import BadInput
-from drp_ray.lease import LEASE
-from drp_ray.storage import LocalFolder
+from drp_ray.inputs.dataset import UNFINISHED, Dataset, check_dataset
+from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.lease import LEASE
 from tests.data.raw import (
     DESCRIPTION,
     LOOSE,

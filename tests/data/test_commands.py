@@ -21,9 +21,9 @@ from drp_ray.cli import app
 from drp_ray.data.build import Build, Options, build
 from drp_ray.data.formats import AMAZON
 from drp_ray.data.inputs import find_files
-from drp_ray.data.passes import here
-from drp_ray.dataset import UNFINISHED, Dataset, check_dataset
-from drp_ray.storage import open_folder
+from drp_ray.data.tasks import here
+from drp_ray.inputs.dataset import UNFINISHED, Dataset, check_dataset
+from drp_ray.storage.folder import open_folder
 from tests.data.raw import LOOSE, contents, job, read_items, read_split, review, small_world, write_lines
 
 LOOSE_OPTIONS = [

@@ -12,7 +12,7 @@ from drp_ray import schema
 from drp_ray.cli import app
 from drp_ray.data.shingles import WORDS, References, shingle
 from drp_ray.data.tables import write_table
-from drp_ray.storage import LocalFolder
+from drp_ray.storage.folder import LocalFolder
 
 VOCABULARY = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 

@@ -9,8 +9,8 @@ import datasets
 from typer.testing import CliRunner
 
 from drp_ray.cli import app
-from drp_ray.dataset import Dataset, check_dataset
-from drp_ray.storage import LocalFolder
+from drp_ray.inputs.dataset import Dataset, check_dataset
+from drp_ray.storage.folder import LocalFolder
 from tests.data.raw import read_items, read_split
 
 

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from drp_ray.data.inputs import find_files, pieces_of, read_chunks
-from drp_ray.storage import S3Options
+from drp_ray.storage.folder import S3Options
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 3, 9, 10, 11, 20, 30, 1000])

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from drp_ray.data.write import write_sample
-from drp_ray.parts import read_manifest, read_part
-from drp_ray.storage import Folder, LocalFolder, S3Options, open_folder
+from drp_ray.storage.folder import Folder, LocalFolder, S3Options, open_folder
+from drp_ray.storage.parts import read_manifest, read_part
 
 STAGES = [
     "users",

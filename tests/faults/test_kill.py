@@ -8,8 +8,8 @@ import time
 import psutil
 import pytest
 
-from drp_ray.parts import read_committed, read_manifest
-from drp_ray.storage import LocalFolder
+from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.parts import read_committed, read_manifest
 from tests.end_to_end.conftest import Job, assert_whole
 
 WAIT_S = 300

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drp_ray.llm.replies import UnusableReply
 from drp_ray.methods.base import DIFFERENCES, METHODS, UserContext, differences, method, runnable
 from drp_ray.prompts.pack import PromptPack
-from drp_ray.replies import UnusableReply
 
 GOLDEN = Path(__file__).parents[1] / "prompts" / "golden"
 USER_ROW = json.loads((GOLDEN / "user.json").read_text())

@@ -1,0 +1,70 @@
+"""The item catalogue as workers look things up in it: sorted by item id, with the number of reviewers."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from drp_ray import schema
+from drp_ray.inputs.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item, and how many users of the dataset have it in their profile."""
+
+    item_id: str
+    title: str
+    description: str | None
+    reviewers: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items by id. `table` is shared memory where it came from Ray's object store, so nothing is copied out of it."""
+
+    table: pa.Table
+
+    def __getitem__(self, item_id: str) -> Item:
+        """Look an item up by bisection.
+
+        Raises:
+            KeyError: there is no such item.
+        """
+        ids = self.table["item_id"].chunk(0)
+        position = bisect_left(range(len(ids)), item_id, key=lambda index: ids[index].as_py())
+        if position == len(ids) or ids[position].as_py() != item_id:
+            raise KeyError(item_id)
+        return Item(**self.table.slice(position, 1).to_pylist()[0])
+
+
+def build_catalogue(dataset: Dataset) -> pa.Table:
+    """Count every item's reviewers and put them beside its title and description (one row an item, sorted).
+
+    Items that nobody reviewed and nobody is asked about are left out.
+    """
+    counts = _count_reviewers(dataset)
+    targets = pa.concat_tables(
+        [pa.table({"item_id": dataset.read_target_items(group)}) for group in dataset.row_groups()]
+    )
+    wanted = pa.array(sorted({*counts["item_id"].to_pylist(), *targets["item_id"].to_pylist()}), pa.string())
+    items = pa.concat_tables(
+        [rows.filter(pc.is_in(rows["item_id"], value_set=wanted)) for rows in dataset.read_catalogue()]
+    )
+    reviewers = pc.take(
+        pa.concat_arrays([counts["reviewers"].combine_chunks(), pa.array([0], pa.int64())]),
+        pc.fill_null(pc.index_in(items["item_id"], counts["item_id"].combine_chunks()), len(counts)),
+    )
+    return (
+        items.select(schema.CATALOGUE.names).append_column("reviewers", reviewers).sort_by("item_id").combine_chunks()
+    )
+
+
+def _count_reviewers(dataset: Dataset) -> pa.Table:
+    pieces = [
+        dataset.read_profile_items(group).group_by("item_id").aggregate([("user", "count")])
+        for group in dataset.row_groups()
+    ]
+    counts = pa.concat_tables(pieces).group_by("item_id").aggregate([("user_count", "sum")])
+    return counts.rename_columns({"user_count_sum": "reviewers"})

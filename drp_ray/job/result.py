@@ -1,0 +1,102 @@
+"""The result of a finished job: its scores, what stands behind them, and what to do about what fell short."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drp_ray.config import Config
+from drp_ray.evaluation.metrics import open_metrics
+from drp_ray.job.plan import Plan
+from drp_ray.stages.scores import ALL_METRICS, reported
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import Facts, Manifest
+
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished job has to show."""
+
+    metrics: Mapping[str, Any]
+    error_rate: float
+    folders: Mapping[str, str]
+    advice: tuple[str, ...]
+
+
+def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, Manifest], wordnet: Path) -> Result:
+    """Compute the numbers of a run from its stages' totals, and write them beside `run.json`."""
+    totals = {name: manifest.totals or {} for name, manifest in manifests.items()}
+    scores = reported(totals["scores"], ALL_METRICS, wordnet)
+    metrics = {
+        "run": config.name,
+        "method": config.method,
+        "users": int(totals["users"]["rows"]),
+        "metrics": scores,
+        "scored": {name: int(totals["scores"][f"scored:{name}"]) for name in ALL_METRICS},
+        "signatures": {metric.name: metric.signature for metric in open_metrics(ALL_METRICS, wordnet)},
+        "coverage": _coverage(totals),
+    }
+    folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
+    rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
+    folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
+    return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, wordnet)))
+
+
+def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
+    """What stands behind the numbers: who was written for by which method, and what fell short."""
+    predictions, found = totals["predictions"], totals.get("differences", {})
+    comparisons, users = int(found.get("rows", 0)), int(predictions["rows"])
+    return {
+        "users_by_method": {
+            name.removeprefix("method:"): int(count)
+            for name, count in predictions.items()
+            if name.startswith("method:")
+        },
+        "comparisons": comparisons,
+        "comparisons_without_representatives": int(found.get("no_representatives", 0)),
+        "comparisons_per_user": _per(comparisons, users),
+        "representatives_per_comparison": _per(found.get("representatives", 0), comparisons),
+        "users_without_peers": int(totals.get("peers", {}).get("without_peers", 0)),
+        "differences_not_parsed": int(found.get("unparsed", 0)),
+        "error_rows": _of_stages(totals, "errors"),
+        "truncated": _of_stages(totals, "truncated"),
+        "unfinished_thinking": _of_stages(totals, "unfinished_thinking"),
+    }
+
+
+def _per(count: float, of: int) -> float:
+    return round(count / of, 3) if of else 0.0
+
+
+def _of_stages(totals: Mapping[str, Facts], fact: str) -> dict[str, int]:
+    """A fact of every stage that asks a language model."""
+    return {name: int(facts[fact]) for name, facts in totals.items() if fact in facts}
+
+
+def coverage_lines(coverage: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The coverage as a table of two columns: what was counted, and the numbers."""
+    return [(name.replace("_", " "), _numbers(value)) for name, value in coverage.items()]
+
+
+def _numbers(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"{value:,}"
+    return ", ".join(f"{name} {count:,}" for name, count in value.items())
+
+
+def _error_rate(facts: Facts) -> float:
+    return facts["errors"] / facts["rows"] if facts["rows"] else 0.0
+
+
+def _advice(totals: Mapping[str, Facts], scores: Mapping[str, float | None], wordnet: Path) -> list[str]:
+    advice = []
+    errors = sum(int(facts.get("errors", 0)) for facts in totals.values())
+    if errors:
+        advice.append(f"{errors} error rows: run again with --retry-errors to try them again")
+    if scores["meteor"] is None and totals["scores"].get("scored:rouge1"):
+        reason = next(metric for metric in open_metrics(["meteor"], wordnet)).available()
+        advice.append(f"METEOR is missing: {reason or 'WordNet is here now'}; then run again with --retry-errors")
+    return advice

@@ -1,0 +1,209 @@
+"""A sweep: one job file whose settings may be lists, run for every combination with all that can be shared."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from drp_ray.config import Config, checked, read_settings
+from drp_ray.errors import BadInput
+from drp_ray.job.plan import VERSIONS
+from drp_ray.job.result import Result
+from drp_ray.job.run import Job, open_job
+from drp_ray.running.part_stage import is_current
+
+SWEEP = "sweep.json"
+Place = tuple[str, ...]
+"""The keys that lead to a setting."""
+
+LONGEST_LABEL = 60
+"""Characters of a value that a run's name has at most."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value of a swept setting, and how a run's name has it."""
+
+    place: Place
+    value: Any
+    label: str
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether published results are means over it (DPL: five temperatures, DRP: two)."""
+        return self.place[0] == "sampling" and self.place[-1] in ("temperature", "seed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One combination: what was chosen for it, and its job."""
+
+    choices: tuple[Choice, ...]
+    job: Job
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """How many folders of a stage the runs need together, and how many of them are complete."""
+
+    stage: str
+    runs: int
+    folders: int
+    there: int
+
+    @property
+    def to_make(self) -> int:
+        """How many are not complete."""
+        return self.folders - self.there
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All combinations of a job file."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+
+def open_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
+    """Open the job of every combination, the last list of the file varying fastest; nothing is written.
+
+    Raises:
+        BadInput: a combination is no valid job, or a list is empty or holds a value twice.
+    """
+    settings = read_settings(path, overrides)
+    name = settings.get("name")
+    if not isinstance(name, str):
+        raise BadInput(f"{path}: name: a sweep needs one name, a text (got {name!r})")
+    axes = [choices_of(place, values, path) for place, values in _axes(settings, Config, ())]
+    combinations = list(product(*axes))
+    names = ["-".join([name, *(choice.label for choice in choices)]) for choices in combinations]
+    if len(set(names)) < len(names):
+        names = [f"{each}-{number}" for number, each in enumerate(names, 1)]
+    runs = [
+        Run(choices, _open(settings, choices, each, path)) for choices, each in zip(combinations, names, strict=True)
+    ]
+    return Sweep(name, tuple(runs))
+
+
+def choices_of(place: Place, values: list[Any], path: Path) -> list[Choice]:
+    """The values of one axis. Values that would be named alike are told apart by their number in the list."""
+    setting = ".".join(place)
+    if not values:
+        raise BadInput(f"{path}: {setting} is an empty list; a sweep needs a value of it")
+    if place[0] == "runtime":
+        raise BadInput(f"{path}: {setting}: nothing in runtime changes a result; give one value")
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise BadInput(f"{path}: {setting} holds the value {value!r} twice")
+    labels = [_label(place[-1], value) for value in values]
+    if len(set(labels)) < len(labels):
+        labels = [f"{label}-{number}" for number, label in enumerate(labels, 1)]
+    return [Choice(place, value, label) for value, label in zip(values, labels, strict=True)]
+
+
+def _label(key: str, value: Any) -> str:
+    """A method or a model by its own name, a number after its key, anything else by its key."""
+    if isinstance(value, str):
+        told = re.sub(r"[^A-Za-z0-9._]+", "-", value.rstrip("/").rpartition("/")[2]).strip("-")
+        return told[:LONGEST_LABEL] or key
+    return f"{key}{value}".replace("+", "") if isinstance(value, int | float) else key
+
+
+def _open(settings: Mapping[str, Any], choices: Sequence[Choice], name: str, path: Path) -> Job:
+    chosen = deepcopy({**settings, "name": name})
+    for choice in choices:
+        section = chosen
+        for key in choice.place[:-1]:
+            section = section[key]
+        section[choice.place[-1]] = choice.value
+    try:
+        return open_job(checked(chosen, str(path)))
+    except BadInput as error:
+        told = ", ".join(f"{'.'.join(choice.place)}={choice.value!r}" for choice in choices)
+        raise BadInput(f"{error} (with {told})" if told else str(error)) from error
+
+
+def _axes(settings: Mapping[str, Any], section: type[BaseModel], place: Place) -> Iterator[tuple[Place, list[Any]]]:
+    """The settings that hold a list where a job has one value (or a list of lists where a job has a list)."""
+    for key, value in settings.items():
+        field = section.model_fields.get(key)
+        if field is None:
+            continue
+        here, kind = (*place, key), field.annotation
+        if isinstance(value, list):
+            if get_origin(kind) is not tuple or (value and all(isinstance(entry, list) for entry in value)):
+                yield here, value
+        elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _axes(value, kind, here)
+        elif isinstance(value, dict) and get_origin(kind) is dict and issubclass(get_args(kind)[1], BaseModel):
+            for name, entry in value.items():
+                if isinstance(entry, list):
+                    yield (*here, name), entry
+                elif isinstance(entry, dict):
+                    yield from _axes(entry, get_args(kind)[1], (*here, name))
+
+
+def forecast(sweep: Sweep) -> list[StageForecast]:
+    """What of each stage is there and what is to be made, before anything runs."""
+    complete: dict[str, dict[str, bool]] = {}
+    users: dict[str, int] = {}
+    for run in sweep.runs:
+        manifests = run.job.manifests()
+        for name, info in run.job.plan.stages.items():
+            complete.setdefault(name, {})[info.folder.uri] = is_current(manifests[name], manifests)
+            users[name] = users.get(name, 0) + 1
+    return [
+        StageForecast(name, users[name], len(complete[name]), sum(complete[name].values()))
+        for name in VERSIONS
+        if name in complete
+    ]
+
+
+def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
+    """Put all runs' scores side by side, with means over temperatures and seeds; written where the runs are."""
+    rows = [
+        {
+            "run": run.job.config.name,
+            "choices": {".".join(choice.place): choice.value for choice in run.choices},
+            "fixed": {".".join(choice.place): choice.value for choice in run.choices if not choice.is_averaged},
+            "metrics": dict(result.metrics["metrics"]),
+            "coverage": result.metrics["coverage"],
+        }
+        for run, result in zip(sweep.runs, results, strict=True)
+    ]
+    comparison = {"sweep": sweep.name, "runs": rows, "means": means_of(rows)}
+    folder = sweep.runs[0].job.root.at("sweeps", sweep.name)
+    folder.write(SWEEP, json.dumps(comparison, indent=1, sort_keys=True, default=str).encode())
+    return {**comparison, "folder": folder.uri}
+
+
+def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The mean of every metric over the runs that differ in temperature or seed only.
+
+    A metric that one of the runs lacks has no mean. There are no means where nothing is averaged.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(json.dumps(row["fixed"], sort_keys=True, default=str), []).append(row)
+    if len(groups) == len(rows):
+        return []
+    return [
+        {"choices": json.loads(fixed), "runs": len(group), "metrics": _means([row["metrics"] for row in group])}
+        for fixed, group in groups.items()
+    ]
+
+
+def _means(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    values = {name: [each[name] for each in metrics] for name in metrics[0]}
+    return {
+        name: None if None in found else fmean(value for value in found if value is not None)
+        for name, found in values.items()
+    }

@@ -1,0 +1,1 @@
+"""Asks language models on behalf of rows, and reads what they answer."""

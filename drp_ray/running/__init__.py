@@ -1,0 +1,1 @@
+"""Runs stages on Ray: what is pending, how far it is, and the cluster it runs on."""

@@ -1,0 +1,108 @@
+"""Runs a step that regroups rows: a shuffle on Ray Data whose output counts as absent until its manifest is there."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+import ray
+
+from drp_ray.running.part_stage import Options, StageInfo, finish, is_current
+from drp_ray.running.progress import Heartbeat
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.lease import optional_lease
+from drp_ray.storage.parts import MANIFEST, Committed, Manifest, read_manifest, write_manifest
+
+
+class Regrouping(Protocol):
+    """Makes all parts of a folder. Equal inputs must give parts with equal bytes."""
+
+    def plan(self, folder: Folder) -> ray.data.Dataset | None:
+        """The Ray Data plan that writes the parts and yields a `as_row` for each; None where there are none."""
+
+
+@dataclass(frozen=True)
+class RegroupStage:
+    """A stage that is made whole or not at all."""
+
+    info: StageInfo
+    inputs: Sequence[StageInfo]
+    regrouping: Regrouping
+
+
+def run_regroup_stage(stage: RegroupStage, options: Options) -> Manifest:
+    """Make the stage unless it is there and its inputs are still what it was made from.
+
+    Raises:
+        JobFailed: another job holds the folder, or the work could not go on.
+    """
+    inputs = {info.name: read_manifest(info.folder) for info in stage.inputs}
+    manifest = read_manifest(stage.info.folder)
+    if manifest is not None and is_current(manifest, inputs):
+        return manifest
+    with optional_lease(stage.info.folder, options.lease_ttl_s) as check_lease:
+        stage.info.folder.delete(MANIFEST)
+        began = time.monotonic()
+        done = _make(stage, options)
+        check_lease()
+        wall_s = time.monotonic() - began
+        planned = Manifest(
+            stage=stage.info.name,
+            fingerprint=stage.info.fingerprint,
+            made_from=dict(stage.info.made_from),
+            inputs={name: source.content for name, source in inputs.items() if source is not None},
+            parts=[part.entry for part in done.values()],
+        )
+        _delete_leftovers(stage.info.folder, done)
+        manifest = finish(planned, done, wall_s)
+        write_manifest(stage.info.folder, manifest)
+        return manifest
+
+
+def _make(stage: RegroupStage, options: Options) -> dict[str, Committed]:
+    plan = stage.regrouping.plan(stage.info.folder)
+    if plan is None:
+        return {}
+    ray.get(options.monitor.reset.remote())
+    heartbeat = Heartbeat(options.monitor, stage.info.name, options.heartbeat_s, (None, None), (0, 0))
+    done = []
+    with heartbeat.beating():
+        for row in plan.iter_rows():
+            done.append(Committed(**json.loads(row["committed"])))
+            options.monitor.add.remote({"rows": done[-1].facts["rows"]})
+            heartbeat.part_done()
+    return {part.name: part for part in sorted(done, key=lambda part: part.name)}
+
+
+def _delete_leftovers(folder: Folder, done: dict[str, Committed]) -> None:
+    """Remove the parts of an attempt that was cut short and laid out otherwise."""
+    for entry in folder.entries():
+        if entry.name.endswith(".parquet") and entry.name not in done:
+            folder.delete(entry.name)
+
+
+def markers(n_parts: int, columns: pa.Schema) -> ray.data.Dataset:
+    """A row for every part that holds nothing but the part's number, so that a shuffle forgets no part."""
+    numbers = [{"part": number} for number in range(n_parts)]
+    return ray.data.from_items(numbers, override_num_blocks=shuffle_partitions(n_parts)).map_batches(
+        _with_nulls, batch_format="pyarrow", fn_kwargs={"columns": columns}
+    )
+
+
+def _with_nulls(batch: pa.Table, columns: pa.Schema) -> pa.Table:
+    nulls = {field.name: pa.nulls(batch.num_rows, field.type) for field in columns}
+    return pa.table({**nulls, "part": batch["part"].cast(pa.int32())}, schema=columns)
+
+
+@ray.remote(num_cpus=1)
+def concatenated(*tables: pa.Table) -> pa.Table:
+    """Small tables from all blocks of a dataset as one, for every task to look things up in."""
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def shuffle_partitions(n_parts: int) -> int:
+    """How many pieces a shuffle is cut into: enough for all CPUs, and some 32 parts each where there are many."""
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return max(1, min(n_parts, max(2 * cpus, n_parts // 32)))

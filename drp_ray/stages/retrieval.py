@@ -1,0 +1,102 @@
+"""Find a user's past reviews that matter for the target: BM25 over the user's own profile (DPL, "Retrieval")."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from drp_ray.config import DocumentField, Retrieval
+from drp_ray.inputs.catalogue import Catalogue
+
+Review = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Positions in the profile, best first."""
+
+    history: list[int]
+    eligible: list[int]
+
+
+def retrieve(profile: Sequence[Review], target: Review, catalogue: Catalogue, settings: Retrieval, k: int) -> Retrieved:
+    """Rank a profile by relevance to the target.
+
+    `history` ranks the whole profile; `eligible` ranks the reviews whose item has at least `k` other reviewers.
+    Both hold at most `settings.n` positions. Of several reviews of one item, only the newest is eligible.
+    """
+    query = text_of(target, settings.query, catalogue)
+    documents = [text_of(review, settings.document, catalogue) for review in profile]
+    eligible = [
+        position
+        for position in _newest_of_each_item(profile)
+        if catalogue[profile[position]["item_id"]].reviewers - 1 >= k
+    ]
+    everything = list(range(len(profile)))
+    history = _best(everything, profile, documents, query, settings)
+    if eligible == everything:
+        return Retrieved(history, history)
+    return Retrieved(history, _best(eligible, profile, documents, query, settings))
+
+
+def text_of(review: Review, fields: Sequence[DocumentField], catalogue: Catalogue) -> str:
+    """Join the named fields of a review and of its item; what is null is left out."""
+    item = catalogue[review["item_id"]]
+    values: dict[DocumentField, str | None] = {
+        "item_title": item.title,
+        "item_description": item.description,
+        "review_title": review["title"],
+        "review_text": review.get("text"),
+    }
+    return " ".join(values[field] or "" for field in fields)
+
+
+def bm25_scores(documents: Sequence[str], query: str, settings: Retrieval) -> np.ndarray:
+    """Score documents (any number) against a query: float32[len(documents)], zeros where no token is shared.
+
+    Tokens are what white space separates, as they stand or lower-cased.
+    """
+    # Imported here: bm25s brings numba, which the driver need not load.
+    import bm25s
+
+    tokens = [_tokens(document, settings) for document in documents]
+    if not any(tokens):
+        return np.zeros(len(documents), np.float32)
+    index = bm25s.BM25(method=settings.variant)
+    index.index(tokens, show_progress=False)
+    known = [token for token in _tokens(query, settings) if token in index.vocab_dict]
+    if not known:
+        return np.zeros(len(documents), np.float32)
+    return np.asarray(index.get_scores(known))
+
+
+def _tokens(text: str, settings: Retrieval) -> list[str]:
+    return (text.lower() if settings.lowercase else text).split()
+
+
+def _best(
+    positions: Sequence[int],
+    profile: Sequence[Review],
+    documents: Sequence[str],
+    query: str,
+    settings: Retrieval,
+) -> list[int]:
+    """The `n` best of some positions. Ties: the more recent, then the smaller item id."""
+    scores = bm25_scores([documents[position] for position in positions], query, settings)
+    score_of = dict(zip(positions, scores.tolist(), strict=True))
+
+    def order(position: int) -> tuple[float, int, str]:
+        review = profile[position]
+        return -score_of[position], -review["timestamp"], review["item_id"]
+
+    return sorted(positions, key=order)[: settings.n]
+
+
+def _newest_of_each_item(profile: Sequence[Review]) -> list[int]:
+    newest: dict[str, int] = {}
+    for position, review in enumerate(profile):
+        rival = newest.get(review["item_id"])
+        if rival is None or review["timestamp"] >= profile[rival]["timestamp"]:
+            newest[review["item_id"]] = position
+    return sorted(newest.values())

@@ -1,0 +1,1 @@
+"""Folders, their parts and manifests, their leases and their names."""

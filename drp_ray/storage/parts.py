@@ -1,0 +1,184 @@
+"""A dataset on storage: a folder of Parquet parts and a manifest.
+
+A part carries its own facts (rows, error rows, tokens), a digest of its rows and the digest of the input that it
+was made from in the Parquet footer. So the committed parts alone say how far a stage has come, and whether they
+still fit their input.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from drp_ray.errors import BadInput
+from drp_ray.storage.fingerprint import digest
+from drp_ray.storage.folder import Folder
+
+MANIFEST = "manifest.json"
+FACTS_KEY = b"drp_ray"
+FACT_READERS = 16
+
+Facts = dict[str, float]
+"""What a part says of itself: `rows`, and numbers that may be added up over parts (`errors`, tokens, sums)."""
+
+
+def part_name(index: int) -> str:
+    """The name of part `index`."""
+    return f"part-{index:05d}.parquet"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that was read: its rows, its facts and the digest of its rows."""
+
+    rows: pa.Table
+    facts: Facts
+    digest: str
+
+
+class PartEntry(BaseModel):
+    """A part in a manifest. `digest` and `facts` are known once the part is committed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    rows: int
+    digest: str | None = None
+    facts: Facts = {}
+
+
+class Manifest(BaseModel):
+    """What a stage's folder holds, or will hold.
+
+    `totals` is None until every part is there; `inputs` are the contents of the inputs that the parts were
+    made from.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    fingerprint: str
+    made_from: dict[str, Any]
+    inputs: dict[str, str]
+    parts: list[PartEntry]
+    wall_s: float = 0.0
+    totals: Facts | None = None
+
+    @property
+    def content(self) -> str:
+        """A digest of what the parts hold; it changes when a part is replaced."""
+        lines = "".join(f"{part.name} {part.digest}\n" for part in self.parts)
+        return hashlib.sha256(lines.encode()).hexdigest()[:32]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every part was committed."""
+        return self.totals is not None
+
+
+def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> "Committed":
+    """Write a part in one atomic step; equal arguments give equal bytes."""
+    rows = _laid_out_afresh(rows)
+    facts = {"rows": rows.num_rows, **facts}
+    committed = Committed(name, facts, digest(_as_bytes(rows)), input_digest)
+    told = json.dumps({"facts": facts, "digest": committed.digest, "input": input_digest}, sort_keys=True)
+    sink = io.BytesIO()
+    pq.write_table(rows.replace_schema_metadata({FACTS_KEY: told}), sink, compression="zstd")
+    folder.write(name, sink.getvalue())
+    return committed
+
+
+def _laid_out_afresh(rows: pa.Table) -> pa.Table:
+    """A copy in one piece. Slices share buffers, and what lies in the unused bits and under nulls is arbitrary."""
+    return rows.replace_schema_metadata(None).take(pa.array(range(rows.num_rows), pa.int64())).combine_chunks()
+
+
+def _as_bytes(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    return bytes(sink.getvalue())
+
+
+def read_part(folder: Folder, name: str) -> Part:
+    """Read a whole part."""
+    rows = pq.read_table(pa.BufferReader(folder.read(name)))
+    told = json.loads(rows.schema.metadata[FACTS_KEY])
+    return Part(rows.replace_schema_metadata(None), told["facts"], told["digest"])
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a committed part's footer says: its facts, and the digests of its rows and of the input's."""
+
+    name: str
+    facts: Facts
+    digest: str
+    input_digest: str
+
+    @property
+    def entry(self) -> "PartEntry":
+        """The part as a manifest lists it."""
+        return PartEntry(name=self.name, rows=int(self.facts["rows"]), digest=self.digest, facts=self.facts)
+
+
+def read_committed(folder: Folder, names: Iterable[str]) -> dict[str, Committed]:
+    """Read the footers of the named parts that exist."""
+    present = sorted({entry.name for entry in folder.entries()} & set(names))
+    with ThreadPoolExecutor(FACT_READERS) as pool:
+        footers = pool.map(lambda name: read_footer(folder, name), present)
+        return {found.name: found for found in footers if found is not None}
+
+
+def read_footer(folder: Folder, name: str) -> Committed | None:
+    """Read what a committed part says of itself; None where there is no such part."""
+    try:
+        with folder.open(name) as file:
+            told = json.loads(pq.read_metadata(file).metadata[FACTS_KEY])
+    except FileNotFoundError:
+        return None
+    return Committed(name, told["facts"], told["digest"], told["input"])
+
+
+def read_manifest(folder: Folder) -> Manifest | None:
+    """Read a folder's manifest; None where there is none yet.
+
+    Raises:
+        BadInput: something else than this package wrote it.
+    """
+    try:
+        return Manifest.model_validate_json(folder.read(MANIFEST))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise BadInput(
+            f"{folder.uri}/{MANIFEST} is damaged: delete it, and the same command makes it again from the parts "
+            f"({error.errors()[0]['msg']})"
+        ) from error
+
+
+def part_names(folder: Folder) -> list[str]:
+    """The parts that a folder's manifest lists; none where there is no manifest."""
+    manifest = read_manifest(folder)
+    return [entry.name for entry in manifest.parts] if manifest else []
+
+
+def write_manifest(folder: Folder, manifest: Manifest) -> None:
+    """Write a folder's manifest."""
+    folder.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
+
+
+def add_up(all_facts: Iterable[Facts]) -> Facts:
+    """Add the facts of many parts."""
+    totals: Facts = {}
+    for facts in all_facts:
+        for name, value in facts.items():
+            totals[name] = totals.get(name, 0) + value
+    return totals

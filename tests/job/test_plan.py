@@ -1,0 +1,297 @@
+"""A setting renames the stages that it changes and those made from them, and no other."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from drp_ray.config import load_config
+from drp_ray.errors import BadInput
+from drp_ray.job.plan import VERSIONS, make_plan
+from drp_ray.prompts.pack import BUILT_IN
+from drp_ray.storage.folder import LocalFolder
+
+ORDER = [
+    "users", "retrieved", "items", "embeddings", "comparisons", "differences", "contexts", "predictions", "scores"
+]  # fmt: skip
+MADE_FROM = {
+    "users": [],
+    "retrieved": ["users"],
+    "items": ["users", "retrieved"],
+    "embeddings": ["items"],
+    "comparisons": ["items", "embeddings"],
+    "differences": ["comparisons"],
+    "contexts": ["users", "retrieved", "differences"],
+    "predictions": ["contexts"],
+    "scores": ["predictions"],
+}
+IDENTITY = {"users/part-0.parquet": "a1", "items/part-0.parquet": "b2"}
+JOB = {
+    "name": "job",
+    "dataset": "data",
+    "root": "out",
+    "method": "drp",
+    "models": {
+        "reasoner": {"id": "some/reasoner", "engine_args": {"max_num_seqs": 8}},
+        "writer": {"id": "some/writer"},
+    },
+    "roles": {"extractor": "reasoner", "validator": "reasoner", "summarizer": "writer", "generator": "writer"},
+    "embedding": {"model": "some/embedder"},
+}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Plan the job with overrides."""
+
+    def plan(*overrides, identity=IDENTITY, dataset="data"):
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump(JOB))
+        return make_plan(load_config(path, overrides), dataset, identity, LocalFolder(Path("/root-of-results")))
+
+    return plan
+
+
+def prints(plan):
+    return {name: info.fingerprint for name, info in plan.stages.items()}
+
+
+def downstream(*changed):
+    """The changed stages and all that are made from them, directly or not."""
+    found = set(changed)
+    for name in ORDER:
+        if found & set(MADE_FROM[name]):
+            found.add(name)
+    return found
+
+
+def changed(one, other):
+    """The stages whose fingerprints differ."""
+    one, other = prints(one), prints(other)
+    assert list(one) == list(other)
+    return {name for name in one if one[name] != other[name]}
+
+
+def test_the_stages_come_in_their_order_and_lie_where_the_layout_says(plan):
+    stages = plan().stages
+    assert list(stages) == ORDER
+    for name, info in stages.items():
+        assert info.folder.uri == f"/root-of-results/data/{name}/{info.fingerprint}"
+        assert info.made_from["inputs"] == {source: stages[source].fingerprint for source in MADE_FROM[name]}
+
+
+def test_the_same_job_has_the_same_plan(plan):
+    assert prints(plan()) == prints(plan())
+
+
+@pytest.mark.parametrize(
+    ("override", "stage"),
+    [
+        ("users.limit=5", "users"),
+        ("users.sample=5", "users"),
+        ("retrieval.n=3", "retrieved"),
+        ("retrieval.query=[item_title]", "retrieved"),
+        ("retrieval.document=[item_title, review_text]", "retrieved"),
+        ("retrieval.variant=lucene", "retrieved"),
+        ("retrieval.lowercase=true", "retrieved"),
+        ("selection.k=2", "retrieved"),
+        ("embedding.model=other/embedder", "embeddings"),
+        ("embedding.revision=abc", "embeddings"),
+        ("embedding.max_tokens=128", "embeddings"),
+        ("embedding.engine=my.own:Embedder", "embeddings"),
+        ("selection.strategy=random", "comparisons"),
+        ("selection.n_init=1", "comparisons"),
+        ("selection.seed=1", "comparisons"),
+        ("selection.as_of=target", "comparisons"),
+        ("differences.dimensions=[writing]", "differences"),
+        ("differences.dimensions=[semantic, emotion, writing]", "differences"),
+        ("sampling.extractor.temperature=0", "differences"),
+        ("sampling.validator.max_tokens=9", "differences"),
+        ("sampling.seed=1", "differences"),
+        ("sampling.temperature=0.1", "differences"),
+        ("roles.extractor=writer", "differences"),
+        ("models.reasoner.id=other/reasoner", "differences"),
+        ("models.reasoner.revision=abc", "differences"),
+        ("models.reasoner.system_prompt=merge", "differences"),
+        ("models.reasoner.max_model_len=4096", "differences"),
+        ("models.reasoner.chat_template_kwargs={enable_thinking: false}", "differences"),
+        ("models.reasoner.engine_args.quantization=awq", "differences"),
+        ("differences.source=raw", "contexts"),
+        ("sampling.generator.temperature=0", "predictions"),
+        ("sampling.summarizer.top_p=0.5", "predictions"),
+        ("models.writer.id=other/writer", "predictions"),
+        ("models.writer.engine=openai", "predictions"),
+        ("roles.generator=reasoner", "predictions"),
+    ],
+)
+def test_a_setting_that_changes_results_renames_its_stage_and_what_is_made_from_it(plan, override, stage):
+    assert changed(plan(), plan(override)) == downstream(stage)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=another",
+        "root=elsewhere",
+        "models.writer.replicas=3",
+        "models.writer.num_gpus=0",
+        "models.writer.tensor_parallel=2",
+        "models.writer.concurrency=7",
+        "models.writer.timeout_s=7",
+        "models.writer.max_retries=0",
+        "models.writer.engine_args.gpu_memory_utilization=0.5",
+        "models.reasoner.engine_args.max_num_seqs=64",
+        "models.unused.id=some/model",
+        "sampling.judge.temperature=0.3",
+        "embedding.replicas=3",
+        "embedding.num_gpus=0",
+        "embedding.batch_size=3",
+        "runtime.rows_per_part=3",
+        "runtime.heartbeat_s=3",
+        "runtime.max_attempts=7",
+        "runtime.max_error_rate=0.5",
+        "runtime.num_cpus=3",
+        "runtime.lease_ttl_s=7",
+        "runtime.resources_wait_s=7",
+        "runtime.cache=/somewhere",
+    ],
+)
+def test_a_setting_that_cannot_change_results_renames_nothing(plan, override):
+    assert changed(plan(), plan(override)) == set()
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_a_new_version_of_a_stage_renames_it_and_what_is_made_from_it(plan, monkeypatch, stage):
+    before = plan()
+    monkeypatch.setitem(VERSIONS, stage, VERSIONS[stage] + 1)
+    assert changed(before, plan()) == downstream(stage)
+
+
+def test_another_content_of_the_dataset_renames_everything(plan):
+    assert changed(plan(), plan(identity={**IDENTITY, "users/part-0.parquet": "a2"})) == set(ORDER)
+    assert changed(plan(), plan(identity={**IDENTITY, "items/part-1.parquet": "c"})) == set(ORDER)
+
+
+def test_another_dataset_of_equal_content_lies_elsewhere(plan):
+    assert {info.folder.uri.split("/")[2] for info in plan(dataset="books-test").stages.values()} == {"books-test"}
+
+
+class TestPrompts:
+    @pytest.fixture
+    def pack(self, tmp_path):
+        return Path(shutil.copytree(BUILT_IN, tmp_path / "pack"))
+
+    def test_a_copy_of_the_built_in_pack_is_the_same(self, plan, pack):
+        assert changed(plan(), plan(f"prompts={pack}")) == set()
+
+    @pytest.mark.parametrize(
+        ("template", "stages"),
+        [
+            ("system", ["differences", "predictions"]),
+            ("comparison", ["differences"]),
+            ("drp_extract", ["differences"]),
+            ("drp_validate", ["differences"]),
+            ("history", ["predictions"]),
+            ("summarize", ["predictions"]),
+            ("generate", ["predictions"]),
+            ("dpl_extract", []),
+        ],
+    )
+    def test_an_edited_template_renames_the_stages_that_ask_with_it(self, plan, pack, template, stages):
+        path = pack / f"{template}.j2"
+        path.write_text(path.read_text() + "\nMind the gap.")
+        assert changed(plan(), plan(f"prompts={pack}")) == downstream(*stages)
+
+
+class TestLocalModels:
+    """A folder is known by what is in it, not by where it lies."""
+
+    @pytest.fixture
+    def model(self, tmp_path):
+        folder = tmp_path / "model"
+        (folder / "sub").mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "sub" / "weights").write_bytes(bytes(100))
+        return folder
+
+    def test_a_copy_elsewhere_is_the_same_model(self, plan, model, tmp_path):
+        copy = shutil.copytree(model, tmp_path / "copy")
+        (copy / ".cache").write_text("hidden files are no part of it")
+        assert changed(plan(f"models.writer.id={model}"), plan(f"models.writer.id={copy}")) == set()
+
+    @pytest.mark.parametrize("change", ["content", "name", "more", "fewer"])
+    def test_a_changed_folder_is_another(self, plan, model, change):
+        before = plan(f"models.writer.id={model}")
+        weights = model / "sub" / "weights"
+        if change == "content":
+            weights.write_bytes(bytes(99) + b"1")
+        elif change == "name":
+            weights.rename(model / "weights")
+        elif change == "more":
+            (model / "more").write_text("")
+        else:
+            weights.unlink()
+        assert changed(before, plan(f"models.writer.id={model}")) == downstream("predictions")
+
+    @pytest.mark.parametrize("place", [0, -1])
+    def test_large_weights_are_told_apart_by_both_ends(self, plan, model, place):
+        weights = bytearray(17 * 2**20)
+        (model / "sub" / "weights").write_bytes(weights)
+        before = plan(f"models.writer.id={model}")
+        weights[place] = 1
+        (model / "sub" / "weights").write_bytes(weights)
+        assert changed(before, plan(f"models.writer.id={model}")) == downstream("predictions")
+
+    def test_the_embedder_too(self, plan, model):
+        before = plan(f"embedding.model={model}")
+        (model / "config.json").write_text("{ }")
+        assert changed(before, plan(f"embedding.model={model}")) == downstream("embeddings")
+
+
+class TestMethods:
+    def test_dpl_and_drp_share_everything_through_comparisons(self, plan):
+        dpl, drp = plan("method=dpl"), plan("method=drp")
+        assert changed(dpl, drp) == downstream("differences")
+        assert dpl.differences.name == "dpl"
+
+    @pytest.mark.parametrize("method", ["nonperso", "rag", "intsum"])
+    def test_a_method_without_differences_has_no_such_branch(self, plan, method):
+        planned = plan(f"method={method}")
+        assert list(planned.stages) == ["users", "retrieved", "contexts", "predictions", "scores"]
+        assert planned.differences is None
+
+    def test_methods_share_what_they_have_in_common(self, plan):
+        rag, nonperso, drp = (prints(plan(f"method={method}")) for method in ("rag", "nonperso", "drp"))
+        shared = {name for name in rag if rag[name] == nonperso[name]}
+        assert shared == {"users", "retrieved", "contexts"}
+        assert {name for name in rag if rag[name] == drp[name]} == {"users", "retrieved"}
+
+    def test_settings_of_a_branch_that_is_not_run_rename_nothing(self, plan):
+        for override in ("selection.n_init=1", "embedding.model=x/y", "roles.extractor=writer"):
+            assert changed(plan("method=rag"), plan("method=rag", override)) == set()
+
+    def test_the_roles_are_those_that_are_asked(self, plan):
+        asked = {method: set(plan(f"method={method}").roles()) for method in ("nonperso", "intsum", "dpl", "drp")}
+        assert asked == {
+            "nonperso": {"generator"},
+            "intsum": {"generator", "summarizer"},
+            "dpl": {"generator", "summarizer", "extractor"},
+            "drp": {"generator", "summarizer", "extractor", "validator"},
+        }
+
+    def test_an_unknown_method_is_bad_input_with_the_nearest(self, plan):
+        with pytest.raises(BadInput, match=r"method: there is no method 'dlp'; did you mean d.p\?"):
+            plan("method=dlp")
+
+    def test_a_role_without_a_model_is_bad_input(self, plan):
+        with pytest.raises(BadInput, match=r"roles\.generator: say which"):
+            plan("roles.generator=null")
+
+    def test_a_prompt_pack_that_is_not_there_is_bad_input(self, plan):
+        with pytest.raises(BadInput, match="no such folder"):
+            plan("prompts=no/such/pack")
+
+    def test_an_embedding_package_that_is_not_there_is_bad_input(self, plan):
+        with pytest.raises(BadInput, match="no_such_package is not installed"):
+            plan("embedding.model=package:no_such_package")

@@ -1,0 +1,184 @@
+"""Lists in a job file become combinations; names tell them apart; means are over temperatures and seeds."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drp_ray.data.write import write_sample
+from drp_ray.errors import BadInput
+from drp_ray.job.sweep import choices_of, means_of, open_sweep
+from drp_ray.storage.folder import LocalFolder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep") / "data"
+    write_sample(LocalFolder(folder), 4, seed=0)
+    return folder
+
+
+@pytest.fixture
+def sweep(tmp_path, data):
+    def sweep(*overrides, **settings):
+        job = {"name": "s", "dataset": str(data), "root": str(tmp_path / "out"), "method": "rag"}
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump({**job, "models": {"llm": {"id": "some/model"}}, **settings}))
+        return open_sweep(path, overrides)
+
+    return sweep
+
+
+def names(sweep):
+    return [run.job.config.name for run in sweep.runs]
+
+
+def test_a_job_without_lists_is_a_sweep_of_one(sweep):
+    assert names(sweep()) == ["s"]
+
+
+def test_every_combination_is_a_run_with_its_settings(sweep):
+    opened = sweep(method=["rag", "dpl"], retrieval={"n": [1, 8]}, selection={"k": 2})
+    assert names(opened) == ["s-rag-n1", "s-rag-n8", "s-dpl-n1", "s-dpl-n8"]
+    configs = [run.job.config for run in opened.runs]
+    assert [(config.method, config.retrieval.n, config.selection.k) for config in configs] == [
+        ("rag", 1, 2), ("rag", 8, 2), ("dpl", 1, 2), ("dpl", 8, 2),
+    ]  # fmt: skip
+
+
+def test_models_roles_and_single_roles_sampling_can_be_swept(sweep):
+    models = {"a": {"id": ["hub/One", "hub/Two"]}, "b": {"id": "hub/B"}}
+    opened = sweep(models=models, roles={"generator": ["a", "b"]}, sampling={"generator": {"max_tokens": [16, 32]}})
+    assert len(opened.runs) == 8
+    assert names(opened)[0] == "s-One-a-max_tokens16"
+    last = opened.runs[-1].job.config
+    assert (last.models["a"].id, last.model_of("generator"), last.sampling.of("generator").max_tokens) == (
+        "hub/Two", "b", 32,
+    )  # fmt: skip
+
+
+def test_a_list_that_a_job_may_hold_is_one_value_and_a_list_of_them_is_swept(sweep):
+    assert names(sweep(method="dpl", differences={"dimensions": ["writing", "emotion"]})) == ["s"]
+    opened = sweep(method="dpl", differences={"dimensions": [["writing"], ["emotion", "semantic"], []]})
+    assert [run.job.config.differences.dimensions for run in opened.runs] == [
+        ("writing",), ("emotion", "semantic"), (),
+    ]  # fmt: skip
+    assert len(set(names(opened))) == 3
+
+
+def test_engine_arguments_are_no_axes_but_whole_mappings_are(sweep):
+    llm = {"id": "m", "engine_args": {"stop": ["a", "b"]}}
+    assert len(sweep(models={"llm": llm}).runs) == 1
+    thinking = [{"enable_thinking": True}, {"enable_thinking": False}]
+    opened = sweep(models={"llm": {**llm, "chat_template_kwargs": thinking}})
+    assert [run.job.config.models["llm"].chat_template_kwargs for run in opened.runs] == thinking
+    assert len(set(names(opened))) == 2
+
+
+def test_overrides_may_be_lists(sweep):
+    assert names(sweep("sampling.temperature=[0, 0.8]")) == ["s-temperature0", "s-temperature0.8"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": ["rag", "rga"]}, "there is no method 'rga'.*did you mean rag"),
+        ({"method": []}, "method is an empty list"),
+        ({"name": None}, "name: a sweep needs one name"),
+        ({"name": ["a", "b"]}, "name: a sweep needs one name"),
+        ({"runtime": {"rows_per_part": [8, 16]}}, "runtime.rows_per_part: nothing in runtime changes a result"),
+        ({"sampling": {"temperature": [0.1, "hot"]}}, r"temperature.*hot"),
+        ({"method": ["rag", "rag"]}, "method holds the value 'rag' twice"),
+        ({"retrieval": {"m": [1, 2]}}, "unknown setting"),
+        ({"sampling": {"temperature": [1, 1.0]}}, "sampling.temperature holds the value 1.0 twice"),
+        ({"method": ["rag", "dpl"], "selection": {"k": 0}}, r"selection.k.*\(with method='rag'\)"),
+    ],
+)
+def test_bad_combinations_are_refused_before_anything_starts(sweep, tmp_path, settings, message):
+    with pytest.raises(BadInput, match=message):
+        sweep(**settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_runs_agree_on_has_one_folder(sweep):
+    opened = sweep(method=["dpl", "drp", "persona-db"])
+    folders = [{name: info.folder.uri for name, info in run.job.plan.stages.items()} for run in opened.runs]
+    for stage in ("users", "retrieved", "items", "embeddings"):
+        assert len({each[stage] for each in folders}) == 1
+    assert folders[0]["comparisons"] == folders[1]["comparisons"]
+    assert len({each["contexts"] for each in folders}) == len({each["predictions"] for each in folders}) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"sampling": {"seed": [-1, 1]}}, ["s-seed-1", "s-seed1"]),
+        ({"models": {"llm": {"id": ["one/M", "two/M"]}}}, ["s-M-1", "s-M-2"]),
+        ({"models": {"llm": [{"id": "A"}, {"id": "B"}]}}, ["s-llm-1", "s-llm-2"]),
+        ({"models": {"llm": {"id": "A", "chat_template_kwargs": [{"x": 1}, {"x": 2}]}}},
+         ["s-chat_template_kwargs-1", "s-chat_template_kwargs-2"]),
+        ({"models": {"llm": {"id": "A", "revision": ["é", "ü"]}}}, ["s-revision-1", "s-revision-2"]),
+        ({"roles": {"generator": ["a-b", "a"], "summarizer": ["c", "b-c"]},
+          "models": {name: {"id": name} for name in ("a-b", "a", "c", "b-c")}},
+         ["s-a-b-c-1", "s-a-b-b-c-2", "s-a-c-3", "s-a-b-c-4"]),
+    ],
+)  # fmt: skip
+def test_values_that_would_be_named_alike_are_told_apart(sweep, settings, expected):
+    assert names(sweep(**settings)) == expected
+
+
+def test_datasets_can_be_swept(sweep, data, tmp_path):
+    for name in ("books", "yelp"):
+        shutil.copytree(data, tmp_path / name / "test")
+    opened = sweep(dataset=[str(tmp_path / name / "test") for name in ("books", "yelp")])
+    assert [run.job.dataset.name for run in opened.runs] == ["books-test", "yelp-test"]
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"])) | st.integers() | st.floats(allow_nan=False),
+        min_size=1,
+        unique=True,
+    )
+)
+def test_labels_can_stand_in_a_run_name_and_differ(values):
+    labels = [choice.label for choice in choices_of(("sampling", "key"), values, Path())]
+    assert len(set(labels)) == len(labels)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", label) for label in labels)
+
+
+def row(metrics, **choices):
+    fixed = {place: value for place, value in choices.items() if place == "method"}
+    return {"choices": choices, "fixed": fixed, "metrics": metrics}
+
+
+def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
+    rows = [
+        row({"bleu": 1.0, "meteor": 0.1}, method="dpl", **{"sampling.temperature": 0.2}),
+        row({"bleu": 2.0, "meteor": None}, method="dpl", **{"sampling.temperature": 0.8}),
+        row({"bleu": 5.0, "meteor": 0.3}, method="rag", **{"sampling.temperature": 0.2}),
+    ]
+    assert means_of(rows) == [
+        {"choices": {"method": "dpl"}, "runs": 2, "metrics": {"bleu": 1.5, "meteor": None}},
+        {"choices": {"method": "rag"}, "runs": 1, "metrics": {"bleu": 5.0, "meteor": 0.3}},
+    ]
+    assert means_of(rows[1:]) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "averaged"),
+    [
+        ({"sampling": {"temperature": [0, 1]}}, True),
+        ({"sampling": {"seed": [0, 1]}}, True),
+        ({"sampling": {"generator": {"temperature": [0, 1]}}}, True),
+        ({"users": {"sample": 2, "seed": [0, 1]}}, False),
+        ({"selection": {"seed": [0, 1]}}, False),
+        ({"sampling": {"max_tokens": [8, 16]}}, False),
+    ],
+)
+def test_only_the_samplings_temperatures_and_seeds_are_averaged_over(sweep, settings, averaged):
+    assert [choice.is_averaged for run in sweep(**settings).runs for choice in run.choices] == [averaged] * 2

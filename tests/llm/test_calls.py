@@ -1,0 +1,629 @@
+"""Rows are answered whatever the engine does: too long, refused, unusable, unfinished, or dead."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drp_ray.engines.base import (
+    Completion,
+    EngineDied,
+    ModelNotLoaded,
+    ModelSpec,
+    PromptTooLong,
+    RequestRefused,
+    Sampling,
+)
+from drp_ray.llm.calls import DEATHS_OF_A_ROW, LiveEngine, ModelRow, ModelWorker, RoleSpec, Seats
+from drp_ray.llm.replies import usable
+from drp_ray.prompts.prompt import Prompt, Templates
+from drp_ray.schema import CALL_COLUMNS
+
+SOURCES = {
+    "system": "Be brief.",
+    "shared": "{{ history | join(' ') }}",
+    "ask": "{{ text }}{% if item %} {{ item.item_description }}{% endif %}",
+}
+TEMPLATES = Templates("system", "shared", "ask")
+
+
+@dataclass
+class Call:
+    """One request as an engine got it."""
+
+    text: str
+    messages: list[Any]
+    sampling: Sampling
+    model: str
+    number: int
+    """How many requests with this text there were before."""
+
+
+@dataclass
+class World:
+    """What a test's engines do and what was done to them."""
+
+    reply: Callable[[Call], Any] = lambda call: f"reply to {call.text}"
+    concurrency: int = 4
+    context_length: int | None = 1000
+    start_error: Callable[[int], Exception | None] = lambda started: None
+    delay_s: Callable[[Call], float] = lambda call: 0.0
+    calls: list[Call] = field(default_factory=list)
+    started: int = 0
+    closed: int = 0
+    in_flight: int = 0
+    peak: int = 0
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def count(self, **counts):
+        for name, value in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + value
+
+
+class Kill(Exception):
+    """A reply that kills the engine, with everything that is in flight."""
+
+
+WORLDS: dict[str, World] = {}
+
+
+class FakeEngine:
+    """An engine that does what the world that its model id names says."""
+
+    honours_seed = True
+
+    def __init__(self, spec):
+        self._world, self._model = WORLDS[spec.id.split("/")[0]], spec.id
+        self._dead = asyncio.Event()
+
+    async def start(self):
+        self._world.started += 1
+        error = self._world.start_error(self._world.started)
+        if error:
+            raise error
+        self.concurrency, self.context_length = self._world.concurrency, self._world.context_length
+
+    async def complete(self, messages, sampling):
+        world, text = self._world, messages[-1]["content"].split("\n")[-1]
+        call = Call(text, messages, sampling, self._model, sum(other.text == text for other in world.calls))
+        world.calls.append(call)
+        world.in_flight += 1
+        world.peak = max(world.peak, world.in_flight)
+        try:
+            return await self._complete(call)
+        finally:
+            world.in_flight -= 1
+
+    async def _complete(self, call):
+        if self._dead.is_set():
+            raise EngineDied("gone")
+        await asyncio.sleep(self._world.delay_s(call))
+        try:
+            reply = self._world.reply(call)
+        except Kill:
+            self._dead.set()
+        await asyncio.sleep(0)
+        if self._dead.is_set():
+            raise EngineDied("gone")
+        if isinstance(reply, Completion):
+            return reply
+        return Completion(reply, "stop", prompt_tokens=10, cached_tokens=4, completion_tokens=len(reply))
+
+    async def close(self):
+        self._world.closed += 1
+
+
+@pytest.fixture
+def world(request):
+    WORLDS[request.node.name] = found = World()
+    found.name = request.node.name
+    yield found
+    del WORLDS[request.node.name]
+
+
+def prompt(text, history=(), description=None):
+    item = {"item_description": description} if description else None
+    return Prompt(SOURCES, TEMPLATES, {"text": text, "history": list(history), "item": item})
+
+
+async def ask_once(row, ask):
+    return {"reply": usable(await ask("writer", prompt(row["id"])))}
+
+
+@dataclass
+class Answer(ModelWorker):
+    programme: Callable = ask_once
+    schema = pa.schema([("id", pa.string()), ("reply", pa.string()), *CALL_COLUMNS])
+    keys = ("id",)
+
+    def rows_of(self, rows):
+        return [ModelRow(row["id"], partial(self.programme, row), {"id": row["id"]}) for row in rows.to_pylist()]
+
+
+SAMPLING = Sampling(temperature=0.5, top_p=1.0, max_tokens=100)
+
+
+def worker_of(world, programme=ask_once, seed=1, max_attempts=3, system_prompt="keep", sampling=SAMPLING):
+    models = {"one": ModelSpec(engine=f"{__name__}:FakeEngine", id=f"{world.name}/one")}
+    roles = {role: RoleSpec("one", sampling, system_prompt) for role in ("writer", "critic")}
+    return Answer(models, roles, seed, max_attempts, programme=programme)
+
+
+def ids(*names):
+    return pa.table({"id": pa.array(names, pa.string())})
+
+
+def answer(world, rows, earlier=None, parts=None, **settings):
+    """Run a worker over a part (or over several at once); the rows of the outcome."""
+
+    async def run():
+        worker = worker_of(world, **settings)
+        await worker.start(world.count)
+        done = await asyncio.gather(
+            *(worker.work(f"part-{number}", part, earlier) for number, part in enumerate(parts or [rows]))
+        )
+        await worker.close()
+        return worker, pa.concat_tables(done)
+
+    worker, table = asyncio.run(asyncio.wait_for(run(), 30))
+    assert table.schema == worker.schema
+    assert world.counts.get("in_flight", 0) == 0
+    return table.to_pylist()
+
+
+def by_id(rows):
+    return {row["id"]: row for row in rows}
+
+
+class TestRows:
+    def test_rows_keep_their_order_however_long_each_takes(self, world):
+        world.concurrency = 8
+        world.delay_s = lambda call: 0.02 if call.text in "aceg" else 0
+        rows = answer(world, ids(*"abcdefgh"))
+        assert [row["id"] for row in rows] == list("abcdefgh")
+        assert [row["reply"] for row in rows] == [f"reply to {name}" for name in "abcdefgh"]
+        assert {row["status"] for row in rows} == {"ok"}
+        assert [row["error"] for row in rows] == [None] * 8
+
+    def test_rows_run_together_up_to_what_the_engine_holds(self, world):
+        world.concurrency = 5
+        world.delay_s = lambda call: 0.001
+        answer(world, ids(*map(str, range(40))))
+        assert world.peak == 5
+
+    def test_the_bound_holds_for_all_parts_together(self, world):
+        world.concurrency = 3
+        world.delay_s = lambda call: 0.001
+        rows = answer(world, None, parts=[ids("a", "b", "c", "d"), ids("e", "f", "g", "h")])
+        assert world.peak == 3
+        assert len(rows) == 8
+
+    def test_a_part_without_rows_is_empty(self, world):
+        assert answer(world, ids()) == []
+
+    def test_what_is_counted_is_what_was_done(self, world):
+        def reply(call):
+            if call.text == "b":
+                raise RequestRefused("no")
+            return "four"
+
+        world.reply = reply
+        answer(world, ids("a", "b", "c"))
+        assert world.counts == {
+            "rows": 3, "errors": 1, "in_flight": 0, "prompt_tokens": 20, "cached_tokens": 8, "completion_tokens": 8
+        }  # fmt: skip
+
+    def test_facts_add_up_a_part(self, world):
+        def reply(call):
+            return Completion("<think>12345" + "</think>123", "stop", 7, 2, 23) if call.text == "a" else ""
+
+        world.reply = reply
+        rows = answer(world, ids("a", "b"), max_attempts=2)
+        assert worker_of(world).facts(pa.Table.from_pylist(rows, Answer.schema)) == {
+            "errors": 1, "prompt_tokens": 27, "cached_tokens": 10, "completion_tokens": 23, "thinking_tokens": 5,
+            "unfinished_thinking": 0, "truncated": 0,
+        }  # fmt: skip
+
+    def test_an_error_in_a_programme_is_not_hidden(self, world):
+        async def broken(row, ask):
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            answer(world, ids("a"), programme=broken)
+
+    def test_engines_are_closed_with_their_worker(self, world):
+        answer(world, ids("a"))
+        assert (world.started, world.closed) == (1, 1)
+
+
+class TestTooLong:
+    @staticmethod
+    def fits(characters):
+        def reply(call):
+            if len(call.messages[-1]["content"]) > characters:
+                raise PromptTooLong(f"longer than {characters}")
+            return call.messages[-1]["content"]
+
+        return reply
+
+    @staticmethod
+    async def long_prompt(row, ask):
+        return {"reply": await ask("writer", prompt(row["id"], ["best", "second", "third"], "d" * 500))}
+
+    def test_a_prompt_is_shortened_until_it_fits_and_marked(self, world):
+        world.reply = self.fits(150)
+        [row] = answer(world, ids("a"), programme=self.long_prompt)
+        assert (row["status"], row["truncated"]) == ("ok", True)
+        assert row["reply"].startswith("best\n\na d")
+        assert 100 < len(row["reply"]) <= 150
+        assert row["attempts"] == 1
+        assert row["prompt_tokens"] == 10
+
+    def test_a_prompt_that_fits_is_left_whole_and_not_marked(self, world):
+        [row] = answer(world, ids("a"), programme=self.long_prompt)
+        assert not row["truncated"]
+        assert len(world.calls) == 1
+
+    def test_what_never_fits_is_an_error_row_with_the_engines_reason(self, world):
+        world.reply = self.fits(3)
+        rows = by_id(answer(world, ids("a", "b", "much longer"), programme=ask_once))
+        assert rows["much longer"]["status"] == "error"
+        assert rows["much longer"]["error"] == "too long even without what may be left out: longer than 3"
+        assert rows["much longer"]["truncated"]
+        assert rows["much longer"]["reply"] is None
+        assert (rows["much longer"]["attempts"], rows["much longer"]["finish_reason"]) == (1, None)
+        assert [rows[name]["status"] for name in "ab"] == ["ok", "ok"]
+
+
+def test_a_refused_row_is_an_error_row_with_the_reason_and_is_not_asked_again(world):
+    def reply(call):
+        if call.text == "b":
+            raise RequestRefused("bad words")
+        return "fine"
+
+    world.reply = reply
+    rows = answer(world, ids("a", "b", "c"))
+    assert [row["status"] for row in rows] == ["ok", "error", "ok"]
+    assert rows[1]["error"] == "refused by the engine: bad words"
+    assert len(world.calls) == 3
+
+
+class TestUnusable:
+    def test_it_is_asked_for_again_and_all_tokens_count(self, world):
+        world.reply = lambda call: "fine" if call.number == 1 else "  "
+        [row] = answer(world, ids("a"))
+        assert (row["status"], row["reply"], row["attempts"]) == ("ok", "fine", 2)
+        assert (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]) == (20, 8, 6)
+
+    @pytest.mark.parametrize("max_attempts", [1, 3])
+    def test_after_its_attempts_it_is_an_error_row(self, world, max_attempts):
+        world.reply = lambda call: "" if call.text == "a" else "fine"
+        rows = answer(world, ids("a", "b"), max_attempts=max_attempts)
+        assert rows[0]["status"] == "error"
+        assert rows[0]["error"].startswith("no usable reply: the reply is empty")
+        assert rows[0]["attempts"] == max_attempts == sum(call.text == "a" for call in world.calls)
+        assert rows[0]["prompt_tokens"] == 10 * max_attempts
+        assert rows[1]["status"] == "ok"
+
+
+class TestThinking:
+    def test_it_is_removed_and_counted(self, world):
+        text = "<think>\n12345678\n</think>\n\nthe answer"
+        world.reply = lambda call: Completion(text, "stop", 10, 0, 100)
+        [row] = answer(world, ids("a"))
+        assert row["reply"] == "the answer"
+        assert row["completion_tokens"] == 100
+        assert row["thinking_tokens"] == round(100 * 8 / len(text))
+
+    def unfinished(self, tokens=100):
+        return Completion("<think> and on and on", "length", 10, 4, tokens)
+
+    def test_unfinished_it_is_asked_for_again_with_twice_the_budget(self, world):
+        world.reply = lambda call: "<think>so</think>yes" if call.number else self.unfinished()
+        [row] = answer(world, ids("a"))
+        assert [call.sampling.max_tokens for call in world.calls] == [100, 200]
+        assert (row["status"], row["reply"], row["finish_reason"], row["attempts"]) == ("ok", "yes", "stop", 1)
+        assert row["unfinished_thinking"] == 1
+        assert (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]) == (20, 8, 120)
+
+    @pytest.mark.parametrize(("context_length", "budget"), [(180, 170), (None, 200), (5000, 200)])
+    def test_the_budget_is_what_the_context_leaves(self, world, context_length, budget):
+        world.context_length = context_length
+        world.reply = lambda call: "yes" if call.number else self.unfinished()
+        answer(world, ids("a"))
+        assert world.calls[-1].sampling.max_tokens == budget
+
+    def test_unfinished_twice_it_is_an_error_row(self, world):
+        world.reply = lambda call: self.unfinished(50) if call.text == "a" else "fine"
+        rows = answer(world, ids("a", "b"))
+        assert sum(call.text == "a" for call in world.calls) == 2
+        assert rows[0]["status"] == "error"
+        assert rows[0]["error"] == "writer: the thinking did not end within 200 tokens"
+        assert (rows[0]["thinking_tokens"], rows[0]["completion_tokens"]) == (100, 100)
+        assert [row["unfinished_thinking"] for row in rows] == [2, 0]
+        assert rows[1]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("system_prompt", "messages"),
+    [
+        ("keep", [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a"}]),
+        ("merge", [{"role": "user", "content": "Be brief.\n\na"}]),
+    ],
+)
+def test_the_system_message_is_merged_for_models_that_want_none(world, system_prompt, messages):
+    answer(world, ids("a"), system_prompt=system_prompt)
+    assert world.calls[0].messages == messages
+
+
+class TestSeeds:
+    @staticmethod
+    async def two_roles(row, ask):
+        await ask("critic", prompt(f"{row['id']} critic"))
+        return {"reply": usable(await ask("writer", prompt(row["id"])))}
+
+    def seeds(self, world, rows, **settings):
+        world.calls.clear()
+        answer(world, rows, programme=self.two_roles, **settings)
+        return {(call.text, call.number): call.sampling.seed for call in world.calls}
+
+    def test_every_row_role_and_attempt_of_a_run_has_its_own(self, world):
+        world.reply = lambda call: "fine" if call.number == 2 else ""
+        seeds = self.seeds(world, ids("a", "b"), seed=1)
+        assert len(seeds) == 12
+        assert len(set(seeds.values())) == 12
+        assert not set(seeds.values()) & set(self.seeds(world, ids("a", "b"), seed=2).values())
+        assert all(0 <= seed < 2**31 for seed in seeds.values())
+
+    def test_it_is_the_same_wherever_and_whenever_the_row_runs(self, world):
+        alone = self.seeds(world, ids("a"))
+        world.delay_s = lambda call: 0.001 * len(world.calls)
+        assert alone.items() <= self.seeds(world, ids("c", "b", "a", "d")).items()
+
+    def test_a_row_that_is_asked_again_in_a_later_run_is_drawn_anew(self, world):
+        world.reply = lambda call: ""
+        first = answer(world, ids("a"), max_attempts=2)
+        answer(world, ids("a"), earlier=pa.Table.from_pylist(first, Answer.schema), max_attempts=2)
+        assert len({call.sampling.seed for call in world.calls}) == 4
+
+    def test_those_that_the_engine_took_are_recorded_in_the_order_of_the_calls(self, world):
+        [row] = answer(world, ids("a"), programme=self.two_roles)
+        assert row["seeds"] == [call.sampling.seed for call in world.calls]
+        assert len(row["seeds"]) == 2
+
+    def test_none_is_recorded_where_the_engine_takes_none(self, world, monkeypatch):
+        monkeypatch.setattr(FakeEngine, "honours_seed", False)
+        [row] = answer(world, ids("a"), programme=self.two_roles)
+        assert row["seeds"] == []
+
+    def test_the_other_settings_are_passed_on_as_they_are(self, world):
+        answer(world, ids("a"))
+        sampling = world.calls[0].sampling
+        assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0.5, 1.0, 100)
+
+
+class TestEarlier:
+    def test_only_error_rows_are_asked_again_and_attempts_are_added(self, world):
+        world.reply = lambda call: "" if call.text in "bd" else f"first {call.text}"
+        first = answer(world, ids(*"abcd"))
+        assert [row["attempts"] for row in first] == [1, 3, 1, 3]
+        world.calls.clear()
+        world.counts.clear()
+        world.reply = lambda call: "" if call.text == "d" else f"second {call.text}"
+
+        second = answer(world, ids(*"abcd"), earlier=pa.Table.from_pylist(first, Answer.schema))
+
+        assert {call.text for call in world.calls} == {"b", "d"}
+        assert [row["reply"] for row in second] == ["first a", "second b", "first c", None]
+        assert [row["attempts"] for row in second] == [1, 4, 1, 6]
+        assert [row["status"] for row in second] == ["ok", "ok", "ok", "error"]
+        assert (second[0], second[2]) == (first[0], first[2])
+        assert world.counts["rows"] == 4
+
+    def test_where_there_are_no_error_rows_nothing_is_asked(self, world):
+        first = answer(world, ids("a", "b"))
+        world.calls.clear()
+        assert answer(world, ids("a", "b"), earlier=pa.Table.from_pylist(first, Answer.schema)) == first
+        assert world.calls == []
+
+
+class TestDeaths:
+    def test_rows_in_flight_are_answered_by_the_next_engine(self, world):
+        def reply(call):
+            if len(world.calls) >= 6 and world.started == 1:
+                raise Kill
+            return "fine"
+
+        world.reply, world.concurrency = reply, 6
+        rows = answer(world, ids(*map(str, range(30))))
+        assert {row["status"] for row in rows} == {"ok"}
+        assert world.started == 2
+        assert world.closed == 2
+        assert max(row["attempts"] for row in rows) == 2
+        assert min(row["attempts"] for row in rows) == 1
+
+    @pytest.mark.parametrize("concurrency", [1, 2, 8, 64])
+    def test_a_row_that_kills_engines_becomes_an_error_row_and_costs_three(self, world, concurrency):
+        def reply(call):
+            if call.text == "17":
+                raise Kill
+            return "fine"
+
+        world.reply, world.concurrency = reply, concurrency
+        world.delay_s = lambda call: 0.0005
+        rows = by_id(answer(world, ids(*map(str, range(60)))))
+        poison = rows.pop("17")
+        assert poison["status"] == "error"
+        assert poison["error"].startswith("the engine died over this row")
+        assert poison["attempts"] == DEATHS_OF_A_ROW == 3
+        assert {row["status"] for row in rows.values()} == {"ok"}
+        assert world.started == 1 + DEATHS_OF_A_ROW
+
+    def test_of_several_such_rows_none_takes_another_with_it(self, world):
+        poison = {"3", "4", "40", "90"}
+
+        def reply(call):
+            if call.text in poison:
+                raise Kill
+            return "fine"
+
+        world.reply, world.concurrency = reply, 32
+        world.delay_s = lambda call: 0.0005 * random.Random(call.text).random()
+        rows = by_id(answer(world, ids(*map(str, range(100)))))
+        assert {name for name, row in rows.items() if row["status"] == "error"} == poison
+        assert world.started <= 1 + DEATHS_OF_A_ROW * len(poison)
+
+    def test_a_suspect_runs_with_nobody_after_its_second_death(self, world):
+        alone = []
+
+        def reply(call):
+            if call.text == "17":
+                alone.append(world.in_flight == 1)
+                raise Kill
+            return "fine"
+
+        world.reply, world.concurrency = reply, 16
+        world.delay_s = lambda call: 0.001
+        answer(world, ids(*map(str, range(60))))
+        assert alone == [False, False, True]
+
+    def test_deaths_do_not_use_up_the_attempts_of_unusable_replies(self, world):
+        def reply(call):
+            if call.number == 0:
+                raise Kill
+            return "" if call.number == 1 else "fine"
+
+        world.reply = reply
+        [row] = answer(world, ids("a"), max_attempts=2)
+        assert (row["status"], row["attempts"]) == ("ok", 3)
+        assert len({call.sampling.seed for call in world.calls}) == 3
+
+    def test_calls_that_die_together_start_one_engine(self, world):
+        world.concurrency = 9
+
+        def reply(call):
+            if world.started == 1:
+                raise Kill
+            return "fine"
+
+        world.reply = reply
+
+        async def run():
+            engine = LiveEngine(ModelSpec(engine=f"{__name__}:FakeEngine", id=world.name))
+            await engine.start()
+            calls = [engine.complete([{"role": "user", "content": str(n)}], SAMPLING) for n in range(9)]
+            first = await asyncio.gather(*calls, return_exceptions=True)
+            again = await engine.complete([{"role": "user", "content": "x"}], SAMPLING)
+            return first, again, engine.concurrency, engine.context_length
+
+        first, again, concurrency, context_length = asyncio.run(run())
+        assert {type(outcome) for outcome in first} == {EngineDied}
+        assert again.text == "fine"
+        assert (concurrency, context_length) == (9, 1000)
+        assert (world.started, world.closed) == (2, 1)
+
+    def test_an_engine_that_does_not_come_back_fails_the_part(self, world):
+        def reply(call):
+            raise Kill
+
+        world.reply = reply
+        world.start_error = lambda started: ModelNotLoaded("no memory") if started > 1 else None
+        with pytest.raises(ModelNotLoaded, match="no memory"):
+            answer(world, ids("a", "b"))
+
+    def test_a_model_that_does_not_load_fails_the_start(self, world):
+        world.start_error = lambda started: ModelNotLoaded("no such model")
+        with pytest.raises(ModelNotLoaded, match="no such model"):
+            answer(world, ids("a"))
+
+
+def test_every_role_asks_its_own_model(world):
+    world.concurrency = 2
+
+    async def programme(row, ask):
+        await ask("critic", prompt(f"{row['id']} critic"))
+        return {"reply": usable(await ask("writer", prompt(row["id"])))}
+
+    worker = worker_of(world, programme)
+    worker.models = {
+        name: ModelSpec(engine=f"{__name__}:FakeEngine", id=f"{world.name}/{name}") for name in ("small", "large")
+    }
+    worker.roles = {"writer": RoleSpec("large", SAMPLING), "critic": RoleSpec("small", SAMPLING)}
+
+    async def run():
+        await worker.start(world.count)
+        return await worker.work("part", ids("a", "b"), None)
+
+    asyncio.run(run())
+    assert {(call.text, call.model.split("/")[1]) for call in world.calls} == {
+        ("a", "large"), ("b", "large"), ("a critic", "small"), ("b critic", "small")
+    }  # fmt: skip
+
+
+GUESTS = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(0, 4), st.none() | st.integers(0, 6)), min_size=1, max_size=12
+)
+"""Places wanted, how many turns of the event loop to stay, and after how many the guest is cancelled, if at all."""
+
+
+@given(st.integers(1, 5), GUESTS)
+def test_seats_are_never_oversold_and_given_in_order(total, guests):
+    seats = Seats(total)
+    taken, most, seated = 0, 0, []
+
+    async def guest(number, weight, turns):
+        nonlocal taken, most
+        async with seats.taken(weight):
+            held = min(weight, total)
+            seated.append(number)
+            taken, most = taken + held, max(most, taken + held)
+            try:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            finally:
+                taken -= held
+
+    async def leave(task, turns):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+
+    async def run():
+        tasks = [asyncio.ensure_future(guest(at, weight, turns)) for at, (weight, turns, _) in enumerate(guests)]
+        leaving = [leave(task, after) for task, (_, _, after) in zip(tasks, guests, strict=True) if after is not None]
+        await asyncio.gather(*tasks, *leaving, return_exceptions=True)
+        async with seats.taken(total):
+            return True
+
+    assert asyncio.run(asyncio.wait_for(run(), 5))
+    assert most <= total
+    assert seated == sorted(seated)
+    assert {at for at, guest_ in enumerate(guests) if guest_[2] is None} <= set(seated)
+    assert taken == 0
+
+
+def test_small_guests_do_not_starve_a_large_one():
+    async def run():
+        seats, order, release = Seats(2), [], asyncio.Event()
+
+        async def guest(name, weight):
+            async with seats.taken(weight):
+                order.append(name)
+                await release.wait()
+
+        guests = [asyncio.ensure_future(guest(name, weight)) for name, weight in (("a", 1), ("all", 2), ("b", 1))]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        before = list(order)
+        release.set()
+        await asyncio.gather(*guests)
+        return before, order
+
+    assert asyncio.run(run()) == (["a"], ["a", "all", "b"])

@@ -1,0 +1,179 @@
+"""The stage runner on a local Ray: resume, retry, order, checks and leases, with workers made for the purpose."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+
+from drp_ray.errors import JobFailed
+from drp_ray.running.part_stage import Options, PartStage, Pool, StageInfo, Worker, run_part_stage, survey
+from drp_ray.running.progress import start_monitor
+from drp_ray.storage.folder import Folder, LocalFolder
+from drp_ray.storage.lease import LeaseHeld, lease
+from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, read_manifest, read_part, write_manifest
+
+# Ray's workers cannot import a test module: its classes travel by value.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+NUMBERS = pa.schema([("n", pa.int64())])
+SQUARES = pa.schema([("n", pa.int64()), ("square", pa.int64()), ("status", pa.string()), ("attempts", pa.int64())])
+
+
+@dataclass
+class Square(Worker):
+    """Squares numbers; leaves a trace of every part it worked on, and fails where told to."""
+
+    trace: Path
+    errors: tuple[int, ...] = ()
+    breaks: tuple[int, ...] = ()
+    loses: tuple[int, ...] = ()
+    schema: pa.Schema = field(default=SQUARES, init=False)
+    keys: tuple[str, ...] = field(default=("n",), init=False)
+
+    async def work(self, part, rows, earlier):
+        with (self.trace / part).open("a") as file:
+            file.write("worked\n")
+        numbers = [n for n in rows["n"].to_pylist() if n not in self.loses]
+        if set(numbers) & set(self.breaks):
+            raise RuntimeError("told to break")
+        kept = {row["n"]: row for row in earlier.to_pylist() if row["status"] == "ok"} if earlier is not None else {}
+        done = [kept.get(n) or {"n": n, "square": n * n, **self._status(n)} for n in numbers]
+        return pa.Table.from_pylist(done, SQUARES)
+
+    def _status(self, n):
+        return {"status": "error" if n in self.errors else "ok", "attempts": 1}
+
+    def facts(self, rows):
+        return {"errors": rows["status"].to_pylist().count("error")}
+
+
+def make_source(folder: Folder, parts: list[list[int]]) -> StageInfo:
+    done = {}
+    for index, numbers in enumerate(parts):
+        rows = pa.table({"n": numbers}, schema=NUMBERS)
+        done[part_name(index)] = commit_part(folder, part_name(index), rows, {}, "")
+    entries = [part.entry for part in done.values()]
+    totals = add_up(entry.facts for entry in entries)
+    manifest = Manifest(stage="numbers", fingerprint="f", made_from={}, inputs={}, parts=entries, totals=totals)
+    write_manifest(folder, manifest)
+    return StageInfo("numbers", "f", {}, folder)
+
+
+class Bench:
+    """A source and a stage over it in a temporary folder."""
+
+    def __init__(self, tmp_path: Path, parts: list[list[int]]) -> None:
+        self.source_folder = LocalFolder(tmp_path / "numbers")
+        self.folder = LocalFolder(tmp_path / "squares")
+        self.trace = tmp_path / "trace"
+        self.trace.mkdir()
+        self.source = make_source(self.source_folder, parts)
+
+    def stage(self, pool: Pool | None = None, **worker) -> PartStage:
+        info = StageInfo("squares", "g", {"stage": "squares"}, self.folder)
+        return PartStage(info, self.source, Square(self.trace, **worker), pool)
+
+    def worked(self) -> dict[str, int]:
+        return {path.name: len(path.read_text().splitlines()) for path in sorted(self.trace.iterdir())}
+
+    def squares(self) -> dict[int, dict]:
+        manifest = read_manifest(self.folder)
+        rows = [row for part in manifest.parts for row in read_part(self.folder, part.name).rows.to_pylist()]
+        assert len({row["n"] for row in rows}) == len(rows)
+        return {row["n"]: row for row in rows}
+
+    def bytes(self) -> dict[str, bytes]:
+        names = [entry.name for entry in self.folder.entries() if entry.name.endswith(".parquet")]
+        return {name: self.folder.read(name) for name in names}
+
+
+@pytest.fixture
+def options(ray_here):
+    return Options(heartbeat_s=5, lease_ttl_s=10, retry_errors=False, monitor=start_monitor())
+
+
+@pytest.fixture
+def retrying(ray_here):
+    return Options(heartbeat_s=5, lease_ttl_s=10, retry_errors=True, monitor=start_monitor())
+
+
+@pytest.mark.parametrize("pool", [None, Pool(replicas=1, num_gpus=0, parts_in_flight=3)])
+def test_every_part_is_made_once_and_a_second_run_does_nothing(tmp_path, options, pool):
+    bench = Bench(tmp_path, [[1, 2], [3], [4, 5, 6]])
+    first = run_part_stage(bench.stage(pool), options)
+    assert first.is_done and first.totals["rows"] == 6
+    assert {n: row["square"] for n, row in bench.squares().items()} == {n: n * n for n in range(1, 7)}
+    before = bench.bytes()
+    assert run_part_stage(bench.stage(pool), options) == first
+    assert bench.bytes() == before
+    assert set(bench.worked().values()) == {1}
+
+
+def test_a_failed_job_keeps_what_was_committed_and_the_next_makes_only_the_rest(tmp_path, options):
+    bench = Bench(tmp_path, [[1, 2, 3], [4, 5], [6]])
+    with pytest.raises(Exception, match="told to break"):
+        run_part_stage(bench.stage(Pool(1, 0, parts_in_flight=1), breaks=(6,)), options)
+    manifest = read_manifest(bench.folder)
+    assert not manifest.is_done
+    before = bench.bytes()
+    assert set(before) == {part_name(0), part_name(1)}
+    run_part_stage(bench.stage(), options)
+    assert {name: data for name, data in bench.bytes().items() if name in before} == before
+    assert bench.worked()[part_name(0)] == bench.worked()[part_name(1)] == 1
+    assert sorted(bench.squares()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_part_that_lost_a_row_is_not_committed(tmp_path, options):
+    bench = Bench(tmp_path, [[1, 2]])
+    with pytest.raises(Exception, match="missing, repeated or not asked for"):
+        run_part_stage(bench.stage(loses=(2,)), options)
+    assert bench.bytes() == {}
+
+
+def test_retrying_errors_touches_only_parts_with_errors(tmp_path, options, retrying):
+    bench = Bench(tmp_path, [[1, 2], [3, 4]])
+    run_part_stage(bench.stage(errors=(3,)), options)
+    before = bench.bytes()
+    assert run_part_stage(bench.stage(), options).totals["errors"] == 1
+    assert bench.bytes() == before
+    assert run_part_stage(bench.stage(), retrying).totals["errors"] == 0
+    assert bench.bytes()[part_name(0)] == before[part_name(0)]
+    assert bench.worked() == {part_name(0): 1, part_name(1): 2}
+
+
+def test_a_part_whose_input_was_replaced_is_made_again(tmp_path, options):
+    bench = Bench(tmp_path, [[1, 2], [3, 4]])
+    run_part_stage(bench.stage(), options)
+    bench.source = make_source(bench.source_folder, [[1, 2], [7, 8]])
+    run_part_stage(bench.stage(), options)
+    assert sorted(bench.squares()) == [1, 2, 7, 8]
+    assert bench.worked() == {part_name(0): 1, part_name(1): 2}
+
+
+def test_a_stage_of_no_parts_is_done(tmp_path, options):
+    bench = Bench(tmp_path, [])
+    assert run_part_stage(bench.stage(), options).totals == {"rows": 0}
+
+
+def test_an_input_that_is_not_complete_is_refused(tmp_path, options):
+    bench = Bench(tmp_path, [[1]])
+    manifest = read_manifest(bench.source_folder)
+    write_manifest(bench.source_folder, manifest.model_copy(update={"totals": None}))
+    with pytest.raises(JobFailed, match="is not complete"):
+        run_part_stage(bench.stage(), options)
+
+
+def test_a_second_job_on_the_folder_stops(tmp_path, options):
+    bench = Bench(tmp_path, [[1]])
+    with lease(bench.folder, 3), pytest.raises(LeaseHeld, match="another job"):
+        run_part_stage(bench.stage(), options)
+    assert bench.bytes() == {}
+
+
+def test_large_parts_come_first(tmp_path):
+    bench = Bench(tmp_path, [[1], [2, 3, 4], [5, 6]])
+    found = survey(read_manifest(bench.source_folder), {}, "rows", retry_errors=False)
+    assert [entry.rows for entry in found.pending] == [3, 2, 1]

@@ -1,0 +1,239 @@
+"""One writer a folder, on a disk and in a bucket: who holds a lease, who may take it over, who has lost it."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from drp_ray.errors import BadInput
+from drp_ray.storage.lease import LEASE, LeaseHeld, LeaseLost, lease, optional_lease
+
+TTL_S = 2.0
+WAIT_S = 10.0
+
+
+def write_as_another_host(folder, renewed_at=0.0, **holder):
+    told = {"owner": "other", "host": "elsewhere", "boot": "b", "pid": 7, "started": 1.0, **holder}
+    folder.write(LEASE, json.dumps({**told, "renewed_at": renewed_at}).encode())
+
+
+@contextmanager
+def renewed_by_another_host(folder):
+    stopped = threading.Event()
+
+    def renew():
+        stamp = 0.0
+        while not stopped.wait(TTL_S / 4):
+            stamp += 1
+            write_as_another_host(folder, stamp)
+
+    write_as_another_host(folder)
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        renewing.join()
+
+
+def until_lost(check):
+    """Check until the lease is lost; how long that took."""
+    began = time.monotonic()
+    while time.monotonic() - began < WAIT_S:
+        check()
+        time.sleep(0.05)
+    pytest.fail("the loss was not noticed")
+
+
+class TestLease:
+    def test_a_second_holder_is_told_who_holds_it(self, folder):
+        with lease(folder, TTL_S):
+            began = time.monotonic()
+            with pytest.raises(LeaseHeld, match=f"process {os.getpid()} on ") as told, lease(folder, TTL_S):
+                pass
+            assert time.monotonic() - began < TTL_S
+        assert folder.uri in str(told.value)
+        assert "--no-lease" in str(told.value)
+
+    def test_a_released_lease_is_free_at_once_and_leaves_no_file(self, folder):
+        with lease(folder, TTL_S):
+            pass
+        assert folder.entries() == []
+        began = time.monotonic()
+        with lease(folder, TTL_S) as held:
+            held.check()
+        assert time.monotonic() - began < TTL_S / 3
+
+    def test_a_failed_job_releases_its_lease(self, folder):
+        with pytest.raises(ZeroDivisionError), lease(folder, TTL_S):
+            _ = 1 / 0
+        assert folder.entries() == []
+
+    def test_it_is_still_held_after_its_time_to_live(self, folder):
+        with lease(folder, TTL_S) as held:
+            first = folder.read(LEASE)
+            time.sleep(TTL_S + 0.5)
+            held.check()
+            assert folder.read(LEASE) != first
+
+    def test_exactly_one_of_many_that_start_together_gets_it(self, folder):
+        start, all_tried, racers = threading.Barrier(4), threading.Event(), 4
+        refused = []
+
+        def try_to_hold(number):
+            start.wait()
+            try:
+                with lease(folder, TTL_S):
+                    return all_tried.wait(WAIT_S)
+            except LeaseHeld:
+                refused.append(number)
+                if len(refused) == racers - 1:
+                    all_tried.set()
+                return False
+
+        with ThreadPoolExecutor(racers) as pool:
+            held = list(pool.map(try_to_hold, range(racers)))
+        assert held.count(True) == 1
+        assert len(refused) == racers - 1
+
+    def test_a_killed_holder_of_this_machine_is_taken_over_at_once(self, folder):
+        code = (
+            "import pickle, sys, time\n"
+            "from drp_ray.storage.lease import lease\n"
+            "with lease(pickle.load(sys.stdin.buffer), 60):\n"
+            "    print('held', flush=True)\n"
+            "    time.sleep(600)\n"
+        )
+        holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            holder.stdin.write(pickle.dumps(folder))
+            holder.stdin.close()
+            assert holder.stdout.readline() == b"held\n"
+        finally:
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            holder.stdout.close()
+        began = time.monotonic()
+        with lease(folder, 60) as held:
+            held.check()
+        assert time.monotonic() - began < 5
+
+    def test_a_process_that_only_inherited_the_number_is_no_holder(self, folder):
+        with lease(folder, 60):
+            mine = json.loads(folder.read(LEASE))
+        folder.write(LEASE, json.dumps({**mine, "started": mine["started"] - 1000}).encode())
+        began = time.monotonic()
+        with lease(folder, 60):
+            pass
+        assert time.monotonic() - began < 5
+
+    def test_another_hosts_renewed_lease_is_respected(self, folder):
+        with (
+            renewed_by_another_host(folder),
+            pytest.raises(LeaseHeld, match="process 7 on elsewhere"),
+            lease(folder, TTL_S),
+        ):
+            pass
+
+    def test_another_hosts_abandoned_lease_is_taken_over_after_its_time(self, folder):
+        write_as_another_host(folder)
+        began = time.monotonic()
+        with lease(folder, TTL_S) as held:
+            waited = time.monotonic() - began
+            held.check()
+        assert TTL_S <= waited < 2 * TTL_S
+
+    def test_a_lease_that_is_released_while_it_is_watched_is_taken(self, folder):
+        write_as_another_host(folder)
+        threading.Timer(0.6, lambda: folder.delete(LEASE)).start()
+        began = time.monotonic()
+        with lease(folder, 60):
+            assert time.monotonic() - began < 10
+
+    def test_a_lost_lease_is_noticed_and_left_to_its_new_holder(self, folder):
+        with suppress(LeaseLost), lease(folder, TTL_S) as held:
+            write_as_another_host(folder)
+            with pytest.raises(LeaseLost, match="another job took"):
+                until_lost(held.check)
+        assert json.loads(folder.read(LEASE))["owner"] == "other"
+
+    def test_a_deleted_lease_is_noticed(self, folder):
+        with lease(folder, TTL_S) as held:
+            folder.delete(LEASE)
+            with pytest.raises(LeaseLost):
+                until_lost(held.check)
+
+    def test_no_lease_is_taken_where_none_is_wanted(self, folder):
+        with renewed_by_another_host(folder), optional_lease(folder, None) as check:
+            check()
+            assert json.loads(folder.read(LEASE))["owner"] == "other"
+
+
+class Between:
+    """A folder whose conditional writes pass through a hook."""
+
+    def __init__(self, folder, hook):
+        self._folder, self._hook = folder, hook
+
+    def create(self, name, data):
+        return self._hook(lambda: self._folder.create(name, data))
+
+    def swap(self, name, was, data):
+        return self._hook(lambda: self._folder.swap(name, was, data))
+
+    def __getattr__(self, name):
+        return getattr(self._folder, name)
+
+
+def answer_lost(write):
+    """The write is done, its answer is lost, the client sends it again and is refused."""
+    write()
+    return False
+
+
+def broken_after(write):
+    """The write is done, and the connection breaks before the answer."""
+    write()
+    raise OSError("connection reset")
+
+
+@pytest.mark.parametrize("folder", ["local"], indirect=True)
+class TestTrouble:
+    def test_a_write_whose_answer_was_lost_counts(self, folder):
+        began = time.monotonic()
+        with lease(Between(folder, answer_lost), TTL_S) as held:
+            assert time.monotonic() - began < TTL_S / 3
+            time.sleep(TTL_S)
+            held.check()
+        assert folder.entries() == []
+
+    def test_one_broken_renewal_does_not_lose_the_lease(self, folder):
+        breaks = iter([lambda write: write(), broken_after])
+        with lease(Between(folder, lambda write: next(breaks, lambda go: go())(write)), TTL_S) as held:
+            time.sleep(TTL_S + 0.5)
+            held.check()
+        assert folder.entries() == []
+
+    @pytest.mark.parametrize("error", [OSError("no route"), BadInput("the token expired")])
+    def test_a_storage_that_stays_away_loses_it_after_its_time(self, folder, error):
+        held_already = iter([True])
+
+        def stay_away(write):
+            if next(held_already, False):
+                return write()
+            raise error
+
+        began = time.monotonic()
+        with lease(Between(folder, stay_away), TTL_S) as held:
+            with pytest.raises(LeaseLost, match=str(error)):
+                until_lost(held.check)
+            assert time.monotonic() - began > TTL_S
