@@ -12,8 +12,8 @@ from drp_ray.data.cli import data_app
 from drp_ray.errors import EXIT_ERROR_ROWS, BadInput
 
 if TYPE_CHECKING:
+    from drp_ray.job.job import Job
     from drp_ray.job.result import Result
-    from drp_ray.job.run import Job
     from drp_ray.job.sweep import StageForecast
 
 app = typer.Typer(
@@ -46,17 +46,15 @@ def run(
     ] = False,
 ) -> None:
     """Run a job, or what is left of it."""
-    from drp_ray.job import run as job
-
     with failures_reported(), stopped_by_signals():
-        opened = _open(config, overrides)
-        result = job.run(opened, say, retry_errors, use_lease=not no_lease, until=until)
+        job = _open(config, overrides)
+        result = job.run(retry_errors, until, use_lease=not no_lease, say=say)
         if result is None:
             return
         _print_result(result)
         for advice in result.advice:
             say(advice)
-        if result.error_rate > opened.config.runtime.max_error_rate:
+        if result.error_rate > job.config.runtime.max_error_rate:
             raise typer.Exit(EXIT_ERROR_ROWS)
 
 
@@ -71,7 +69,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
 ) -> None:
     """Run every combination of a job whose settings are lists; what combinations share is made once."""
-    from drp_ray.job import run as job
+    from drp_ray.job.run import run_all
     from drp_ray.job.sweep import forecast, open_sweep, write_comparison
 
     with failures_reported(), stopped_by_signals():
@@ -80,7 +78,7 @@ def sweep(
         _print_forecast(forecast(opened), [each.config.name for each in jobs])
         if dry_run:
             return
-        results = job.run_all(jobs, say, retry_errors, use_lease=not no_lease)
+        results = run_all(jobs, say, retry_errors, use_lease=not no_lease)
         _print_comparison(write_comparison(opened, results))
         for advice in dict.fromkeys(advice for result in results for advice in result.advice):
             say(advice)
@@ -94,16 +92,16 @@ def sweep(
 @app.command()
 def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Say how far every stage of a job is."""
-    from drp_ray.job.status import status_of
+    from drp_ray.running.progress import done_of
 
     with failures_reported():
         table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
-        for line in status_of(_open(config, overrides)):
+        for line in _open(config, overrides).status():
             table.add_row(
                 line.stage,
                 line.state,
-                _of(line.parts_done, line.parts),
-                _of(line.rows, line.rows_total),
+                done_of(line.parts_done, line.parts),
+                done_of(line.rows, line.rows_total),
                 f"{line.errors:,}",
                 f"{line.prompt_tokens:,}",
                 f"{line.cached_tokens:,}",
@@ -116,22 +114,15 @@ def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  # noqa: B006
     """Print the folder of a stage, and nothing else."""
-    from drp_ray.errors import nearest
-
     with failures_reported():
-        stages = _open(config, overrides).plan.stages
-        if stage not in stages:
-            raise BadInput(f"this job has no stage {stage!r}; {nearest(stage, stages)}")
-        print(stages[stage].folder.uri)
+        print(_open(config, overrides).folder(stage).uri)
 
 
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Check a job's configuration and dataset; nothing is started and nothing is written."""
-    from drp_ray.job import run as job
-
     with failures_reported():
-        say(job.validate(_open(config, overrides)))
+        say(_open(config, overrides).validate())
 
 
 @app.command()
@@ -165,14 +156,9 @@ def tiny_model(directory: Annotated[Path, typer.Argument(metavar="DIR")], seed: 
 
 
 def _open(config: Path, overrides: list[str]) -> "Job":
-    from drp_ray.config import load_config
-    from drp_ray.job.run import open_job
+    from drp_ray.job.job import Job
 
-    return open_job(load_config(config, overrides))
-
-
-def _of(done: int, total: int | None) -> str:
-    return f"{done:,}" if total is None else f"{done:,}/{total:,}"
+    return Job.open(config, overrides=overrides)
 
 
 def _print_result(result: "Result") -> None:
@@ -183,8 +169,8 @@ def _print_result(result: "Result") -> None:
         scores.add_row(name, _score(value), str(result.metrics["scored"][name]))
     print_table(scores)
     coverage = Table("coverage", "")
-    for told, numbers in coverage_lines(result.metrics["coverage"]):
-        coverage.add_row(told, numbers)
+    for what, numbers in coverage_lines(result.metrics["coverage"]):
+        coverage.add_row(what, numbers)
     print_table(coverage)
     for name, folder in result.folders.items():
         say(f"{name:<12} {folder}")
@@ -207,8 +193,8 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
     if comparison["means"]:
         means = Table("mean over temperatures and seeds", "runs", *metrics)
         for row in comparison["means"]:
-            told = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
-            means.add_row(told, str(row["runs"]), *(_score(row["metrics"][name]) for name in metrics))
+            choices = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
+            means.add_row(choices, str(row["runs"]), *(_score(row["metrics"][name]) for name in metrics))
         print_table(means)
     say(f"sweep        {comparison['folder']}")
 

@@ -59,7 +59,7 @@ class Retrieval(Section):
 class Selection(Section):
     """Who represents the other reviewers of an item."""
 
-    strategy: Literal["kmeans", "random", "simrank"] = "kmeans"
+    strategy: str = "kmeans"
     k: Count = 4
     n_init: Count = 10
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
@@ -261,8 +261,10 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     return checked(read_settings(path, overrides), str(path))
 
 
-def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Read a job file and apply overrides, without looking at what the settings are.
+def read_settings(
+    path: Path, overrides: Iterable[str] = (), settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Read a job file and apply overrides (texts `key=value`, or values by key), without checking what they are.
 
     Raises:
         BadInput: the file cannot be read or is no mapping.
@@ -276,7 +278,10 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: a job is a mapping of settings")
     for override in overrides:
-        _override(raw, override)
+        key, value = _parsed(override)
+        _override(raw, key, value)
+    for key, value in (settings or {}).items():
+        _override(raw, key, value)
     return raw
 
 
@@ -292,10 +297,17 @@ def checked(raw: Mapping[str, Any], where: str) -> Config:
         raise BadInput(f"{where}: " + "; ".join(_explain(problem, raw) for problem in error.errors())) from error
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def _parsed(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise BadInput(f"--set {override}: write key=value")
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {override}: the value is not YAML") from error
+
+
+def _override(raw: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     section = raw
     for parent in parents:
@@ -303,12 +315,9 @@ def _override(raw: dict[str, Any], override: str) -> None:
         if child is None:
             child = section[parent] = {}
         if not isinstance(child, dict):
-            raise BadInput(f"--set {override}: {parent} holds a value, not settings")
+            raise BadInput(f"--set {key}={value}: {parent} holds a value, not settings")
         section = child
-    try:
-        section[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--set {override}: the value is not YAML") from error
+    section[last] = value
 
 
 def _explain(problem: Any, raw: Mapping[str, Any]) -> str:

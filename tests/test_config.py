@@ -110,7 +110,6 @@ def test_an_unknown_key_anywhere_names_the_nearest(load, override, says):
         ("retrieval.variant", "okapi"),
         ("retrieval.query", "[title]"),
         ("selection.k", "0"),
-        ("selection.strategy", "kmedoids"),
         ("selection.as_of", "null"),
         ("differences.dimensions", "[humour]"),
         ("differences.source", "both"),

@@ -32,6 +32,12 @@ class ModelSpec:
     timeout_s: float = 120.0
     max_retries: int = 6
 
+    @classmethod
+    def of(cls, model: Any, api_key: str | None) -> "ModelSpec":
+        """Temporary."""
+        names = [name for name in cls.__dataclass_fields__ if name != "api_key"]
+        return cls(**{name: getattr(model, name) for name in names}, api_key=api_key)
+
 
 class Message(TypedDict):
     """One chat message."""

@@ -9,6 +9,7 @@ from typing import Any
 from drp_ray.config import Config
 from drp_ray.errors import BadInput
 from drp_ray.job.plan import Plan
+from drp_ray.stages.order import STAGES
 from drp_ray.storage.folder import Folder
 
 RUN = "run.json"
@@ -26,7 +27,7 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
         earlier = json.loads(folder.read(RUN))["made_from"]
     except FileNotFoundError:
         return
-    differing = sorted(_differences_of(earlier, _made_from(config, plan)))
+    differing = sorted(_differences_of(_without_libraries(earlier), _made_from(config, plan)))
     if differing:
         raise BadInput(
             f"{folder.uri}: a run named {config.name!r} exists with other settings "
@@ -36,7 +37,17 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
 
 def _made_from(config: Config, plan: Plan) -> Any:
     stages = {name: {"settings": info.made_from["settings"]} for name, info in plan.stages.items()}
-    return json.loads(json.dumps({"method": config.method, "stages": stages}))
+    return _without_libraries(json.loads(json.dumps({"method": config.method, "stages": stages})))
+
+
+def _without_libraries(made_from: Any) -> Any:
+    """Leave out what follows from the libraries that were installed: a run's name stands for its settings only."""
+    from_libraries = {stage.name: stage.from_libraries for stage in STAGES}
+    stages = {
+        name: {"settings": {key: value for key, value in stage["settings"].items() if key not in from_libraries[name]}}
+        for name, stage in made_from["stages"].items()
+    }
+    return {**made_from, "stages": stages}
 
 
 def _differences_of(earlier: Any, now: Any, place: str = "") -> list[str]:
@@ -57,7 +68,7 @@ def _short(value: Any) -> str:
 
 def write_run(folder: Folder, config: Config, plan: Plan) -> None:
     """Write down the resolved settings, the stages' folders, the versions of libraries and the commit."""
-    told = {
+    record = {
         "name": config.name,
         "made_from": _made_from(config, plan),
         "config": config.model_dump(mode="json"),
@@ -67,7 +78,7 @@ def write_run(folder: Folder, config: Config, plan: Plan) -> None:
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
         "commit": _git_commit(),
     }
-    folder.write(RUN, json.dumps(told, indent=1, sort_keys=True).encode())
+    folder.write(RUN, json.dumps(record, indent=1, sort_keys=True).encode())
 
 
 def _version(library: str) -> str | None:

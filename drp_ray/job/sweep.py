@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from drp_ray.config import Config, checked, read_settings
 from drp_ray.errors import BadInput
-from drp_ray.job.plan import VERSIONS
+from drp_ray.job.opened_job import OpenedJob, open_job
 from drp_ray.job.result import Result
-from drp_ray.job.run import Job, open_job
-from drp_ray.running.part_stage import is_current
+from drp_ray.running.survey import is_current
+from drp_ray.stages.order import STAGES
 
 SWEEP = "sweep.json"
 Place = tuple[str, ...]
@@ -46,7 +46,7 @@ class Run:
     """One combination: what was chosen for it, and its job."""
 
     choices: tuple[Choice, ...]
-    job: Job
+    job: OpenedJob
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ def choices_of(place: Place, values: list[Any], path: Path) -> list[Choice]:
 def _label(key: str, value: Any) -> str:
     """A method or a model by its own name, a number after its key, anything else by its key."""
     if isinstance(value, str):
-        told = re.sub(r"[^A-Za-z0-9._]+", "-", value.rstrip("/").rpartition("/")[2]).strip("-")
-        return told[:LONGEST_LABEL] or key
+        name = re.sub(r"[^A-Za-z0-9._]+", "-", value.rstrip("/").rpartition("/")[2]).strip("-")
+        return name[:LONGEST_LABEL] or key
     return f"{key}{value}".replace("+", "") if isinstance(value, int | float) else key
 
 
-def _open(settings: Mapping[str, Any], choices: Sequence[Choice], name: str, path: Path) -> Job:
+def _open(settings: Mapping[str, Any], choices: Sequence[Choice], name: str, path: Path) -> OpenedJob:
     chosen = deepcopy({**settings, "name": name})
     for choice in choices:
         section = chosen
@@ -127,8 +127,8 @@ def _open(settings: Mapping[str, Any], choices: Sequence[Choice], name: str, pat
     try:
         return open_job(checked(chosen, str(path)))
     except BadInput as error:
-        told = ", ".join(f"{'.'.join(choice.place)}={choice.value!r}" for choice in choices)
-        raise BadInput(f"{error} (with {told})" if told else str(error)) from error
+        settings_chosen = ", ".join(f"{'.'.join(choice.place)}={choice.value!r}" for choice in choices)
+        raise BadInput(f"{error} (with {settings_chosen})" if settings_chosen else str(error)) from error
 
 
 def _axes(settings: Mapping[str, Any], section: type[BaseModel], place: Place) -> Iterator[tuple[Place, list[Any]]]:
@@ -162,7 +162,7 @@ def forecast(sweep: Sweep) -> list[StageForecast]:
             users[name] = users.get(name, 0) + 1
     return [
         StageForecast(name, users[name], len(complete[name]), sum(complete[name].values()))
-        for name in VERSIONS
+        for name in (stage.name for stage in STAGES)
         if name in complete
     ]
 

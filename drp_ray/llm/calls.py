@@ -28,7 +28,7 @@ from drp_ray.engines.base import (
 )
 from drp_ray.llm.replies import UnfinishedThinking, UnusableReply, strip_thinking
 from drp_ray.prompts.prompt import Prompt
-from drp_ray.running.part_stage import Worker
+from drp_ray.running.worker import Worker
 from drp_ray.storage.parts import Facts
 
 Row = dict[str, Any]

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.config import Selection
-from drp_ray.running.part_stage import Key, Worker
+from drp_ray.running.worker import Key, Worker
 from drp_ray.stages.items import vectors_by_text
-from drp_ray.stages.selection import STRATEGIES, Chosen
+from drp_ray.stages.stage import Stage, after, for_need
+from drp_ray.stages.strategies.base import Chosen, find_strategy
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import part_name, read_part
 
@@ -64,15 +65,11 @@ def compare_item(item: Row, vectors: Mapping[str, np.ndarray], settings: Selecti
         cut_off = latest if settings.as_of == "target" else None
         if cut_off not in choose_among:
             seen = [review for review in reviews if cut_off is None or review["timestamp"] <= cut_off]
-            choose_among[cut_off] = (seen, _chooser(item["item_id"], seen, vectors, settings))
+            choose_among[cut_off] = (seen, find_strategy(settings.strategy)(item["item_id"], seen, vectors, settings))
         seen, choose = choose_among[cut_off]
         place = next(index for index, review in enumerate(seen) if review["user_id"] == own["user_id"])
         pairs.append(_pair(item, request, own, seen, choose(place)))
     return pairs
-
-
-def _chooser(item_id: str, reviews: list[Row], vectors: Mapping[str, np.ndarray], settings: Selection) -> Any:
-    return STRATEGIES[settings.strategy](item_id, reviews, vectors, settings)
 
 
 def _pair(item: Row, request: Row, own: Row, reviews: list[Row], chosen: Chosen) -> Row:
@@ -89,3 +86,14 @@ def _pair(item: Row, request: Row, own: Row, reviews: list[Row], chosen: Chosen)
             for representative in chosen.representatives
         ],
     }
+
+
+COMPARISONS = Stage(
+    "comparisons",
+    version=1,
+    inputs=after("items", "embeddings"),
+    settings=lambda spec: spec.config.selection.model_dump(mode="json"),
+    make=lambda context: Compare(context.folders["embeddings"], context.config.selection),
+    is_needed=for_need("comparisons"),
+    expected_rows="requests",
+)

@@ -10,10 +10,12 @@ import ray
 
 from drp_ray import schema
 from drp_ray.inputs.catalogue import Catalogue
-from drp_ray.methods.base import Needs
-from drp_ray.running.part_stage import as_row
-from drp_ray.running.regrouping import concatenated, markers, shuffle_partitions
+from drp_ray.methods.needs import Need
+from drp_ray.running.blocks import one_block_each
+from drp_ray.running.outcome_rows import committed_table
+from drp_ray.running.regrouping import concatenated, placeholders, shuffle_partitions
 from drp_ray.stages.items import Table
+from drp_ray.stages.stage import JobSpec, Stage, StageContext
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import commit_part, part_names, read_part
 
@@ -29,15 +31,15 @@ class ContextParts:
     users: Folder
     retrieved: Folder
     catalogue: Table
-    needs: Needs
+    needs: Need
     differences: Folder | None
     source: Literal["validated", "raw"]
     peers: Folder | None
 
     def plan(self, folder: Folder) -> ray.data.Dataset | None:
-        """Shuffle the differences by their users' part; every part has a marker, so that none is forgotten."""
+        """Shuffle the differences by their users' part and write; users without differences are in a part too."""
         names = part_names(self.users)
-        everything, found = markers(len(names), FOUND), self._found(names)
+        everything, found = placeholders(len(names), FOUND), self._found(names)
         if found is not None:
             everything = everything.union(found)
         grouped = everything.groupby("part", num_partitions=shuffle_partitions(len(names)))
@@ -49,10 +51,10 @@ class ContextParts:
         if not parts:
             return None
         numbered = [{"part": name, "number": number} for number, name in enumerate(names)]
-        users = ray.data.from_items(numbered, override_num_blocks=len(numbered)).map_batches(
+        users = one_block_each(numbered).map_batches(
             users_of_part, batch_size=1, batch_format="pyarrow", fn_kwargs={"retrieved": self.retrieved}
         )
-        return ray.data.from_items(parts, override_num_blocks=len(parts)).map_batches(
+        return one_block_each(parts).map_batches(
             differences_of_part,
             batch_size=1,
             batch_format="pyarrow",
@@ -96,13 +98,13 @@ def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, na
     contexts = [
         {
             **context_of(user, positions[user["user_id"]], of_user.get(user["user_id"], []), items),
-            "profile": with_items(in_time_order(user["profile"]), items) if source.needs == "profile" else None,
+            "profile": with_items(in_time_order(user["profile"]), items) if "profile" in source.needs.columns else None,
             "peers": with_items(peers_of[user["user_id"]], items) if source.peers else None,
         }
         for user in read_part(source.users, name).rows.to_pylist()
     ]
     committed = commit_part(folder, name, pa.Table.from_pylist(contexts, schema.CONTEXTS), {}, "")
-    return {key: [value] for key, value in as_row(committed).items()}
+    return committed_table(committed)
 
 
 def context_of(user: Row, history: list[int], differences: list[Row], items: Catalogue) -> Row:
@@ -126,3 +128,32 @@ def with_items(reviews: Sequence[Mapping[str, Any]], items: Catalogue) -> list[R
     """Put what is known of its item beside every review."""
     found = [(review, items[review["item_id"]]) for review in reviews]
     return [{**review, "item_title": item.title, "item_description": item.description} for review, item in found]
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    columns = spec.method.needs.columns
+    if "differences" in columns:
+        return {"source": spec.config.differences.source}
+    return {"profile": True} if "profile" in columns else {}
+
+
+def _make(context: StageContext) -> ContextParts:
+    folders = context.folders
+    return ContextParts(
+        folders["users"],
+        folders["retrieved"],
+        context.catalogue(),
+        context.spec.method.needs,
+        folders.get("differences"),
+        context.config.differences.source,
+        folders.get("peers"),
+    )
+
+
+CONTEXTS = Stage(
+    "contexts",
+    version=2,
+    inputs=lambda spec: ("users", "retrieved", *spec.method.needs.delivered_by),
+    settings=_settings,
+    make=_make,
+)

@@ -9,27 +9,29 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.llm.calls import ModelRow, ModelWorker, RowCaller
-from drp_ray.methods.base import DIFFERENCES
+from drp_ray.methods.base import DifferenceProgramme
 from drp_ray.prompts.pack import Dimension, PromptPack
+from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
+from drp_ray.stages.stage import JobSpec, Stage, StageContext, after, for_need
 from drp_ray.storage.parts import Facts
 
 Row = dict[str, Any]
 
 
 @dataclass
-class Differ(ModelWorker):
+class FindDifferences(ModelWorker):
     """Runs a method's difference programme over comparisons."""
 
-    programme: str
+    programme: DifferenceProgramme
     prompts: PromptPack
     dimensions: tuple[Dimension, ...]
     schema = schema.DIFFERENCES
     keys = ("user_id", "item_id")
 
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
-        """One row a comparison. Where nobody represents the others, nothing is asked."""
+        """One row a comparison; comparisons without representatives make no model call."""
         return [
-            ModelRow(f"{row['user_id']}\0{row['item_id']}", partial(self._differ, row), _blank(row))
+            ModelRow(f"{row['user_id']}\0{row['item_id']}", partial(self._find, row), _blank(row))
             for row in rows.to_pylist()
         ]
 
@@ -47,11 +49,10 @@ class Differ(ModelWorker):
             "unparsed": sum(unread),
         }
 
-    async def _differ(self, comparison: Row, ask: RowCaller) -> Row:
+    async def _find(self, comparison: Row, ask: RowCaller) -> Row:
         if not comparison["representatives"]:
             return {}
-        programme = DIFFERENCES[self.programme]
-        found = await programme.differ(comparison, ask, self.prompts, self.dimensions)
+        found = await self.programme.differ(comparison, ask, self.prompts, self.dimensions)
         return {"extracted": found.extracted, "validated": found.validated, "features": found.features}
 
 
@@ -71,3 +72,34 @@ def _blank(row: Row) -> Row:
         "representatives": [representative["user_id"] for representative in row["representatives"]],
         "features": [],
     }
+
+
+def _programme(spec: JobSpec) -> DifferenceProgramme:
+    assert spec.differences is not None, f"{spec.method.name} needs differences, and no programme finds them"
+    return spec.differences
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    dimensions = list(spec.config.differences.dimensions)
+    return {**asking_settings(spec, _programme(spec)), "dimensions": dimensions}
+
+
+def _make(context: StageContext) -> FindDifferences:
+    programme = _programme(context.spec)
+    return FindDifferences(
+        **asking_arguments(context.spec, programme),
+        programme=programme,
+        prompts=context.spec.prompts,
+        dimensions=context.config.differences.dimensions,
+    )
+
+
+DIFFERENCES = Stage(
+    "differences",
+    version=2,
+    inputs=after("comparisons"),
+    settings=_settings,
+    resources=lambda spec: asking_resources(spec, _programme(spec)),
+    make=_make,
+    is_needed=for_need("differences"),
+)

@@ -9,8 +9,10 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.llm.calls import ModelRow, ModelWorker, RowCaller
-from drp_ray.methods.base import METHODS, UserContext, runnable
+from drp_ray.methods.base import Method, UserContext, runnable
 from drp_ray.prompts.pack import PromptPack
+from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
+from drp_ray.stages.stage import Stage, StageContext, after
 from drp_ray.storage.parts import Facts
 
 Row = dict[str, Any]
@@ -20,7 +22,7 @@ Row = dict[str, Any]
 class Predict(ModelWorker):
     """Runs a method over users."""
 
-    method: str
+    method: Method
     prompts: PromptPack
     schema = schema.PREDICTIONS
     keys = ("user_id",)
@@ -37,15 +39,30 @@ class Predict(ModelWorker):
 
     async def _predict(self, row: Row, ask: RowCaller) -> Row:
         user = UserContext.from_row(row)
-        written = await runnable(METHODS[self.method], user).write(user, ask, self.prompts)
+        written = await runnable(self.method, user).write(user, ask, self.prompts)
         return {"summary": written.summary, "prediction": written.prediction}
 
     def _blank(self, row: Row) -> Row:
         return {
             "user_id": row["user_id"],
             "item_id": row["target"]["item_id"],
-            "method": runnable(METHODS[self.method], UserContext.from_row(row)).name,
+            "method": runnable(self.method, UserContext.from_row(row)).name,
             "reference": row["reference"],
             "n_history": len(row["history"]),
             "n_differences": len(row["differences"]),
         }
+
+
+def _make(context: StageContext) -> Predict:
+    method = context.spec.method
+    return Predict(**asking_arguments(context.spec, method), method=method, prompts=context.spec.prompts)
+
+
+PREDICTIONS = Stage(
+    "predictions",
+    version=2,
+    inputs=after("contexts"),
+    settings=lambda spec: asking_settings(spec, spec.method),
+    resources=lambda spec: asking_resources(spec, spec.method),
+    make=_make,
+)

@@ -9,8 +9,9 @@ import pyarrow as pa
 from drp_ray import schema
 from drp_ray.config import Retrieval
 from drp_ray.inputs.catalogue import Catalogue
-from drp_ray.running.part_stage import Worker
+from drp_ray.running.worker import Worker
 from drp_ray.stages.retrieval import retrieve
+from drp_ray.stages.stage import JobSpec, Stage, StageContext, after
 
 
 @dataclass
@@ -34,3 +35,14 @@ class Retrieve(Worker):
     def _retrieve(self, user: dict[str, Any]) -> dict[str, Any]:
         found = retrieve(user["profile"], user["target"], self._items, self.settings, self.k)
         return {"user_id": user["user_id"], "history": found.history, "eligible": found.eligible}
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    return {**spec.config.retrieval.model_dump(mode="json"), "k": spec.config.selection.k}
+
+
+def _make(context: StageContext) -> Retrieve:
+    return Retrieve(context.catalogue(), context.config.retrieval, context.config.selection.k)
+
+
+RETRIEVED = Stage("retrieved", version=1, inputs=after("users"), settings=_settings, make=_make)

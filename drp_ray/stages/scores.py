@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from drp_ray.evaluation.metrics import METRICS, Metric, open_metrics, score_row, scores_schema
-from drp_ray.running.part_stage import Worker
+from drp_ray.running.worker import Worker
+from drp_ray.stages.stage import JobSpec, Stage, after
 from drp_ray.storage.parts import Facts
 
 
@@ -64,3 +66,17 @@ def _open_once(metrics: tuple[str, ...], wordnet: Path) -> list[Metric]:
 
 
 ALL_METRICS = tuple(METRICS)
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    return {"metrics": {metric.name: metric.signature for metric in open_metrics(ALL_METRICS, Path())}}
+
+
+SCORES = Stage(
+    "scores",
+    version=1,
+    inputs=after("predictions"),
+    settings=_settings,
+    from_libraries=("metrics",),
+    make=lambda context: Score(ALL_METRICS, context.cache / "wordnet-3.0"),
+)

@@ -124,9 +124,14 @@ class Committed:
     input_digest: str
 
     @property
+    def rows(self) -> int:
+        """How many rows the part has."""
+        return int(self.facts["rows"])
+
+    @property
     def entry(self) -> "PartEntry":
         """The part as a manifest lists it."""
-        return PartEntry(name=self.name, rows=int(self.facts["rows"]), digest=self.digest, facts=self.facts)
+        return PartEntry(name=self.name, rows=self.rows, digest=self.digest, facts=self.facts)
 
 
 def read_committed(folder: Folder, names: Iterable[str]) -> dict[str, Committed]:

@@ -25,7 +25,7 @@ def job(name: str) -> Config:
 
 def roles_asked(config: Config) -> set[Role]:
     asked: set[Role] = set(METHODS[config.method].roles)
-    if METHODS[config.method].needs == "differences":
+    if METHODS[config.method].needs.name == "differences":
         asked |= set(DIFFERENCES[config.method].roles)
     return asked
 

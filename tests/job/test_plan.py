@@ -1,6 +1,7 @@
 """A setting renames the stages that it changes and those made from them, and no other."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import yaml
 
 from drp_ray.config import load_config
 from drp_ray.errors import BadInput
-from drp_ray.job.plan import VERSIONS, make_plan
+from drp_ray.job import plan as plan_module
+from drp_ray.job.plan import make_plan
 from drp_ray.prompts.pack import BUILT_IN
 from drp_ray.storage.folder import LocalFolder
 
@@ -55,6 +57,11 @@ def plan(tmp_path):
 
 def prints(plan):
     return {name: info.fingerprint for name, info in plan.stages.items()}
+
+
+def roles_of(plan):
+    programmes = (plan.spec.method, plan.spec.differences)
+    return {role for programme in programmes if programme is not None for role in programme.roles}
 
 
 def downstream(*changed):
@@ -164,7 +171,8 @@ def test_a_setting_that_cannot_change_results_renames_nothing(plan, override):
 @pytest.mark.parametrize("stage", ORDER)
 def test_a_new_version_of_a_stage_renames_it_and_what_is_made_from_it(plan, monkeypatch, stage):
     before = plan()
-    monkeypatch.setitem(VERSIONS, stage, VERSIONS[stage] + 1)
+    raised = [replace(each, version=each.version + 1) if each.name == stage else each for each in plan_module.STAGES]
+    monkeypatch.setattr(plan_module, "STAGES", raised)
     assert changed(before, plan()) == downstream(stage)
 
 
@@ -253,13 +261,13 @@ class TestMethods:
     def test_dpl_and_drp_share_everything_through_comparisons(self, plan):
         dpl, drp = plan("method=dpl"), plan("method=drp")
         assert changed(dpl, drp) == downstream("differences")
-        assert dpl.differences.name == "dpl"
+        assert dpl.spec.differences.name == "dpl"
 
     @pytest.mark.parametrize("method", ["nonperso", "rag", "intsum"])
     def test_a_method_without_differences_has_no_such_branch(self, plan, method):
         planned = plan(f"method={method}")
         assert list(planned.stages) == ["users", "retrieved", "contexts", "predictions", "scores"]
-        assert planned.differences is None
+        assert planned.spec.differences is None
 
     def test_methods_share_what_they_have_in_common(self, plan):
         rag, nonperso, drp = (prints(plan(f"method={method}")) for method in ("rag", "nonperso", "drp"))
@@ -272,7 +280,7 @@ class TestMethods:
             assert changed(plan("method=rag"), plan("method=rag", override)) == set()
 
     def test_the_roles_are_those_that_are_asked(self, plan):
-        asked = {method: set(plan(f"method={method}").roles()) for method in ("nonperso", "intsum", "dpl", "drp")}
+        asked = {method: roles_of(plan(f"method={method}")) for method in ("nonperso", "intsum", "dpl", "drp")}
         assert asked == {
             "nonperso": {"generator"},
             "intsum": {"generator", "summarizer"},
@@ -283,6 +291,11 @@ class TestMethods:
     def test_an_unknown_method_is_bad_input_with_the_nearest(self, plan):
         with pytest.raises(BadInput, match=r"method: there is no method 'dlp'; did you mean d.p\?"):
             plan("method=dlp")
+
+    def test_an_unknown_strategy_is_bad_input_also_where_nobody_is_compared(self, plan):
+        for method in ("drp", "rag"):
+            with pytest.raises(BadInput, match=r"selection\.strategy: there is no strategy 'kmedoids'; known: kmeans"):
+                plan("selection.strategy=kmedoids", f"method={method}")
 
     def test_a_role_without_a_model_is_bad_input(self, plan):
         with pytest.raises(BadInput, match=r"roles\.generator: say which"):

@@ -1,35 +1,15 @@
-"""Choose who represents the other reviewers of an item (DPL, Eq. 4: once per item).
+"""Representatives by K-means, once per item (DPL, Eq. 4).
 
 Points are the distinct texts of an item's reviews in user_id order; a point's first reviewer stands for it.
 """
 
-import hashlib
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from drp_ray.config import Selection
-
-Review = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Representative:
-    """A reviewer who stands for a group, by position among the item's reviews."""
-
-    position: int
-    cluster: int
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The group that a user is in and those who represent the others. A strategy without groups says -1."""
-
-    cluster: int
-    representatives: list[Representative]
+from drp_ray.stages.strategies.base import Chosen, Representative, Review, strategy
 
 
 @dataclass(frozen=True)
@@ -38,22 +18,6 @@ class Groups:
 
     cluster_of: list[int]
     representatives: list[Representative]
-
-
-Strategy = Callable[[str, Sequence[Review], Mapping[str, np.ndarray], Selection], Callable[[int], Chosen]]
-"""From an item's id, reviews and vectors to a function from a review's position to who is chosen for it."""
-
-STRATEGIES: dict[str, Strategy] = {}
-
-
-def strategy(name: str) -> Callable[[Strategy], Strategy]:
-    """Register a selection strategy under the name that `selection.strategy` gives."""
-
-    def register(function: Strategy) -> Strategy:
-        STRATEGIES[name] = function
-        return function
-
-    return register
 
 
 @strategy("kmeans")
@@ -66,38 +30,6 @@ def kmeans(
     def choose(position: int) -> Chosen:
         own = groups.cluster_of[position]
         return Chosen(own, [other for other in groups.representatives if other.cluster != own])
-
-    return choose
-
-
-@strategy("random")
-def drawn(
-    item_id: str, reviews: Sequence[Review], vectors: Mapping[str, np.ndarray], settings: Selection
-) -> Callable[[int], Chosen]:
-    """K other reviewers, drawn with a seed of the (user, item) pair (ablation)."""
-
-    def choose(position: int) -> Chosen:
-        others = _others(reviews, position)
-        key = f"{settings.seed}\0{reviews[position]['user_id']}\0{item_id}"
-        seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
-        picked = random.Random(seed).sample(others, min(settings.k, len(others)))
-        return Chosen(-1, [Representative(other, -1) for other in sorted(picked)])
-
-    return choose
-
-
-@strategy("simrank")
-def least_similar(
-    item_id: str, reviews: Sequence[Review], vectors: Mapping[str, np.ndarray], settings: Selection
-) -> Callable[[int], Chosen]:
-    """The K other reviewers least similar by cosine, the least similar first (ablation)."""
-    matrix = np.stack([vectors[review["text_id"]] for review in reviews]).astype(np.float64)
-    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True).clip(min=1e-12)
-
-    def choose(position: int) -> Chosen:
-        similarity = matrix @ matrix[position]
-        others = sorted(_others(reviews, position), key=lambda other: (similarity[other], other))
-        return Chosen(-1, [Representative(other, -1) for other in others[: settings.k]])
 
     return choose
 
@@ -137,8 +69,3 @@ def _kmeans(points: np.ndarray, settings: Selection) -> tuple[np.ndarray, np.nda
 def _nearest(members: np.ndarray, centre: np.ndarray) -> int:
     """The member nearest to the centre by Euclidean distance; the first of equally near ones."""
     return int(np.argmin(((members - centre) ** 2).sum(axis=1)))
-
-
-def _others(reviews: Sequence[Review], position: int) -> list[int]:
-    own_text = reviews[position]["text_id"]
-    return [other for other, review in enumerate(reviews) if review["text_id"] != own_text]

@@ -1,0 +1,62 @@
+"""A job that is opened: its configuration, its dataset and the folders of all that is made of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from drp_ray.config import Config, cache_folder, s3_options
+from drp_ray.inputs.dataset import Dataset
+from drp_ray.job.plan import Plan, make_plan
+from drp_ray.running.survey import is_current
+from drp_ray.storage.folder import Folder, check_reachable, open_folder
+from drp_ray.storage.parts import Manifest, read_manifest
+
+
+@dataclass(frozen=True)
+class OpenedJob:
+    """A configuration with what it names. `root` is the folder of all that is made of the dataset."""
+
+    config: Config
+    dataset: Dataset
+    plan: Plan
+    root: Folder
+
+    @property
+    def run_folder(self) -> Folder:
+        """Where the run's record and its result are."""
+        return self.root.at("runs", self.config.name)
+
+    @property
+    def cache(self) -> Path:
+        """Where things that are fetched once a machine are kept."""
+        return cache_folder(self.config.runtime)
+
+    def manifests(self) -> dict[str, Manifest | None]:
+        """The manifest of every stage, in order."""
+        return {name: read_manifest(info.folder) for name, info in self.plan.stages.items()}
+
+    def current_manifests(self, names: Iterable[str]) -> dict[str, Manifest] | None:
+        """The manifests of the named stages, if all are done and made from what their inputs hold now."""
+        manifests, current = self.manifests(), {}
+        for name in names:
+            manifest = manifests[name]
+            if manifest is None or not is_current(manifest, manifests):
+                return None
+            current[name] = manifest
+        return current
+
+
+def open_job(config: Config) -> OpenedJob:
+    """Open the dataset, load the prompt pack and name every folder; nothing is written.
+
+    Raises:
+        BadInput: the dataset, the root or something that the configuration names is not there.
+    """
+    s3 = s3_options()
+    root = open_folder(config.root, s3)
+    check_reachable(root)
+    folder = open_folder(config.dataset, s3)
+    check_reachable(folder)
+    dataset = Dataset.open(folder, open_folder(config.dataset.rstrip("/").rpartition("/")[0] or ".", s3))
+    plan = make_plan(config, dataset.name, dataset.identity(), root)
+    return OpenedJob(config, dataset, plan, root.at(dataset.name))

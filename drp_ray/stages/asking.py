@@ -1,0 +1,76 @@
+"""What stages that ask language models have in common: settings, resources, and the arguments of their workers."""
+
+import math
+from typing import Any
+
+from drp_ray.config import Model, Role, api_key
+from drp_ray.engines.base import ModelSpec, Sampling
+from drp_ray.engines.vllm import MAX_NUM_SEQS
+from drp_ray.llm.calls import RoleSpec
+from drp_ray.methods.base import Programme
+from drp_ray.running.worker import Pool
+from drp_ray.stages.stage import JobSpec, Resources
+from drp_ray.storage.model_identity import model_identity
+
+RESULT_ENGINE_ARGS = frozenset({"dtype", "quantization", "kv_cache_dtype", "hf_overrides", "rope_scaling"})
+"""Engine arguments that change what the model computes; the others say how much memory or which kernels it uses."""
+
+
+def asking_settings(spec: JobSpec, programme: Programme) -> dict[str, Any]:
+    """What a programme's rows depend on: itself, its templates, and for each role the model and the sampling."""
+    return {
+        "programme": programme.name,
+        "version": programme.version,
+        "prompts": spec.prompts.sources_of(programme.templates),
+        "seed": spec.config.sampling.seed,
+        "roles": {role: _role_settings(spec, role) for role in programme.roles},
+        **programme.origin,
+    }
+
+
+def _role_settings(spec: JobSpec, role: Role) -> dict[str, Any]:
+    model = spec.config.models[spec.config.model_of(role)]
+    return {"model": _model_settings(model), "sampling": spec.config.sampling.of(role).model_dump()}
+
+
+def _model_settings(model: Model) -> dict[str, Any]:
+    """What identifies a model: not its replicas, memory or addresses."""
+    return {
+        "engine": model.engine,
+        **model_identity(model.id, model.revision),
+        "max_model_len": model.max_model_len,
+        "system_prompt": model.system_prompt,
+        "seeds": model.seeds,
+        "chat_template_kwargs": model.chat_template_kwargs,
+        "engine_args": {key: value for key, value in model.engine_args.items() if key in RESULT_ENGINE_ARGS},
+    }
+
+
+def asking_resources(spec: JobSpec, programme: Programme) -> Resources:
+    """Workers that each hold all models of a stage, with enough parts at once to keep their engines busy."""
+    names = sorted({spec.config.model_of(role) for role in programme.roles})
+    models = {name: spec.config.models[name] for name in names}
+    rows = min(model.concurrency or model.engine_args.get("max_num_seqs", MAX_NUM_SEQS) for model in models.values())
+    pool = Pool(
+        replicas=min(model.replicas for model in models.values()),
+        num_gpus=sum(model.gpus for model in models.values()),
+        parts_in_flight=1 + math.ceil(2 * rows / spec.config.runtime.rows_per_part),
+    )
+    return Resources(pool, models)
+
+
+def asking_arguments(spec: JobSpec, programme: Programme) -> dict[str, Any]:
+    """The arguments of a `ModelWorker` that runs a programme."""
+    models = asking_resources(spec, programme).models
+    return {
+        "models": {name: ModelSpec.of(model, api_key(model)) for name, model in models.items()},
+        "roles": {role: _role_spec(spec, role) for role in programme.roles},
+        "seed": spec.config.sampling.seed,
+        "max_attempts": spec.config.runtime.max_attempts,
+    }
+
+
+def _role_spec(spec: JobSpec, role: Role) -> RoleSpec:
+    name = spec.config.model_of(role)
+    sampling = Sampling(**spec.config.sampling.of(role).model_dump())
+    return RoleSpec(name, sampling, spec.config.models[name].system_prompt)
