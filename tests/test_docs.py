@@ -53,10 +53,10 @@ def test_the_example_of_a_method_works():
     (name,) = set(METHODS) - known
     asked = []
 
-    async def ask(role, prompt):
+    async def ask(role, prompt, marker):
         asked.append(role)
-        assert prompt.messages()
-        return f"[{'Summary' if role == 'summarizer' else 'Review'}]: a text"
+        assert prompt.messages() and marker == ("Summary" if role == "summarizer" else "Review")
+        return "a text"
 
     review = {
         "item_id": "i",
