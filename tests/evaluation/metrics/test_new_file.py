@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import drp_ray
-from drp_ray.evaluation.metrics.base import scores_schema
+from drp_ray.evaluation.metrics.base import METRICS, scores_schema
 
 NEW_FILE = '''
 """SAME: the share of predictions that are their reference, word for word."""
@@ -86,3 +87,12 @@ def test_one_new_file_is_a_new_metric_of_the_stage(tmp_path, wordnet_folder):
     assert found["facts"]["same_letters"] == 10
     assert found["facts"]["retryable"] == 0
     assert found["signature"] == "same v1|ignore_case:true"
+
+
+def test_only_the_files_of_metrics_name_a_metric_or_what_it_needs():
+    package = Path(drp_ray.__file__).parent
+    words = [*METRICS, *(cls.title for cls in METRICS.values()), "WordNet"]
+    named = re.compile(rf"\b({'|'.join(words)})\b", re.IGNORECASE)
+    elsewhere = [path for path in package.rglob("*.py") if package / "evaluation" not in path.parents]
+    assert len(elsewhere) > 50
+    assert [str(path) for path in elsewhere if named.search(path.read_text())] == []
