@@ -37,7 +37,7 @@ def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, M
         "users": int(totals["users"]["rows"]),
         "metrics": scores,
         "scored": {metric.name: int(totals["scores"].get(f"scored:{metric.name}", 0)) for metric in opened},
-        "signatures": {metric.name: metric.signature for metric in opened},
+        "signatures": {metric.name: metric.full_signature for metric in opened},
         "coverage": _coverage(totals),
     }
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
