@@ -53,7 +53,7 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
     return {
         "users_by_method": _counted(predictions, "method:"),
         "users_with_a_simpler_method": _counted(predictions, "fallback:"),
-        "users_with_failed_differences": int(predictions["users_with_failed_differences"]),
+        "users_with_failed_differences": int(predictions.get("users_with_failed_differences", 0)),
         "comparisons": comparisons,
         "comparisons_without_representatives": int(found.get("no_representatives", 0)),
         "comparisons_without_difference": int(found.get("no_difference", 0)),
