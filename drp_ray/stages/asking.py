@@ -10,7 +10,7 @@ from drp_ray.llm.calls import RoleSpec
 from drp_ray.methods.base import Programme
 from drp_ray.running.worker import Pool
 from drp_ray.stages.stage import JobSpec, Resources
-from drp_ray.storage.model_identity import model_identity
+from drp_ray.storage.fingerprint import model_identity
 
 RESULT_ENGINE_ARGS = frozenset({"dtype", "quantization", "kv_cache_dtype", "hf_overrides", "rope_scaling"})
 """Engine arguments that change what the model computes; the others say how much memory or which kernels it uses."""
