@@ -160,14 +160,15 @@ def _this_process() -> dict[str, str | int | float]:
 
 
 def _holder_is_gone(content: bytes) -> bool:
+    """Whether the holder was a process of this machine, in this boot, that no longer runs."""
     holder = json.loads(content)
-    here = _this_process()
-    if (holder["host"], holder["boot"]) != (here["host"], here["boot"]):
+    if holder["host"] != socket.gethostname() or holder["boot"] != _boot_id():
         return False
     try:
-        return abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) > 1
+        started: float = psutil.Process(holder["pid"]).create_time()
     except psutil.NoSuchProcess:
         return True
+    return abs(started - float(holder["started"])) > 1  # another process may have the same number by now
 
 
 def _boot_id() -> str:
