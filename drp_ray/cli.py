@@ -1,5 +1,6 @@
 """The command line. Heavy imports wait until a command needs them, so that `drp-ray --help` is quick."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +32,12 @@ Overrides = Annotated[list[str], typer.Option("--set", help="Override a setting,
 
 
 def main() -> None:
-    """Run the command line; a failure that a person can act on is one line on standard error."""
+    """Run the command line; a failure that a person can act on is one line on standard error.
+
+    A job may name methods, engines and embedders of modules in the current folder, as `python -m drp_ray` would.
+    """
+    if "" not in sys.path:
+        sys.path.append("")
     app()
 
 

@@ -1,7 +1,7 @@
 """One YAML file describes a job. This module reads it, checks it, and is the only one to look at the environment."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -9,11 +9,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drp_ray.errors import BadInput, nearest
-from drp_ray.prompts.pack import Dimension
 from drp_ray.storage.folder import S3Options
 
 Role = Literal["extractor", "validator", "summarizer", "generator", "judge"]
 ROLES: tuple[Role, ...] = get_args(Role)
+Dimension = Literal["writing", "emotion", "semantic"]
+"""What a comparison looks at: writing style, emotional style, semantic style (DPL)."""
+
 DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
 Count = Annotated[int, Field(ge=1)]
 
@@ -156,7 +158,7 @@ class Model(Section):
         return self.tensor_parallel if self.engine == "vllm" else 0
 
 
-class Sampling(Section):
+class SamplingSettings(Section):
     """How completions are drawn, in every role."""
 
     temperature: Annotated[float, Field(ge=0)] = 0.8
@@ -172,7 +174,7 @@ class SamplingOverride(Section):
     max_tokens: Count | None = None
 
 
-class AllSampling(Sampling):
+class AllSampling(SamplingSettings):
     """Sampling for all roles, the run's seed, and what single roles draw differently."""
 
     seed: int = 42
@@ -182,11 +184,11 @@ class AllSampling(Sampling):
     generator: SamplingOverride = SamplingOverride()
     judge: SamplingOverride = SamplingOverride()
 
-    def of(self, role: Role) -> Sampling:
+    def of(self, role: Role) -> SamplingSettings:
         """The sampling of one role."""
         override = getattr(self, role).model_dump(exclude_none=True)
-        common = {key: getattr(self, key) for key in Sampling.model_fields}
-        return Sampling(**{**common, **override})
+        common = {key: getattr(self, key) for key in SamplingSettings.model_fields}
+        return SamplingSettings(**{**common, **override})
 
 
 class Roles(Section):
@@ -197,6 +199,12 @@ class Roles(Section):
     summarizer: str | None = None
     generator: str | None = None
     judge: str | None = None
+
+
+class Evaluation(Section):
+    """How predictions are scored: settings of single metrics, by the metric's name."""
+
+    metrics: dict[str, dict[str, Any]] = {}
 
 
 class Runtime(Section):
@@ -228,6 +236,7 @@ class Config(Section):
     roles: Roles = Roles()
     sampling: AllSampling = AllSampling()
     prompts: str | None = None
+    evaluation: Evaluation = Evaluation()
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")
@@ -294,7 +303,7 @@ def checked(raw: Mapping[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise BadInput(f"{where}: " + "; ".join(_explain(problem, raw) for problem in error.errors())) from error
+        raise BadInput(f"{where}: " + "; ".join(explain(problem, Config) for problem in error.errors())) from error
 
 
 def _parsed(override: str) -> tuple[str, Any]:
@@ -320,10 +329,13 @@ def _override(raw: dict[str, Any], key: str, value: Any) -> None:
     section[last] = value
 
 
-def _explain(problem: Any, raw: Mapping[str, Any]) -> str:
+def explain(problem: Any, section: type[BaseModel]) -> str:
+    """One problem that pydantic found in the settings of `section`, with the key and what would be right."""
     place = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
+        return (
+            f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(section, problem['loc'][:-1]))}"
+        )
     if problem["type"] == "missing":
         return f"{place}: missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -333,20 +345,15 @@ def _explain(problem: Any, raw: Mapping[str, Any]) -> str:
     return f"{place}: {message} (got {problem['input']!r}){hint}"
 
 
-def _known_keys(steps: tuple[Any, ...]) -> list[str]:
-    section: type[BaseModel] = Config
+def _known_keys(section: type[BaseModel], steps: Sequence[Any]) -> list[str]:
     for step in steps:
         if section is Config and step == "models":
-            return _known_keys_of_model(steps)
+            return list(Model.model_fields) if len(steps) == 2 else []
         annotation = section.model_fields[step].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation
     return list(section.model_fields)
-
-
-def _known_keys_of_model(steps: tuple[Any, ...]) -> list[str]:
-    return list(Model.model_fields) if len(steps) == 2 else []
 
 
 def s3_options() -> S3Options:

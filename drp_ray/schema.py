@@ -1,6 +1,12 @@
 """The columns of every dataset, in one place, so that code, files and text use the same names."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
+
+Row = Mapping[str, Any]
+"""A row, or a struct in one, whose fields have the names below."""
 
 REVIEW = pa.struct(
     [

@@ -1,8 +1,31 @@
 """Language model engines. Each module holds one engine; `base` says what they have in common."""
 
-from drp_ray.engines.base import Engine, ModelSpec
+from drp_ray.engines.base import (
+    Completion,
+    Engine,
+    EngineDied,
+    Message,
+    ModelNotLoaded,
+    ModelSpec,
+    PromptTooLong,
+    RequestRefused,
+    Sampling,
+)
 from drp_ray.errors import BadInput, nearest
 from drp_ray.inputs.import_path import load_object
+
+__all__ = [
+    "Completion",
+    "Engine",
+    "EngineDied",
+    "Message",
+    "ModelNotLoaded",
+    "ModelSpec",
+    "PromptTooLong",
+    "RequestRefused",
+    "Sampling",
+    "make_engine",
+]
 
 # Import paths, not classes: the module of an engine is imported only where that engine is made.
 ENGINES = {

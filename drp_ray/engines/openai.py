@@ -139,7 +139,7 @@ class OpenAIEngine:
 
     async def _try_one_token(self, listed: list[str]) -> None:
         try:
-            await self.complete([{"role": "user", "content": "Hi"}], Sampling(1.0, 1.0, max_tokens=1))
+            await self.complete([{"role": "user", "content": "Hi"}], Sampling(temperature=1.0, top_p=1.0, max_tokens=1))
         except EngineDied as error:
             known = f" (it lists {', '.join(listed[:20])})" if listed else ""
             raise ModelNotLoaded(f"{error}{known}") from error

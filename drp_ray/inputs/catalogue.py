@@ -32,11 +32,20 @@ class Catalogue:
         Raises:
             KeyError: there is no such item.
         """
-        ids = self.table["item_id"].chunk(0)
-        position = bisect_left(range(len(ids)), item_id, key=lambda index: ids[index].as_py())
-        if position == len(ids) or ids[position].as_py() != item_id:
-            raise KeyError(item_id)
-        return Item(**self.table.slice(position, 1).to_pylist()[0])
+        return Item(**self.table.slice(row_of(self.table, item_id), 1).to_pylist()[0])
+
+
+def row_of(table: pa.Table, item_id: str) -> int:
+    """The row of an item in a table that is sorted by `item_id`, in one piece.
+
+    Raises:
+        KeyError: there is no such item.
+    """
+    ids = table["item_id"].chunk(0)
+    row = bisect_left(range(len(ids)), item_id, key=lambda index: ids[index].as_py())
+    if row == len(ids) or ids[row].as_py() != item_id:
+        raise KeyError(item_id)
+    return row
 
 
 def build_catalogue(dataset: Dataset) -> pa.Table:

@@ -1,15 +1,15 @@
 """The result of a finished job: its scores, what stands behind them, and what to do about what fell short."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drp_ray.config import Config
-from drp_ray.evaluation.metrics import open_metrics
+from drp_ray.evaluation.metrics.base import Metric, open_metrics
 from drp_ray.job.plan import Plan
-from drp_ray.stages.scores import ALL_METRICS, reported
+from drp_ray.stages.scores import reported
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import Facts, Manifest
 
@@ -26,23 +26,24 @@ class Result:
     advice: tuple[str, ...]
 
 
-def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, Manifest], wordnet: Path) -> Result:
+def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, Manifest], cache: Path) -> Result:
     """Compute the numbers of a run from its stages' totals, and write them beside `run.json`."""
     totals = {name: manifest.totals or {} for name, manifest in manifests.items()}
-    scores = reported(totals["scores"], ALL_METRICS, wordnet)
+    opened = open_metrics(config.evaluation, cache)
+    scores = reported(opened, totals["scores"])
     metrics = {
         "run": config.name,
         "method": config.method,
         "users": int(totals["users"]["rows"]),
         "metrics": scores,
-        "scored": {name: int(totals["scores"][f"scored:{name}"]) for name in ALL_METRICS},
-        "signatures": {metric.name: metric.signature for metric in open_metrics(ALL_METRICS, wordnet)},
+        "scored": {metric.name: int(totals["scores"].get(f"scored:{metric.name}", 0)) for metric in opened},
+        "signatures": {metric.name: metric.signature for metric in opened},
         "coverage": _coverage(totals),
     }
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
-    return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, wordnet)))
+    return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, opened)))
 
 
 def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
@@ -91,12 +92,14 @@ def _error_rate(facts: Facts) -> float:
     return facts["errors"] / facts["rows"] if facts["rows"] else 0.0
 
 
-def _advice(totals: Mapping[str, Facts], scores: Mapping[str, float | None], wordnet: Path) -> list[str]:
-    advice = []
+def _advice(
+    totals: Mapping[str, Facts], scores: Mapping[str, float | None], metrics: Sequence[Metric]
+) -> Iterator[str]:
     errors = sum(int(facts.get("errors", 0)) for facts in totals.values())
     if errors:
-        advice.append(f"{errors} error rows: run again with --retry-errors to try them again")
-    if scores["meteor"] is None and totals["scores"].get("scored:rouge1"):
-        reason = next(metric for metric in open_metrics(["meteor"], wordnet)).available()
-        advice.append(f"METEOR is missing: {reason or 'WordNet is here now'}; then run again with --retry-errors")
-    return advice
+        yield f"{errors} error rows: run again with --retry-errors to try them again"
+    some_scored = any(value is not None for value in scores.values())
+    for metric in metrics:
+        if scores[metric.name] is None and some_scored:
+            reason = metric.missing() or "what it needs is here now"
+            yield f"{metric.title} is missing: {reason}; then run again with --retry-errors"

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from drp_ray.config import Dimension
 from drp_ray.llm.replies import Feature
 from drp_ray.methods.needs import NEEDS, Need
-from drp_ray.prompts.pack import Dimension, PromptPack
-from drp_ray.prompts.prompt import Prompt, Row, Templates
+from drp_ray.prompts.pack import PromptPack
+from drp_ray.prompts.prompt import Prompt, Templates
+from drp_ray.schema import Row
 
 Asker = Literal["extractor", "validator", "summarizer", "generator"]
 """The roles that methods ask."""

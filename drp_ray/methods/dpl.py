@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from drp_ray.config import Dimension
 from drp_ray.llm.replies import parse_features, usable
 from drp_ray.methods.base import Ask, Extracted, UserContext, Written, differences, method
-from drp_ray.prompts.pack import EXTRACTION, PERSONAL_REVIEW, PROFILE_SUMMARY, Dimension, PromptPack
-from drp_ray.prompts.prompt import Row
+from drp_ray.prompts.pack import EXTRACTION, PERSONAL_REVIEW, PROFILE_SUMMARY, PromptPack
+from drp_ray.schema import Row
 
 
 @differences("dpl", asks={"extractor": EXTRACTION})

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from drp_ray.config import Dimension
 from drp_ray.llm.replies import parse_features, usable
 from drp_ray.methods.base import Ask, Extracted, UserContext, Written, differences, method
 from drp_ray.methods.dpl import dpl
@@ -10,10 +11,9 @@ from drp_ray.prompts.pack import (
     PERSONAL_REVIEW,
     PROFILE_SUMMARY,
     VALIDATION,
-    Dimension,
     PromptPack,
 )
-from drp_ray.prompts.prompt import Row
+from drp_ray.schema import Row
 
 
 @differences("drp", asks={"extractor": OPEN_EXTRACTION, "validator": VALIDATION})

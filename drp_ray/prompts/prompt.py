@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 
 from drp_ray.engines.base import Message
 from drp_ray.prompts.templates import render
-
-Row = Mapping[str, Any]
-"""A row, or a struct in one, as `drp_ray.schema` names its fields."""
+from drp_ray.schema import Row
 
 RANKED = ("differences", "history", "peers", "block")
 """The lists of a prompt that can be cut from the end. The first of two equally long ones is cut last."""

@@ -6,7 +6,7 @@ from typing import Any
 from drp_ray.config import Model, Role, api_key
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.engines.vllm import MAX_NUM_SEQS
-from drp_ray.llm.calls import RoleSpec
+from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.methods.base import Programme
 from drp_ray.running.worker import Pool
 from drp_ray.stages.stage import JobSpec, Resources

@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.llm.calls import ModelRow, ModelWorker, RowCaller
+from drp_ray.config import Dimension
+from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import DifferenceProgramme
-from drp_ray.prompts.pack import Dimension, PromptPack
+from drp_ray.prompts.pack import PromptPack
 from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, after, for_need
 from drp_ray.storage.parts import Facts

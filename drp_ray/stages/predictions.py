@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.llm.calls import ModelRow, ModelWorker, RowCaller
+from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import Method, UserContext, runnable
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings

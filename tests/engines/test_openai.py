@@ -116,7 +116,7 @@ def server():
 
 def spec(server, **settings):
     settings = {"base_url": server.base_url, "api_key": "k", "timeout_s": 5.0, "max_retries": 2, **settings}
-    return ModelSpec("openai", settings.pop("id", "m"), **settings)
+    return ModelSpec(engine="openai", id=settings.pop("id", "m"), **settings)
 
 
 def ask(spec, calls=1, sampling=SAMPLING):
@@ -171,7 +171,7 @@ def test_what_is_sent(server):
 
 
 def test_without_a_seed_none_is_sent(server):
-    ask(spec(server), sampling=Sampling(0.0, 1.0, 4))
+    ask(spec(server), sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=4))
     assert "seed" not in server.bodies[0]
 
 
@@ -375,6 +375,6 @@ def test_an_endpoint_that_is_not_there_stops_the_start():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    nowhere = ModelSpec("openai", "m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1)
+    nowhere = ModelSpec(engine="openai", id="m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1)
     with pytest.raises(ModelNotLoaded, match="Connect"):
         start(nowhere)

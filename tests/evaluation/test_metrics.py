@@ -11,15 +11,11 @@ from hypothesis import strategies as st
 from nltk.tokenize.destructive import NLTKWordTokenizer
 from nltk.translate.meteor_score import meteor_score
 
-from drp_ray.evaluation import metrics as metrics_module
-from drp_ray.evaluation.metrics import (
-    METRICS,
-    metric,
-    open_metrics,
-    score_row,
-    scores_schema,
-    split_sentences,
-)
+from drp_ray.config import Evaluation
+from drp_ray.errors import BadInput
+from drp_ray.evaluation.metrics import base, meteor, rouge
+from drp_ray.evaluation.metrics.base import METRICS, Metric, metric, open_metrics, score_rows, scores_schema
+from drp_ray.evaluation.sentences import split_sentences
 from drp_ray.evaluation.wordnet import WordNetMissing, load_wordnet
 
 NAMES = ["rouge1", "rougeL", "meteor", "bleu"]
@@ -31,7 +27,7 @@ PAIRS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6)
 
 @pytest.fixture(scope="module")
 def metrics(wordnet_folder):
-    return {each.name: each for each in open_metrics(NAMES, wordnet_folder)}
+    return {each.name: each for each in open_metrics(Evaluation(), wordnet_folder.parent)}
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +43,13 @@ def without_wordnet(monkeypatch):
         asked.append(cache)
         raise WordNetMissing("no WordNet here: do this")
 
-    monkeypatch.setattr(metrics_module, "obtain_wordnet", missing)
+    monkeypatch.setattr(meteor, "obtain_wordnet", missing)
     return asked
+
+
+def score_row(metrics, prediction, reference):
+    (row,) = score_rows(list(metrics), [prediction], [reference])
+    return row
 
 
 def column_sums(rows):
@@ -191,7 +192,7 @@ def test_splitting_loses_nothing_but_white_space(text):
 @given(prediction=st.text() | TEXTS, reference=st.text() | TEXTS)
 def test_any_text_has_scores_in_range_that_fit_the_schema(metrics, prediction, reference):
     row = score_row(metrics.values(), prediction, reference)
-    table = pa.Table.from_pylist([{"user_id": "u", **row}], schema=scores_schema(NAMES))
+    table = pa.Table.from_pylist([{"user_id": "u", **row}], schema=scores_schema())
     assert table.to_pylist() == [{"user_id": "u", **row}]
     for name in NAMES:
         assert 0 <= row[name] <= (100.0001 if name == "bleu" else 1)
@@ -207,11 +208,11 @@ def test_nothing_predicted_scores_zero(metrics, name, prediction):
 def test_columns_are_what_score_returns(metrics):
     for each in metrics.values():
         assert [field.name for field in each.columns] == list(each.score("a b", "a c"))
-    assert scores_schema(["meteor", "rouge1"]).names == ["user_id", "meteor", "rouge1"]
+    assert scores_schema().names[:4] == ["user_id", "rouge1", "rougeL", "bleu"]
 
 
 def test_row_without_prediction_has_no_scores(metrics):
-    assert score_row(metrics.values(), None, "text") == dict.fromkeys(scores_schema(NAMES).names[1:])
+    assert score_row(metrics.values(), None, "text") == dict.fromkeys(scores_schema().names[1:])
 
 
 @pytest.mark.parametrize("name", ["rouge1", "rougeL", "meteor"])
@@ -221,31 +222,40 @@ def test_report_is_the_mean_over_scored_rows(metrics, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_report_over_no_row_is_not_a_number(metrics, name):
-    assert math.isnan(metrics[name].aggregate(dict.fromkeys(scores_schema([name]).names[1:], 0), 0))
+    assert math.isnan(metrics[name].aggregate(dict.fromkeys([field.name for field in metrics[name].columns], 0), 0))
 
 
 def test_missing_wordnet_leaves_out_meteor_only(without_wordnet, metrics, tmp_path, caplog):
-    opened = open_metrics(NAMES, tmp_path)
-    rows = [score_row(opened, "the car", "the automobile") for _ in range(3)]
+    opened = {each.name: each for each in open_metrics(Evaluation(), tmp_path)}
+    rows = [score_row(opened.values(), "the car", "the automobile") for _ in range(3)]
     expected = score_row(metrics.values(), "the car", "the automobile")
     assert rows == [{**expected, "meteor": None}] * 3
     assert expected["meteor"] > 0
-    assert opened[2].available() == "no WordNet here: do this"
-    assert without_wordnet == [tmp_path], "the search is not repeated for every row"
+    assert opened["meteor"].missing() == "no WordNet here: do this"
+    assert without_wordnet == [tmp_path / "wordnet-3.0"], "the search is not repeated for every row"
     assert "METEOR is left out. no WordNet here: do this" in caplog.text
 
 
-def test_other_metrics_are_always_available(without_wordnet, tmp_path):
-    assert [each.available() for each in open_metrics(["rouge1", "rougeL", "bleu"], tmp_path)] == [None] * 3
+def test_other_metrics_never_miss_anything(without_wordnet, tmp_path):
+    opened = {each.name: each for each in open_metrics(Evaluation(), tmp_path)}
+    assert [opened[name].missing() for name in ("rouge1", "rougeL", "bleu")] == [None] * 3
     assert without_wordnet == []
 
 
-def test_meteor_is_available_with_wordnet(metrics):
-    assert metrics["meteor"].available() is None
+def test_meteor_misses_nothing_with_wordnet(metrics):
+    assert metrics["meteor"].missing() is None
+
+
+@given(rows=st.lists(st.tuples(st.none() | TEXTS, TEXTS), max_size=6))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_many_rows_at_once_score_as_they_do_one_by_one(metrics, rows):
+    together = score_rows(list(metrics.values()), [text for text, _ in rows], [text for _, text in rows])
+    assert together == [score_row(metrics.values(), *row) for row in rows]
 
 
 def test_signatures_name_implementation_version_and_tokenizer(metrics, monkeypatch):
-    monkeypatch.setattr(metrics_module, "version", lambda package: f"<{package}>")
+    for module in (meteor, rouge):
+        monkeypatch.setattr(module, "version", lambda package: f"<{package}>")
     assert metrics["rouge1"].signature == "rouge-score <rouge-score>|rouge1 F1|tok:default [a-z0-9]+|case:lower|stem:no"
     assert metrics["rougeL"].signature.startswith("rouge-score <rouge-score>|rougeL F1|")
     for part in (
@@ -263,24 +273,35 @@ def test_signatures_name_implementation_version_and_tokenizer(metrics, monkeypat
     )
 
 
-def test_unknown_metric_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match=r"no metric 'rouge2'; there are bleu, meteor, rouge1, rougeL"):
-        open_metrics(["rouge2"], tmp_path)
-    with pytest.raises(ValueError, match="rouge2"):
-        scores_schema(["rouge2"])
+@pytest.mark.parametrize(
+    ("settings_of", "says"),
+    [
+        ({"rouge2": {}}, r"evaluation\.metrics: there is no metric 'rouge2'; did you mean rouge"),
+        ({"meteor": {"alpha": 1}}, r"evaluation\.metrics\.meteor: alpha: unknown setting"),
+    ],
+)
+def test_a_setting_for_no_metric_or_no_setting_of_it_is_bad_input(tmp_path, settings_of, says):
+    with pytest.raises(BadInput, match=says):
+        open_metrics(Evaluation(metrics=settings_of), tmp_path)
 
 
-def test_new_metric_is_one_decorated_class(monkeypatch, tmp_path):
-    monkeypatch.setattr(metrics_module, "METRICS", dict(METRICS))
+def test_a_new_metric_is_one_decorated_class_with_settings_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setattr(base, "METRICS", {})
 
-    @metric("length", "words")
-    class Length(metrics_module.Metric):
-        signature = "length"
+    @metric("length", "length ratio", "words")
+    class Length(Metric):
+        class Settings(base.Section):
+            per: int = 1
+
+        @property
+        def signature(self):
+            return f"length|per:{self.settings.per}"
 
         def score(self, prediction, reference):
-            return {"length": len(prediction) / len(reference), "words": len(prediction.split())}
+            ratio = len(prediction) / len(reference) / self.settings.per
+            return {"length": ratio, "words": len(prediction.split())}
 
-    assert scores_schema(["length"]) == pa.schema(
-        [("user_id", pa.string()), ("length", pa.float64()), ("words", pa.int64())]
-    )
-    assert score_row(open_metrics(["length"], tmp_path), "a b", "abcdef") == {"length": 0.5, "words": 2}
+    assert scores_schema() == pa.schema([("user_id", pa.string()), ("length", pa.float64()), ("words", pa.int64())])
+    opened = open_metrics(Evaluation(metrics={"length": {"per": 2}}), tmp_path)
+    assert score_row(opened, "a b", "abcdef") == {"length": 0.25, "words": 2}
+    assert base.signatures(Evaluation()) != base.signatures(Evaluation(metrics={"length": {"per": 2}}))

@@ -110,7 +110,7 @@ def test_the_same_job_has_the_same_plan(plan):
         ("selection.strategy=random", "comparisons"),
         ("selection.n_init=1", "comparisons"),
         ("selection.seed=1", "comparisons"),
-        ("selection.as_of=target", "comparisons"),
+        ("selection.as_of=target", "retrieved"),
         ("differences.dimensions=[writing]", "differences"),
         ("differences.dimensions=[semantic, emotion, writing]", "differences"),
         ("sampling.extractor.temperature=0", "differences"),

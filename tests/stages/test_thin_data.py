@@ -13,7 +13,7 @@ from drp_ray import schema
 from drp_ray.config import Embedding, Retrieval, Selection
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.inputs.catalogue import Catalogue
-from drp_ray.llm.calls import RoleSpec
+from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.methods.base import DIFFERENCES, METHODS
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.stages.comparisons import compare_item
@@ -69,8 +69,8 @@ def answered(worker, rows):
 
 
 def models_of(programme, scratch):
-    spec = ModelSpec("tests.fakes:ScriptedEngine", str(scratch / "script"))
-    roles = {role: RoleSpec("llm", Sampling(0, 1, 8)) for role in programme.roles}
+    spec = ModelSpec(engine="tests.fakes:ScriptedEngine", id=str(scratch / "script"))
+    roles = {role: RoleSpec("llm", Sampling(temperature=0, top_p=1, max_tokens=8)) for role in programme.roles}
     return {"models": {"llm": spec}, "roles": roles, "seed": 0, "max_attempts": 1}
 
 

@@ -11,6 +11,9 @@ from drp_ray.errors import BadInput, nearest
 
 Review = Mapping[str, Any]
 
+TIE_TOLERANCE = 1e-5
+"""Distances that differ by less, in units of the vectors' length, count as equal; so do cosine similarities."""
+
 
 @dataclass(frozen=True)
 class Representative:
@@ -45,9 +48,26 @@ def strategy(name: str) -> Callable[[Strategy], Strategy]:
 
 
 def others_of(reviews: Sequence[Review], position: int) -> list[int]:
-    """The positions of reviews whose text is not that of the review at `position`."""
-    own_text = reviews[position]["text_id"]
-    return [other for other, review in enumerate(reviews) if review["text_id"] != own_text]
+    """Who can represent the others for the review at `position`: the first reviewer of every other distinct text."""
+    first_of_text: dict[str, int] = {}
+    for other, review in enumerate(reviews):
+        first_of_text.setdefault(review["text_id"], other)
+    first_of_text.pop(reviews[position]["text_id"], None)
+    return list(first_of_text.values())
+
+
+def first_smallest(values: np.ndarray, scale: float) -> int:
+    """The first of the smallest of float64[n]; values that lie within `TIE_TOLERANCE` times `scale` are equal.
+
+    Embeddings of the same text differ by some 1e-7 from batch to batch. Without the tolerance that would decide ties:
+    the two members of a group of two, say, are equally far from their centre.
+    """
+    return int(np.flatnonzero(values <= values.min() + TIE_TOLERANCE * scale)[0])
+
+
+def scale_of(points: np.ndarray) -> float:
+    """The length of the longest of float64[n, d]."""
+    return float(np.linalg.norm(points, axis=1).max())
 
 
 def find_strategy(name: str) -> Strategy:

@@ -14,7 +14,7 @@ from drp_ray.stages.strategies.base import Chosen, Representative, Review, other
 def drawn(
     item_id: str, reviews: Sequence[Review], vectors: Mapping[str, np.ndarray], settings: Selection
 ) -> Callable[[int], Chosen]:
-    """K other reviewers, drawn with a seed of the (user, item) pair (ablation)."""
+    """K reviewers with other and distinct texts, drawn with a seed of the (user, item) pair (ablation)."""
 
     def choose(position: int) -> Chosen:
         others = others_of(reviews, position)

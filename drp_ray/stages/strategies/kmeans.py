@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from drp_ray.config import Selection
-from drp_ray.stages.strategies.base import Chosen, Representative, Review, strategy
+from drp_ray.stages.strategies.base import (
+    TIE_TOLERANCE,
+    Chosen,
+    Representative,
+    Review,
+    first_smallest,
+    scale_of,
+    strategy,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,9 @@ def kmeans(
 
 
 def cluster(reviews: Sequence[Review], vectors: Mapping[str, np.ndarray], settings: Selection) -> Groups:
-    """Group an item's reviews into K+1 groups, or as many as there are distinct texts, by K-means.
+    """Group an item's reviews into K+1 groups, or as many as there are distinct points, by K-means.
+
+    The member nearest to its group's centre represents the group; ties go to the first user_id.
 
     Args:
         reviews: the item's reviews in user_id order, one a user.
@@ -45,27 +55,39 @@ def cluster(reviews: Sequence[Review], vectors: Mapping[str, np.ndarray], settin
     first_of_text: dict[str, int] = {}
     for position, review in enumerate(reviews):
         first_of_text.setdefault(review["text_id"], position)
-    points = np.stack([vectors[text_id] for text_id in first_of_text])
-    labels, centres = _kmeans(points, settings)
+    points = np.stack([vectors[text_id] for text_id in first_of_text]).astype(np.float64)
+    labels = _kmeans(points, settings)
     label_of_text = dict(zip(first_of_text, labels.tolist(), strict=True))
     firsts = np.array(list(first_of_text.values()))
     representatives = [
-        Representative(int(firsts[labels == label][_nearest(points[labels == label], centres[label])]), label)
+        Representative(int(firsts[labels == label][nearest_to_centre(points[labels == label])]), label)
         for label in sorted(set(labels.tolist()))
     ]
     return Groups([label_of_text[review["text_id"]] for review in reviews], representatives)
 
 
-def _kmeans(points: np.ndarray, settings: Selection) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int[n] and centres float[groups, d]. Equal vectors can leave fewer groups than were asked for."""
+def nearest_to_centre(members: np.ndarray) -> int:
+    """The row of float64[n, d] nearest to its mean by Euclidean distance; the first of equally near ones."""
+    distances = np.linalg.norm(members - members.mean(axis=0), axis=1)
+    return first_smallest(distances, scale_of(members))
+
+
+def count_distinct(points: np.ndarray, at_most: int) -> int:
+    """How many distinct points float64[n, d] holds; the count ends at `at_most`.
+
+    Points that differ by rounding are one: unlike texts can have equal vectors, which then differ from batch to batch.
+    """
+    count, to_counted = 1, np.linalg.norm(points - points[0], axis=1)
+    while count < at_most and to_counted.max() > TIE_TOLERANCE * scale_of(points):
+        farthest = points[to_counted.argmax()]
+        count, to_counted = count + 1, np.minimum(to_counted, np.linalg.norm(points - farthest, axis=1))
+    return count
+
+
+def _kmeans(points: np.ndarray, settings: Selection) -> np.ndarray:
+    """The group of every point: int[n]. Equal points can leave fewer groups than were asked for."""
     # Imported here: scikit-learn takes a second, which the driver need not pay.
     from sklearn.cluster import KMeans
 
-    distinct = len(np.unique(points, axis=0))
-    model = KMeans(min(settings.k + 1, distinct), random_state=settings.seed, n_init=settings.n_init)
-    return model.fit_predict(points), model.cluster_centers_
-
-
-def _nearest(members: np.ndarray, centre: np.ndarray) -> int:
-    """The member nearest to the centre by Euclidean distance; the first of equally near ones."""
-    return int(np.argmin(((members - centre) ** 2).sum(axis=1)))
+    groups = count_distinct(points, at_most=settings.k + 1)
+    return KMeans(groups, random_state=settings.seed, n_init=settings.n_init).fit_predict(points)

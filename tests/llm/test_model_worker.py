@@ -21,8 +21,11 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.llm.calls import DEATHS_OF_A_ROW, LiveEngine, ModelRow, ModelWorker, RoleSpec, Seats
+from drp_ray.llm.live_engine import LiveEngine
+from drp_ray.llm.model_worker import DEATHS_OF_A_ROW, ModelRow, ModelWorker
 from drp_ray.llm.replies import usable
+from drp_ray.llm.row_caller import RoleSpec
+from drp_ray.llm.seats import Seats
 from drp_ray.prompts.prompt import Prompt, Templates
 from drp_ray.schema import CALL_COLUMNS
 

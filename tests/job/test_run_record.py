@@ -1,0 +1,66 @@
+"""A run's name stands for its settings: other settings are refused by name, other libraries are not."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from drp_ray.config import checked
+from drp_ray.errors import BadInput
+from drp_ray.job.plan import make_plan
+from drp_ray.job.run_record import RUN, check_run_name, write_run
+from drp_ray.storage.folder import LocalFolder
+
+JOB = {"name": "job", "dataset": "d", "root": "r", "method": "rag", "models": {"llm": {"id": "some/model"}}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return LocalFolder(tmp_path / "run")
+
+
+def job(tmp_path, **settings):
+    config = checked({**JOB, **settings}, "the test")
+    plan = make_plan(config, "d", {"users/a": "1"}, LocalFolder(tmp_path))
+    return SimpleNamespace(config=config, plan=plan)
+
+
+def check(folder, job):
+    check_run_name(folder, job.config, job.plan)
+
+
+def test_the_same_settings_go_on_under_their_name(tmp_path, folder):
+    first = job(tmp_path)
+    check(folder, first)
+    write_run(folder, first.config, first.plan)
+    check(folder, job(tmp_path, runtime={"rows_per_part": 7}))
+
+
+def test_other_settings_are_refused_and_named(tmp_path, folder):
+    first = job(tmp_path)
+    write_run(folder, first.config, first.plan)
+    with pytest.raises(BadInput, match=r"exists with other settings \(stages.*temperature: 0.8 there, 0.5 here"):
+        check(folder, job(tmp_path, sampling={"temperature": 0.5}))
+
+
+def test_new_versions_of_libraries_name_new_scores_and_refuse_no_run(tmp_path, folder, monkeypatch):
+    first = job(tmp_path)
+    write_run(folder, first.config, first.plan)
+    monkeypatch.setattr(f"{NLTK_VERSION_USER}.version", lambda library: "99.0")
+    later = job(tmp_path)
+    assert later.plan.stages["scores"].fingerprint != first.plan.stages["scores"].fingerprint
+    assert later.plan.stages["predictions"] == first.plan.stages["predictions"]
+    check(folder, later)
+
+
+def test_a_record_of_the_first_version_which_held_library_versions_is_accepted(tmp_path, folder):
+    now = job(tmp_path)
+    write_run(folder, now.config, now.plan)
+    record = json.loads(folder.read(RUN))
+    assert record["made_from"]["stages"]["scores"] == {"settings": {}}
+    record["made_from"]["stages"]["scores"]["settings"] = {"metrics": {"meteor": "nltk 1.0"}}
+    folder.write(RUN, json.dumps(record).encode())
+    check(folder, now)
+
+
+NLTK_VERSION_USER = "drp_ray.evaluation.metrics.meteor"
