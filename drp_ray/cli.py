@@ -140,9 +140,7 @@ def quickstart(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to write and to run; made if need be.")
     ] = Path(),
-    users: Annotated[
-        int | None, typer.Option(min=1, help="How many users to generate.", show_default="48; 8 with --model")
-    ] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="How many users to generate (48; 8 with --model).")] = None,
     model: Annotated[
         str | None, typer.Option(metavar="ID", help="A real model (hub id or folder) instead of the tiny one.")
     ] = None,
@@ -154,16 +152,15 @@ def quickstart(
     if users is None:
         users = USERS if model is None else USERS_OF_REAL_MODEL
     with failures_reported(), stopped_by_signals():
-        settings = Quickstart(directory, users, model)
-        write_quickstart(settings, say)
+        files = Quickstart(directory, users, model)
+        write_quickstart(files, say)
         if write_only:
-            enter = "" if directory == Path() else f"cd {directory} && "
-            say(f"To run the job: {enter}drp-ray run {settings.job_file.name}")
+            say(f"To run the job: {files.run_command}")
             return
         if model is not None:
             say(f"{users:,} users with {model}: a real model takes its time on a CPU. The job says how far it is.")
         with chdir(directory):
-            _run(_open(Path(settings.job_file.name), []))
+            _run(_open(Path(files.job_file.name), []))
 
 
 @app.command()

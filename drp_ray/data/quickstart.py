@@ -6,6 +6,7 @@ with other content is never overwritten.
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,12 @@ class Quickstart:
         return _with_values(SHIPPED_JOB.read_text(), values)
 
     @property
+    def run_command(self) -> str:
+        """What a person types to run the job."""
+        enter = "" if self.directory == Path() else f"cd {shlex.quote(str(self.directory))} && "
+        return f"{enter}drp-ray run {self.job_file.name}"
+
+    @property
     def _model_id(self) -> str | None:
         """The model as the job, which is started in `directory`, must name it."""
         is_elsewhere = self.directory.absolute() != Path.cwd()
@@ -116,7 +123,7 @@ def _refuse_other_job(quickstart: Quickstart) -> None:
     except (OSError, yaml.YAMLError):
         is_same = False
     if not is_same:
-        raise _other_content(path, f"to run it as it is: drp-ray run {path.name}; otherwise ")
+        raise _other_content(path, f"Run it as it is ({quickstart.run_command}), move it")
 
 
 def _missing_files(folder: Folder, files: list[SampleFile]) -> list[SampleFile]:
@@ -161,8 +168,8 @@ def _build(tiny_model: Path) -> None:
         raise BadInput(f"{tiny_model}: cannot be written: {error}") from error
 
 
-def _other_content(path: Path | str, before: str = "") -> BadInput:
+def _other_content(path: Path | str, what_to_do: str = "Move it") -> BadInput:
     return BadInput(
-        f"{path}: is there with other content than this command writes, and was not overwritten; {before}move it "
-        "away, or give another folder: drp-ray quickstart DIR"
+        f"{path}: has other content than this command writes there, and was not overwritten. {what_to_do} away, or "
+        "give another folder (drp-ray quickstart DIR)"
     )
