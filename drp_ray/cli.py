@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,15 +54,18 @@ def run(
 ) -> None:
     """Run a job, or what is left of it."""
     with failures_reported(), stopped_by_signals():
-        job = _open(config, overrides)
-        result = job.run(retry_errors, until, use_lease=not no_lease, say=say)
-        if result is None:
-            return
-        _print_result(result)
-        for advice in result.advice:
-            say(advice)
-        if result.error_rate > job.config.runtime.max_error_rate:
-            raise typer.Exit(EXIT_ERROR_ROWS)
+        _run(_open(config, overrides), retry_errors, until, use_lease=not no_lease)
+
+
+def _run(job: "Job", retry_errors: bool = False, until: str | None = None, use_lease: bool = True) -> None:
+    result = job.run(retry_errors, until, use_lease, say)
+    if result is None:
+        return
+    _print_result(result)
+    for advice in result.advice:
+        say(advice)
+    if result.error_rate > job.config.runtime.max_error_rate:
+        raise typer.Exit(EXIT_ERROR_ROWS)
 
 
 @app.command()
@@ -129,6 +133,34 @@ def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B0
     """Check a job's configuration and dataset; nothing is started and nothing is written."""
     with failures_reported():
         say(_open(config, overrides).validate())
+
+
+@app.command()
+def quickstart(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to write and to run; made if need be.")
+    ] = Path(),
+    users: Annotated[int | None, typer.Option(min=1, help="How many users to generate (48; 8 with --model).")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="ID", help="A real model (hub id or folder) instead of the tiny one.")
+    ] = None,
+    write_only: Annotated[bool, typer.Option("--write-only", help="Write the files; do not run the job.")] = False,
+) -> None:
+    """Write a job, its sample and a tiny language model, and run it (no GPU); given again, it continues."""
+    from drp_ray.data.quickstart import USERS, USERS_OF_REAL_MODEL, Quickstart, write_quickstart
+
+    if users is None:
+        users = USERS if model is None else USERS_OF_REAL_MODEL
+    with failures_reported(), stopped_by_signals():
+        files = Quickstart(directory, users, model)
+        write_quickstart(files, say)
+        if write_only:
+            say(f"To run the job: {files.run_command}")
+            return
+        if model is not None:
+            say(f"{users:,} users with {model}: a real model takes its time on a CPU. The job says how far it is.")
+        with chdir(directory):
+            _run(_open(Path(files.job_file.name), []))
 
 
 @app.command()

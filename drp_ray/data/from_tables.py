@@ -28,7 +28,8 @@ from drp_ray.data.formats import Milliseconds
 from drp_ray.data.inputs import RawFile, changed_at, identity
 from drp_ray.data.layout import Target, being_made, delete_others, finish, is_built, read_json
 from drp_ray.data.tasks import Runner, RunnerOf, Say, columns_of, extract_all, on_ray
-from drp_ray.inputs.dataset import Dataset, check_dataset
+from drp_ray.inputs.dataset import Dataset
+from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import MANIFEST
 

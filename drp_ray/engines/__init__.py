@@ -13,7 +13,7 @@ from drp_ray.engines.base import (
     Sampling,
 )
 from drp_ray.errors import BadInput, nearest
-from drp_ray.inputs.import_path import load_class
+from drp_ray.inputs.import_path import load_object
 
 __all__ = [
     "CallGivenUp",
@@ -46,5 +46,5 @@ def make_engine(spec: ModelSpec) -> Engine:
     """
     if spec.engine not in ENGINES and ":" not in spec.engine:
         raise BadInput(f"no engine is named {spec.engine!r}: {nearest(spec.engine, ENGINES)}")
-    engine: Engine = load_class(ENGINES.get(spec.engine, spec.engine), "engine")(spec)
+    engine: Engine = load_object(ENGINES.get(spec.engine, spec.engine), "engine")(spec)
     return engine

@@ -12,7 +12,7 @@ from drp_ray.config import Embedding, Model, api_key
 from drp_ray.engines.base import ModelSpec
 from drp_ray.engines.vllm import problem_with
 from drp_ray.errors import BadInput
-from drp_ray.inputs.dataset import check_dataset
+from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.running.cluster import Claim, Say, check_resources, connect
 from drp_ray.running.progress import start_monitor

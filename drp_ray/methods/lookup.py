@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from drp_ray.errors import BadInput, nearest
-from drp_ray.inputs.import_path import load_class as load_object
+from drp_ray.inputs.import_path import load_object
 from drp_ray.methods.base import DIFFERENCES, METHODS, DifferenceProgramme, Method, Origin
 
 

@@ -13,7 +13,7 @@ from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.methods.base import Programme
 from drp_ray.running.worker import Pool
 from drp_ray.stages.stage import JobSpec, Resources, StageContext
-from drp_ray.storage.model_identity import model_identity
+from drp_ray.storage.fingerprint import model_identity
 
 ALWAYS_THINKS = re.compile(r"deepseek-?r1|r1-distill|deepseek-reasoner|qwq|thinking", re.IGNORECASE)
 """Names of models that think before every answer."""

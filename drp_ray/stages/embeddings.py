@@ -15,7 +15,7 @@ from drp_ray.errors import JobFailed
 from drp_ray.running.worker import Key, Pool, Worker
 from drp_ray.stages.embedder import locate_model, make_embedder
 from drp_ray.stages.stage import JobSpec, Resources, Stage, after, for_need
-from drp_ray.storage.model_identity import model_identity
+from drp_ray.storage.fingerprint import model_identity
 
 T = TypeVar("T")
 

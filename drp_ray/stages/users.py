@@ -8,7 +8,8 @@ from typing import Any
 import ray
 
 from drp_ray.config import Users
-from drp_ray.inputs.dataset import Dataset, RowGroup, chosen_rows
+from drp_ray.inputs.chosen_users import chosen_rows
+from drp_ray.inputs.dataset import Dataset, RowGroup
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.outcome_rows import committed_row
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, after

@@ -10,7 +10,8 @@ from drp_ray.data.build import build
 from drp_ray.data.rules import Rules
 from drp_ray.data.tasks import here
 from drp_ray.errors import BadInput
-from drp_ray.inputs.dataset import UNFINISHED, Dataset, check_dataset
+from drp_ray.inputs.dataset import UNFINISHED, Dataset
+from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.lease import LEASE
 from tests.data.raw import (

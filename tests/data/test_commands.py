@@ -22,7 +22,8 @@ from drp_ray.data.build import Build, Options, build
 from drp_ray.data.formats import AMAZON
 from drp_ray.data.inputs import find_files
 from drp_ray.data.tasks import here
-from drp_ray.inputs.dataset import UNFINISHED, Dataset, check_dataset
+from drp_ray.inputs.dataset import UNFINISHED, Dataset
+from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.storage.folder import open_folder
 from tests.data.raw import LOOSE, contents, job, read_items, read_split, review, small_world, write_lines
 
