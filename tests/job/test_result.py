@@ -37,7 +37,8 @@ def result_of(tmp_path):
     """The result of a job of four users, by the facts of its scores; and what was written beside it."""
 
     def result_of(**facts):
-        totals = {"users": {"rows": 4}, "predictions": {"rows": 4, "errors": 0}, "scores": {"rows": 4, **facts}}
+        predictions = {"rows": 4, "errors": 0, "users_with_failed_differences": 0}
+        totals = {"users": {"rows": 4}, "predictions": predictions, "scores": {"rows": 4, **facts}}
         config = SimpleNamespace(name="run", method="rag", evaluation=Evaluation())
         folder = LocalFolder(tmp_path / "run")
         manifests = {name: SimpleNamespace(totals=stage) for name, stage in totals.items()}
