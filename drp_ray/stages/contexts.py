@@ -85,7 +85,7 @@ def differences_of_part(batch: pa.Table, differences: Folder, source: Source, pa
     return pa.table(columns, schema=FOUND)
 
 
-def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, names: list[str]) -> dict[str, list[str]]:
+def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, names: list[str]) -> pa.Table:
     """Write the contexts of one part of users."""
     name = names[found["part"][0].as_py()]
     items = Catalogue(ray.get(source.catalogue))
