@@ -202,10 +202,16 @@ def _open(config: Path, overrides: list[str]) -> "Job":
 def _print_result(result: "Result") -> None:
     from drp_ray.job.result import coverage_lines
 
-    scores = Table("metric", "value", "users scored", title=f"{result.metrics['run']} ({result.metrics['method']})")
-    for name, value in result.metrics["metrics"].items():
-        scores.add_row(name, _score(value), str(result.metrics["scored"][name]))
+    metrics = result.metrics
+    columns = ["metric", "value", "users scored"]
+    if metrics["failed_users"]:
+        columns.append(f"{metrics['failed_users']:,} failed users scored as an empty text")
+    scores = Table(*columns, title=f"{metrics['run']} ({metrics['method']})")
+    for name, value in metrics["metrics"].items():
+        empty = [_score(metrics["with_failures_as_empty"][name])] if metrics["failed_users"] else []
+        scores.add_row(name, _score(value), str(metrics["scored"][name]), *empty)
     print_table(scores)
+    _print_by_method(f"{metrics['run']}, by method", metrics["by_method"])
     coverage = Table("coverage", "")
     for what, numbers in coverage_lines(result.metrics["coverage"]):
         coverage.add_row(what, numbers)
@@ -224,17 +230,38 @@ def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
     metrics = list(comparison["runs"][0]["metrics"])
-    table = Table("run", *metrics, title=comparison["sweep"])
+    title = f"{comparison['sweep']}: users who are ok in every run"
+    table = Table("run", *metrics, "n", "failed", "lost", title=title)
+    whole = Table("run", *metrics, "n", title="all users, a failed one scored as an empty text")
     for row in comparison["runs"]:
-        table.add_row(row["run"], *(_score(row["metrics"][name]) for name in metrics))
+        counts = (f"{row[name]:,}" for name in ("n", "failed", "lost"))
+        table.add_row(row["run"], *(_score(row["metrics"][name]) for name in metrics), *counts)
+        empty = row["with_failures_as_empty"]
+        whole.add_row(row["run"], *(_score(empty[name]) for name in metrics), f"{row['users']:,}")
     print_table(table)
+    if any(row["failed"] for row in comparison["runs"]):
+        print_table(whole)
     if comparison["means"]:
-        means = Table("mean over temperatures and seeds", "runs", *metrics)
+        means = Table(f"mean over {', '.join(comparison['averaged_over'])}", "runs", *metrics, "n a run")
         for row in comparison["means"]:
             choices = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
-            means.add_row(choices, str(row["runs"]), *(_score(row["metrics"][name]) for name in metrics))
+            numbers = (_score(row["metrics"][name]) for name in metrics)
+            means.add_row(choices, str(row["runs"]), *numbers, ", ".join(f"{n:,}" for n in sorted(set(row["n"]))))
         print_table(means)
+    for row in comparison["runs"]:
+        _print_by_method(row["run"], row["by_method"])
     say(f"sweep        {comparison['folder']}")
+
+
+def _print_by_method(run: str, by_method: dict[str, Any]) -> None:
+    """The scores by the method that really ran, where it was not one for all users."""
+    if len(by_method) < 2:
+        return
+    metrics = list(next(iter(by_method.values()))["metrics"])
+    table = Table("method that ran", *metrics, "n", title=run)
+    for method, numbers in by_method.items():
+        table.add_row(method, *(_score(numbers["metrics"][name]) for name in metrics), f"{numbers['n']:,}")
+    print_table(table)
 
 
 def _score(value: float | None) -> str:

@@ -107,6 +107,18 @@ class Embedding(Section):
         return self
 
 
+OWN_KEYS = {
+    "model": "id",
+    "revision": "revision",
+    "tokenizer_revision": "revision",
+    "code_revision": "revision",
+    "trust_remote_code": "trust_remote_code",
+    "max_model_len": "max_model_len",
+    "tensor_parallel_size": "tensor_parallel",
+}
+"""Arguments of vLLM that a model has a key of its own for."""
+
+
 class Model(Section):
     """A language model and the engine that serves it.
 
@@ -127,6 +139,7 @@ class Model(Section):
     thinking: Literal["auto", "always", "never"] = "auto"
     chat_template_kwargs: dict[str, Any] = {}
     base_url: str | None = None
+    identity: str | None = None
     api_key_env: str | None = None
     concurrency: Count | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 120
@@ -141,7 +154,10 @@ class Model(Section):
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise ValueError(f"engine_args.max_num_seqs is {limit!r}: give a whole number from 1 up")
         if self.engine == "vllm":
-            self._refuse_for_engine({"base_url", "api_key_env"})
+            self._refuse_for_engine({"base_url", "api_key_env", "identity"})
+            for argument, key in OWN_KEYS.items():
+                if argument in self.engine_args:
+                    raise ValueError(f"engine_args.{argument}: give it as {key}, beside engine_args")
         if self.engine == "openai":
             self._refuse_for_engine({"tensor_parallel", "num_gpus", "engine_args", "revision", "trust_remote_code"})
         return self

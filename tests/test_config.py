@@ -252,6 +252,21 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
             load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("argument", "key"),
+    [
+        ("model", "id"),
+        ("revision", "revision"),
+        ("max_model_len", "max_model_len"),
+        ("trust_remote_code", "trust_remote_code"),
+        ("tensor_parallel_size", "tensor_parallel"),
+    ],
+)
+def test_an_engine_argument_that_has_a_key_of_its_own_is_refused(load, argument, key):
+    with pytest.raises(BadInput, match=rf"engine_args\.{argument}: give it as {key}, beside engine_args"):
+        load(SMALL, f"models.one.engine_args.{argument}=1")
+
+
 def test_a_role_draws_as_all_do_but_for_what_it_overrides(load):
     sampling = load(
         SMALL, "sampling.temperature=0.5", "sampling.extractor.max_tokens=9", "sampling.judge.temperature=0"

@@ -18,7 +18,8 @@ from drp_ray.running.cluster import Claim, Say, check_resources, connect
 from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import RunOptions
 from drp_ray.stages.embedder import SENTENCE_TRANSFORMERS, locate_model, warning_about
-from drp_ray.storage.parts import read_manifest
+from drp_ray.storage.parts import part_names, read_committed, read_manifest
+from drp_ray.storage.versions import differing, versions
 
 
 def validate(job: OpenedJob) -> str:
@@ -83,6 +84,27 @@ def notes_on(job: OpenedJob) -> list[str]:
     for name, model in job.plan.models().items():
         if (Path(model.id) / "tiny_model.json").is_file():
             notes.append(f"the model {name} is a tiny random one: its text is noise, only the machinery is real")
+    needed = {model.id for model in job.plan.models().values()} | _embedder_ids(job)
+    notes += [
+        f"{name} is not pinned: the hub could not be asked for its commit. Give a revision, or results of another "
+        "version of it may be continued."
+        for name, commit in job.revisions.items()
+        if commit is None and name in needed
+    ]
+    return [*notes, *_notes_on_versions(job)]
+
+
+def _embedder_ids(job: OpenedJob) -> set[str]:
+    return {each.embedder.model for each in job.plan.resources().values() if each.embedder is not None}
+
+
+def _notes_on_versions(job: OpenedJob) -> list[str]:
+    """Where the first part of a stage was made with other versions than those here."""
+    notes = []
+    for name, info in job.plan.stages.items():
+        first = next(iter(read_committed(info.folder, part_names(info.folder)[:1]).values()), None)
+        if first is not None and first.made_with and (others := differing(first.made_with, versions())):
+            notes.append(f"parts of {name} were made with other versions: {'; '.join(others)}")
     return notes
 
 

@@ -15,7 +15,7 @@ from drp_ray.job.run import run
 from drp_ray.job.status import StageStatus, status_of
 from drp_ray.running.cluster import Say
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import part_names, read_committed, read_part
+from drp_ray.storage.parts import read_manifest, read_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -84,16 +84,16 @@ class Job:
         return stages[stage].folder
 
     def table(self, stage: str) -> pa.Table:
-        """The rows of all committed parts of a stage, with the columns that `drp_ray.schema` names.
+        """The rows of a complete stage, with the columns that `drp_ray.schema` names.
 
         Raises:
-            BadInput: the job has no such stage, or no part of it is there yet.
+            BadInput: the job has no such stage, or it is not complete.
         """
         folder = self.folder(stage)
-        committed = read_committed(folder, part_names(folder))
-        if not committed:
-            raise BadInput(f"{folder.uri}: no part of {stage} is there yet; run the job first")
-        return pa.concat_tables([read_part(folder, name).rows for name in sorted(committed)])
+        manifest = read_manifest(folder)
+        if manifest is None or not manifest.is_done:
+            raise BadInput(f"{folder.uri}: {stage} is not complete yet; run the job first")
+        return read_rows(folder)
 
     def predictions(self) -> pa.Table:
         """The rows of `predictions`: a user, what was written for them, and the reference."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from drp_ray.config import Config, cache_folder, s3_options
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.plan import Plan, make_plan
+from drp_ray.job.revisions import Revisions, look_up, pinned
+from drp_ray.job.run_record import read_record, recorded_revisions
 from drp_ray.running.survey import is_current
 from drp_ray.storage.folder import Folder, check_reachable, open_folder
 from drp_ray.storage.parts import Manifest, read_manifest
@@ -14,12 +16,16 @@ from drp_ray.storage.parts import Manifest, read_manifest
 
 @dataclass(frozen=True)
 class OpenedJob:
-    """A configuration with what it names. `root` is the folder of all that is made of the dataset."""
+    """A configuration with what it names. `root` is the folder of all that is made of the dataset.
+
+    `revisions` are the commits that hub models without a revision were pinned to, None for those that could not be.
+    """
 
     config: Config
     dataset: Dataset
     plan: Plan
     root: Folder
+    revisions: Revisions
 
     @property
     def run_folder(self) -> Folder:
@@ -58,5 +64,8 @@ def open_job(config: Config) -> OpenedJob:
     folder = open_folder(config.dataset, s3)
     check_reachable(folder)
     dataset = Dataset.open(folder, open_folder(config.dataset.rstrip("/").rpartition("/")[0] or ".", s3))
+    folder = root.at(dataset.name)
+    revisions = look_up(config, recorded_revisions(read_record(folder.at("runs", config.name))))
+    config = pinned(config, revisions)
     plan = make_plan(config, dataset.name, dataset.identity(), root)
-    return OpenedJob(config, dataset, plan, root.at(dataset.name))
+    return OpenedJob(config, dataset, plan, folder, revisions)

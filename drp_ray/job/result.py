@@ -8,10 +8,11 @@ from typing import Any
 
 from drp_ray.config import Config
 from drp_ray.evaluation.metrics.base import Metric, open_metrics
+from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, Numbers, UserScores
 from drp_ray.job.plan import Plan
 from drp_ray.stages.scores import reported
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import Facts, Manifest
+from drp_ray.storage.parts import Facts, Manifest, read_rows
 
 METRICS_FILE = "metrics.json"
 
@@ -24,10 +25,24 @@ class Result:
     error_rate: float
     folders: Mapping[str, str]
     advice: tuple[str, ...]
+    users: UserScores
 
 
-def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, Manifest], cache: Path) -> Result:
-    """Compute the numbers of a run from its stages' totals, and write them beside `run.json`."""
+def read_user_scores(plan: Plan) -> UserScores:
+    """The scores of a finished run, user by user."""
+    predictions = read_rows(plan.stages["predictions"].folder, FROM_PREDICTIONS)
+    return UserScores.join(predictions, read_rows(plan.stages["scores"].folder))
+
+
+def report(
+    config: Config,
+    plan: Plan,
+    folder: Folder,
+    manifests: Mapping[str, Manifest],
+    cache: Path,
+    users: UserScores,
+) -> Result:
+    """Compute the numbers of a run from its stages' totals and its users' scores; written beside `run.json`."""
     totals = {name: manifest.totals or {} for name, manifest in manifests.items()}
     opened = open_metrics(config.evaluation, cache)
     scores = reported(opened, totals["scores"])
@@ -37,13 +52,29 @@ def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, M
         "users": int(totals["users"]["rows"]),
         "metrics": scores,
         "scored": {metric.name: int(totals["scores"].get(f"scored:{metric.name}", 0)) for metric in opened},
+        "with_failures_as_empty": values_of(users.numbers_with_failures(opened)),
+        "by_method": {
+            method: {"n": len_of(numbers), "metrics": values_of(numbers)}
+            for method, numbers in users.by_method(opened).items()
+        },
+        "failed_users": len(users.users) - len(users.ok_users),
         "signatures": {metric.name: metric.full_signature for metric in opened},
         "coverage": _coverage(totals),
     }
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
-    return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, opened)))
+    return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, opened)), users)
+
+
+def values_of(numbers: Numbers) -> dict[str, float | None]:
+    """Every metric's value."""
+    return {name: number.value for name, number in numbers.items()}
+
+
+def len_of(numbers: Numbers) -> int:
+    """How many users the metric that scored most of them is over."""
+    return max((number.n for number in numbers.values()), default=0)
 
 
 def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:

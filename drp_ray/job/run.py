@@ -7,7 +7,7 @@ from typing import Any
 from drp_ray.errors import BadInput, JobFailed, nearest
 from drp_ray.job.checks import prepared
 from drp_ray.job.opened_job import OpenedJob
-from drp_ray.job.result import Result, report
+from drp_ray.job.result import Result, read_user_scores, report
 from drp_ray.job.run_record import check_run_name, write_run
 from drp_ray.running.cluster import Say
 from drp_ray.running.part_stage import run_part_stage
@@ -74,7 +74,8 @@ def _result(job: OpenedJob, names: Iterable[str]) -> Result:
     manifests = job.current_manifests(names)
     if manifests is None:
         raise JobFailed("the inputs changed while the job ran; the same command continues")
-    return report(job.config, job.plan, job.run_folder, manifests, job.cache)
+    users = read_user_scores(job.plan)
+    return report(job.config, job.plan, job.run_folder, manifests, job.cache, users)
 
 
 def _stages_until(job: OpenedJob, until: str | None) -> list[str]:
@@ -95,7 +96,7 @@ class _Shared:
 
 
 def _run_stages(job: OpenedJob, names: Iterable[str], say: Say, options: RunOptions, shared: _Shared) -> None:
-    write_run(job.run_folder, job.config, job.plan)
+    write_run(job.run_folder, job.config, job.plan, job.revisions)
     folders = {name: info.folder for name, info in job.plan.stages.items()}
     context = StageContext(job.plan.spec, job.dataset, folders, job.cache, shared.catalogues)
     for name in names:

@@ -18,8 +18,37 @@ from drp_ray.storage.fingerprint import model_identity
 ALWAYS_THINKS = re.compile(r"deepseek-?r1|r1-distill|deepseek-reasoner|qwq|thinking", re.IGNORECASE)
 """Names of models that think before every answer."""
 
-RESULT_ENGINE_ARGS = frozenset({"dtype", "quantization", "kv_cache_dtype", "hf_overrides", "rope_scaling"})
-"""Engine arguments that change what the model computes; the others say how much memory or which kernels it uses."""
+NEUTRAL_ENGINE_ARGS = frozenset(
+    {
+        "gpu_memory_utilization",
+        "kv_cache_memory_bytes",
+        "num_gpu_blocks_override",
+        "swap_space",
+        "cpu_offload_gb",
+        "block_size",
+        "enable_prefix_caching",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "max_num_partial_prefills",
+        "max_long_partial_prefills",
+        "long_prefill_token_threshold",
+        "enable_chunked_prefill",
+        "scheduling_policy",
+        "async_scheduling",
+        "enforce_eager",
+        "distributed_executor_backend",
+        "disable_custom_all_reduce",
+        "max_parallel_loading_workers",
+        "download_dir",
+        "use_tqdm_on_load",
+        "disable_log_stats",
+        "enable_log_requests",
+        "otlp_traces_endpoint",
+        "collect_detailed_traces",
+    }
+)
+"""Engine arguments about memory, batching, loading and logging, which change no result. All others are in the
+fingerprint, also those that nobody here has heard of."""
 
 
 def asking_settings(spec: JobSpec, programme: Programme) -> dict[str, Any]:
@@ -40,16 +69,23 @@ def _role_settings(spec: JobSpec, role: Role) -> dict[str, Any]:
 
 
 def _model_settings(model: Model) -> dict[str, Any]:
-    """What identifies a model: not its replicas, memory or addresses."""
+    """What identifies a model: not its replicas and memory.
+
+    An endpoint is identified by its address, since two of them may call different models alike, unless
+    `models.NAME.identity` says what it serves.
+    """
+    endpoint = {"endpoint": model.identity or model.base_url} if model.engine != "vllm" else {}
     return {
         "engine": model.engine,
         **model_identity(model.id, model.revision),
+        **endpoint,
+        "trust_remote_code": model.trust_remote_code,
         "max_model_len": model.max_model_len,
         "system_prompt": model.system_prompt,
         "seeds": model.seeds,
         "thinking": model.thinking,
         "chat_template_kwargs": model.chat_template_kwargs,
-        "engine_args": {key: value for key, value in model.engine_args.items() if key in RESULT_ENGINE_ARGS},
+        "engine_args": {key: value for key, value in model.engine_args.items() if key not in NEUTRAL_ENGINE_ARGS},
     }
 
 

@@ -7,9 +7,9 @@ still fit their input.
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from drp_ray.errors import BadInput
 from drp_ray.storage.fingerprint import digest
 from drp_ray.storage.folder import Folder
+from drp_ray.storage.versions import versions
 
 MANIFEST = "manifest.json"
 FACTS_KEY = b"drp_ray"
@@ -85,12 +86,16 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Committed:
-    """A committed part as its footer describes it: its facts, and the digests of its rows and of its input's rows."""
+    """A committed part as its footer describes it: its facts, and the digests of its rows and of its input's rows.
+
+    `made_with` has the versions of libraries and the commit; parts of earlier versions of this package have none.
+    """
 
     name: str
     facts: Facts
     digest: str
     input_digest: str
+    made_with: dict[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -104,11 +109,12 @@ class Committed:
 
 
 def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> Committed:
-    """Write a part in one atomic step; equal arguments give equal bytes."""
+    """Write a part in one atomic step; equal arguments and versions of libraries give equal bytes."""
     rows = _compact_copy(rows)
     facts = {"rows": rows.num_rows, **facts}
-    committed = Committed(name, facts, digest(_ipc_bytes(rows)), input_digest)
-    footer = json.dumps({"facts": facts, "digest": committed.digest, "input": input_digest}, sort_keys=True)
+    committed = Committed(name, facts, digest(_ipc_bytes(rows)), input_digest, versions())
+    described = {"facts": facts, "digest": committed.digest, "input": input_digest, "made_with": committed.made_with}
+    footer = json.dumps(described, sort_keys=True)
     sink = io.BytesIO()
     pq.write_table(rows.replace_schema_metadata({FACTS_KEY: footer}), sink, compression="zstd")
     folder.write(name, sink.getvalue())
@@ -134,6 +140,18 @@ def read_part(folder: Folder, name: str) -> Part:
     return Part(rows.replace_schema_metadata(None), footer["facts"], footer["digest"])
 
 
+def read_rows(folder: Folder, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of all parts that the manifest lists, in the order of the parts; `columns` of them, or all."""
+
+    def read(name: str) -> pa.Table:
+        with folder.open(name) as file:
+            rows = pq.read_table(file, columns=None if columns is None else list(columns))
+        return rows.replace_schema_metadata(None)
+
+    with ThreadPoolExecutor(FOOTER_READERS) as pool:
+        return pa.concat_tables(pool.map(read, part_names(folder)))
+
+
 def read_committed(folder: Folder, names: Iterable[str]) -> dict[str, Committed]:
     """Read the footers of the named parts that exist."""
     present = sorted({entry.name for entry in folder.entries()} & set(names))
@@ -149,7 +167,7 @@ def read_footer(folder: Folder, name: str) -> Committed | None:
             footer = json.loads(pq.read_metadata(file).metadata[FACTS_KEY])
     except FileNotFoundError:
         return None
-    return Committed(name, footer["facts"], footer["digest"], footer["input"])
+    return Committed(name, footer["facts"], footer["digest"], footer["input"], footer.get("made_with", {}))
 
 
 def read_manifest(folder: Folder) -> Manifest | None:

@@ -124,6 +124,21 @@ def test_the_same_job_has_the_same_plan(plan):
         ("models.reasoner.max_model_len=4096", "differences"),
         ("models.reasoner.chat_template_kwargs={enable_thinking: false}", "differences"),
         ("models.reasoner.engine_args.quantization=awq", "differences"),
+        ("models.reasoner.engine_args.tokenizer=other/tokenizer", "differences"),
+        ("models.reasoner.engine_args.load_format=dummy", "differences"),
+        ("models.reasoner.engine_args.generation_config=vllm", "differences"),
+        ("models.reasoner.engine_args.override_generation_config={top_k: 5}", "differences"),
+        ("models.reasoner.engine_args.enable_lora=true", "differences"),
+        ("models.reasoner.engine_args.logits_processors=[a.b]", "differences"),
+        ("models.reasoner.engine_args.model_impl=transformers", "differences"),
+        ("models.reasoner.engine_args.never_heard_of=1", "differences"),
+        ("models.reasoner.trust_remote_code=true", "differences"),
+        ("models.reasoner.thinking=always", "differences"),
+        ("sampling.extractor.top_k=5", "differences"),
+        ("sampling.extractor.stop=[x]", "differences"),
+        ("sampling.generator.min_p=0.1", "predictions"),
+        ("sampling.generator.repetition_penalty=1.1", "predictions"),
+        ("sampling.generator.presence_penalty=0.5", "predictions"),
         ("differences.source=raw", "contexts"),
         ("sampling.generator.temperature=0", "predictions"),
         ("sampling.summarizer.top_p=0.5", "predictions"),
@@ -255,6 +270,22 @@ class TestLocalModels:
         before = plan(f"embedding.model={model}")
         (model / "config.json").write_text("{ }")
         assert changed(before, plan(f"embedding.model={model}")) == downstream("embeddings")
+
+
+class TestEndpoints:
+    ENDPOINT = ("models.writer.engine=openai", "models.writer.id=llm")
+
+    def test_two_endpoints_that_call_their_models_alike_share_nothing(self, plan):
+        one, other = (plan(*self.ENDPOINT, f"models.writer.base_url=http://{host}/v1") for host in ("a", "b"))
+        assert changed(one, other) == downstream("predictions")
+
+    def test_endpoints_of_one_identity_share_everything(self, plan):
+        addresses = [f"models.writer.base_url=http://{host}/v1" for host in ("a", "b")]
+        one, other = (plan(*self.ENDPOINT, address, "models.writer.identity=Qwen2.5-14B") for address in addresses)
+        assert changed(one, other) == set()
+        assert changed(one, plan(*self.ENDPOINT, addresses[0], "models.writer.identity=other")) == downstream(
+            "predictions"
+        )
 
 
 class TestMethods:

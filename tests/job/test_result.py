@@ -3,11 +3,13 @@
 import json
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from drp_ray.config import Evaluation
 from drp_ray.evaluation.metrics import base
 from drp_ray.evaluation.metrics.base import Metric, metric
+from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, UserScores
 from drp_ray.job.result import METRICS_FILE, report
 from drp_ray.storage.folder import LocalFolder
 
@@ -42,11 +44,17 @@ def result_of(tmp_path):
         config = SimpleNamespace(name="run", method="rag", evaluation=Evaluation())
         folder = LocalFolder(tmp_path / "run")
         manifests = {name: SimpleNamespace(totals=stage) for name, stage in totals.items()}
-        result = report(config, SimpleNamespace(stages={}), folder, manifests, tmp_path)
+        result = report(config, SimpleNamespace(stages={}), folder, manifests, tmp_path, nobody())
         assert json.loads(folder.read(METRICS_FILE)) == result.metrics
         return result
 
     return result_of
+
+
+def nobody():
+    """Scores of no user: the totals are those of the facts."""
+    columns = {name: pa.array([], pa.string()) for name in FROM_PREDICTIONS}
+    return UserScores(pa.table({**columns, **{name: pa.array([], pa.float64()) for name in base.METRICS}}))
 
 
 SCORED = {"easy": 3.0, "scored:easy": 4, "hard": 1.0, "scored:hard": 4}

@@ -8,11 +8,40 @@ import pytest
 from drp_ray.config import checked
 from drp_ray.errors import BadInput
 from drp_ray.evaluation.metrics import base
+from drp_ray.job import run_record
 from drp_ray.job.plan import make_plan
-from drp_ray.job.run_record import RUN, check_run_name, write_run
+from drp_ray.job.run_record import RUN, check_run_name, recorded_revisions, write_run
 from drp_ray.storage.folder import LocalFolder
 
 JOB = {"name": "job", "dataset": "d", "root": "r", "method": "rag", "models": {"llm": {"id": "some/model"}}}
+
+
+def at(monkeypatch, **versions):
+    monkeypatch.setattr(run_record, "versions", lambda: versions)
+
+
+def test_a_run_that_goes_on_keeps_its_history(tmp_path, folder, monkeypatch):
+    first = job(tmp_path)
+    for versions in ({"ray": "1"}, {"ray": "1"}, {"ray": "2", "commit": "c"}):
+        at(monkeypatch, **versions)
+        write_run(folder, first.config, first.plan)
+    record = json.loads(folder.read(RUN))
+    assert [entry["versions"] for entry in record["history"]] == [{"ray": "1"}, {"ray": "2", "commit": "c"}]
+    assert (record["libraries"], record["commit"]) == ({"ray": "2"}, "c")
+
+
+def test_a_record_without_a_history_begins_one_with_what_it_says(tmp_path, folder, monkeypatch):
+    first = job(tmp_path)
+    at(monkeypatch, ray="1", commit="old")
+    write_run(folder, first.config, first.plan)
+    record = json.loads(folder.read(RUN))
+    del record["history"], record["revisions"]
+    folder.write(RUN, json.dumps(record).encode())
+    at(monkeypatch, ray="2")
+    write_run(folder, first.config, first.plan)
+    history = json.loads(folder.read(RUN))["history"]
+    assert [entry["versions"] for entry in history] == [{"ray": "1", "commit": "old"}, {"ray": "2"}]
+    assert recorded_revisions(record) == {}
 
 
 @pytest.fixture
