@@ -124,6 +124,7 @@ class Model(Section):
     trust_remote_code: bool = False
     seeds: bool = True
     system_prompt: Literal["keep", "merge"] = "keep"
+    thinking: Literal["auto", "always", "never"] = "auto"
     chat_template_kwargs: dict[str, Any] = {}
     base_url: str | None = None
     api_key_env: str | None = None
@@ -164,6 +165,11 @@ class SamplingSettings(Section):
     temperature: Annotated[float, Field(ge=0)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     max_tokens: Count = 2048
+    top_k: Count | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    stop: tuple[str, ...] | None = None
 
 
 class SamplingOverride(Section):
@@ -172,6 +178,11 @@ class SamplingOverride(Section):
     temperature: Annotated[float, Field(ge=0)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Count | None = None
+    top_k: Count | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    stop: tuple[str, ...] | None = None
 
 
 class AllSampling(SamplingSettings):
@@ -218,6 +229,7 @@ class Runtime(Section):
     num_cpus: Count | None = None
     resources_wait_s: Annotated[float, Field(ge=0)] = 0
     cache: str | None = None
+    keep: tuple[Literal["thinking", "prompts"], ...] = ()
 
 
 class Config(Section):

@@ -101,11 +101,14 @@ CALL_COLUMNS = (
     pa.field("thinking_tokens", pa.int64()),
     pa.field("unfinished_thinking", pa.int32()),
     pa.field("seeds", pa.list_(pa.int64())),
+    pa.field("cut_off", pa.int32()),
+    pa.field("preambles", pa.int32()),
 )
 """What every row made by a language model says about its calls (tokens are summed over the calls).
 
-`unfinished_thinking` counts the calls whose thinking ran into the length limit; `seeds` are those that the engine
-was given, in the order of the calls, and none where it takes none.
+`unfinished_thinking` counts the calls whose thinking never ended, `cut_off` those whose reply ended by the length
+limit, and `preambles` those in which the model talked before the marker of its answer; `seeds` are those that the
+engine was given, in the order of the calls, and none where it takes none.
 """
 
 DIFFERENCES = pa.schema(
@@ -171,21 +174,33 @@ CONTEXTS = pa.schema(
         ("differences", pa.list_(DIFFERENCE)),
         ("profile", pa.list_(HISTORY_ENTRY)),
         ("peers", pa.list_(PEER_ENTRY)),
+        ("n_comparisons", pa.int32()),
+        ("n_no_difference", pa.int32()),
+        ("n_failed_differences", pa.int32()),
     ]
 )
-"""`profile` (the whole profile in time order) and `peers` are null where the method does not need them."""
+"""`profile` (the whole profile in time order) and `peers` are null where the method does not need them.
+
+Of a user's `n_comparisons`, `n_no_difference` found that nothing sets the user apart and `n_failed_differences` are
+error rows; `differences` has the others.
+"""
 
 PREDICTIONS = pa.schema(
     [
         ("user_id", pa.string()),
         ("item_id", pa.string()),
         ("method", pa.string()),
+        ("fallback", pa.string()),
         ("summary", pa.string()),
         ("prediction", pa.string()),
         ("reference", pa.string()),
         ("n_history", pa.int32()),
         ("n_differences", pa.int32()),
+        ("n_failed_differences", pa.int32()),
         *CALL_COLUMNS,
     ]
 )
-"""`method` is the one that wrote the row: a simpler one than configured where the user's data is too thin."""
+"""`method` is the one that wrote the row: a simpler one than configured for the reason that `fallback` names.
+
+`n_failed_differences` counts the user's comparisons that are error rows.
+"""

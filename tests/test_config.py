@@ -91,7 +91,7 @@ def test_jobs_of_the_repository_load():
         ("models.two.idd=x", "models.two.idd: unknown setting; did you mean id?"),
         ("roles.extracter=one", "roles.extracter: unknown setting; did you mean extractor?"),
         ("sampling.temprature=1", "sampling.temprature: unknown setting; did you mean temperature?"),
-        ("sampling.judge.seeds=1", "sampling.judge.seeds: unknown setting; known: max_tokens, temperature, top_p"),
+        ("sampling.judge.seeds=1", "sampling.judge.seeds: unknown setting; known: max_tokens, min_p, "),
         ("sampling.extractor.max_token=1", "sampling.extractor.max_token: unknown setting; did you mean max_tokens?"),
         ("runtime.heartbeat=1", "runtime.heartbeat: unknown setting; did you mean heartbeat_s?"),
     ],
@@ -256,9 +256,17 @@ def test_a_role_draws_as_all_do_but_for_what_it_overrides(load):
     sampling = load(
         SMALL, "sampling.temperature=0.5", "sampling.extractor.max_tokens=9", "sampling.judge.temperature=0"
     ).sampling
-    assert sampling.of("generator").model_dump() == {"temperature": 0.5, "top_p": 0.95, "max_tokens": 2048}
-    assert sampling.of("extractor").model_dump() == {"temperature": 0.5, "top_p": 0.95, "max_tokens": 9}
-    assert sampling.of("judge").model_dump() == {"temperature": 0.0, "top_p": 0.95, "max_tokens": 2048}
+    assert sampling.of("generator").model_dump(exclude_none=True) == {
+        "temperature": 0.5,
+        "top_p": 0.95,
+        "max_tokens": 2048,
+    }
+    assert sampling.of("extractor").model_dump(exclude_none=True) == {
+        "temperature": 0.5,
+        "top_p": 0.95,
+        "max_tokens": 9,
+    }
+    assert sampling.of("judge").model_dump(exclude_none=True) == {"temperature": 0.0, "top_p": 0.95, "max_tokens": 2048}
 
 
 def test_the_only_model_plays_every_role_and_of_several_one_must_be_named(load):

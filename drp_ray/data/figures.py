@@ -85,7 +85,7 @@ def figures_of(dataset: Dataset) -> SplitFigures:
 
 
 class Published(NamedTuple):
-    """What the papers report of a category (METHOD "Data"); "" where they do not."""
+    """What the papers report of a category (docs/method.md, "Data"); "" where they do not."""
 
     rows: Mapping[str, int]
     items: int | None

@@ -1,6 +1,7 @@
 """Language model engines. Each module holds one engine; `base` says what they have in common."""
 
 from drp_ray.engines.base import (
+    CallGivenUp,
     Completion,
     Engine,
     EngineDied,
@@ -15,6 +16,7 @@ from drp_ray.errors import BadInput, nearest
 from drp_ray.inputs.import_path import load_object
 
 __all__ = [
+    "CallGivenUp",
     "Completion",
     "Engine",
     "EngineDied",

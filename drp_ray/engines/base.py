@@ -1,4 +1,4 @@
-"""What a language model engine is to the rest: messages in, a completion out, and four ways to fail."""
+"""What a language model engine is to the rest: messages in, a completion out, and five ways to fail."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
@@ -81,6 +81,7 @@ class Engine(Protocol):
         Raises:
             PromptTooLong: prompt and `sampling.max_tokens` do not fit the context together.
             RequestRefused: the engine will not answer this request, and asking again would not help.
+            CallGivenUp: this call was not answered; it may be asked again, and calls beside it go on.
             EngineDied: the engine behind all calls in flight is gone; a new one may be started.
         """
 
@@ -94,6 +95,10 @@ class PromptTooLong(Exception):
 
 class RequestRefused(Exception):
     """The engine will not answer this one request."""
+
+
+class CallGivenUp(Exception):
+    """The endpoint did not answer this one call, however often it was asked; other calls may go on."""
 
 
 class EngineDied(Exception):

@@ -37,7 +37,7 @@ def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, M
         "users": int(totals["users"]["rows"]),
         "metrics": scores,
         "scored": {metric.name: int(totals["scores"].get(f"scored:{metric.name}", 0)) for metric in opened},
-        "signatures": {metric.name: metric.signature for metric in opened},
+        "signatures": {metric.name: metric.full_signature for metric in opened},
         "coverage": _coverage(totals),
     }
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
@@ -51,13 +51,12 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
     predictions, found = totals["predictions"], totals.get("differences", {})
     comparisons, users = int(found.get("rows", 0)), int(predictions["rows"])
     return {
-        "users_by_method": {
-            name.removeprefix("method:"): int(count)
-            for name, count in predictions.items()
-            if name.startswith("method:")
-        },
+        "users_by_method": _counted(predictions, "method:"),
+        "users_with_a_simpler_method": _counted(predictions, "fallback:"),
+        "users_with_failed_differences": int(predictions.get("users_with_failed_differences", 0)),
         "comparisons": comparisons,
         "comparisons_without_representatives": int(found.get("no_representatives", 0)),
+        "comparisons_without_difference": int(found.get("no_difference", 0)),
         "comparisons_per_user": _per(comparisons, users),
         "representatives_per_comparison": _per(found.get("representatives", 0), comparisons),
         "users_without_peers": int(totals.get("peers", {}).get("without_peers", 0)),
@@ -65,7 +64,14 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
         "error_rows": _of_stages(totals, "errors"),
         "truncated": _of_stages(totals, "truncated"),
         "unfinished_thinking": _of_stages(totals, "unfinished_thinking"),
+        "cut_off": _of_stages(totals, "cut_off"),
+        "preambles_removed": _of_stages(totals, "preambles"),
     }
+
+
+def _counted(facts: Facts, prefix: str) -> dict[str, int]:
+    """The facts whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): int(count) for name, count in facts.items() if name.startswith(prefix)}
 
 
 def _per(count: float, of: int) -> float:

@@ -3,7 +3,19 @@
 import asyncio
 
 from drp_ray.engines import make_engine
-from drp_ray.engines.base import Completion, Engine, EngineDied, Message, ModelSpec, Sampling
+from drp_ray.engines.base import (
+    CallGivenUp,
+    Completion,
+    Engine,
+    EngineDied,
+    Message,
+    ModelNotLoaded,
+    ModelSpec,
+    Sampling,
+)
+
+MAX_GIVEN_UP_IN_A_ROW = 50
+"""Calls that an endpoint may leave without an answer, none answered between them, before the job stops."""
 
 
 class LiveEngine:
@@ -12,6 +24,7 @@ class LiveEngine:
     def __init__(self, spec: ModelSpec) -> None:
         self._spec, self._engine = spec, make_engine(spec)
         self._restarting = asyncio.Lock()
+        self._given_up_in_a_row = 0
 
     async def start(self) -> None:
         """Load the model for the first time."""
@@ -33,14 +46,27 @@ class LiveEngine:
         return self._engine.honours_seed
 
     async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
-        """Answer one chat; where the engine dies over it, a new one is up before `EngineDied` is raised."""
+        """Answer one chat; where the engine dies over it, a new one is up before `EngineDied` is raised.
+
+        Raises:
+            ModelNotLoaded: the endpoint answered none of many calls in a row.
+        """
         async with self._restarting:
             engine = self._engine
         try:
-            return await engine.complete(messages, sampling)
+            completion = await engine.complete(messages, sampling)
+        except CallGivenUp as error:
+            self._given_up_in_a_row += 1
+            if self._given_up_in_a_row >= MAX_GIVEN_UP_IN_A_ROW:
+                raise ModelNotLoaded(
+                    f"{self._given_up_in_a_row} calls in a row were not answered, the last one: {error}"
+                ) from error
+            raise
         except EngineDied:
             await self._replace(engine)
             raise
+        self._given_up_in_a_row = 0
+        return completion
 
     async def close(self) -> None:
         """Stop the engine."""

@@ -14,10 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from drp_ray.engines.base import EngineDied, ModelSpec
+from drp_ray.engines.base import CallGivenUp, EngineDied, ModelSpec
+from drp_ray.llm.kept import KeepSettings
 from drp_ray.llm.live_engine import LiveEngine
 from drp_ray.llm.replies import UnusableReply
-from drp_ray.llm.row_caller import RoleSpec, RowCaller, RowFailed
+from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
 from drp_ray.llm.seats import Seats
 from drp_ray.running.worker import Key, Worker
 from drp_ray.storage.parts import Facts
@@ -28,7 +29,16 @@ CROWD = 16
 DEATHS_OF_A_ROW = 3
 """Engine deaths after which a row that was in flight each time, the last time alone, becomes an error row."""
 
-SUMMED = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens", "unfinished_thinking", "truncated")
+SUMMED = (
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "thinking_tokens",
+    "unfinished_thinking",
+    "cut_off",
+    "preambles",
+    "truncated",
+)
 """The call columns that a part's facts add up."""
 
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
@@ -55,7 +65,9 @@ class ModelWorker(Worker):
     roles: Mapping[str, RoleSpec]
     seed: int
     max_attempts: int
+    keep: KeepSettings = field(default_factory=KeepSettings, kw_only=True)
     _engines: dict[str, LiveEngine] = field(default_factory=dict, init=False, repr=False)
+    _exchanges: dict[Key, list[Exchange]] = field(default_factory=dict, init=False, repr=False)
 
     @abstractmethod
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
@@ -79,6 +91,8 @@ class ModelWorker(Worker):
         attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
         answered = await asyncio.gather(*map(self._answer, asked, attempts))
         done = {**kept, **{self._key(row): row for row in answered}}
+        exchanges = {self._key(row.blank): self._exchanges.pop(self._key(row.blank), []) for row in asked}
+        await asyncio.to_thread(self.keep.write, part, self.keys, exchanges)
         return pa.Table.from_pylist([done[self._key(row.blank)] for row in wanted], self.schema)
 
     def facts(self, rows: pa.Table) -> Facts:
@@ -99,19 +113,23 @@ class ModelWorker(Worker):
     async def _answer(self, row: ModelRow, attempts_before: int) -> Columns:
         """Try a row until its replies can be used, its attempts are spent or it has killed too many engines."""
         caller = RowCaller(row.key, self.roles, self._engines, self.seed)
-        error, unusable, deaths = "", 0, 0
+        attempt, error, unusable, deaths = attempts_before, "", 0, 0
         while unusable < self.max_attempts and deaths < DEATHS_OF_A_ROW:
-            caller.attempt = attempts_before + unusable + deaths
+            attempt = attempts_before + unusable + deaths
+            caller.begin(attempt)
             try:
                 async with self._seats.taken(self._weight(deaths)), self._in_flight():
-                    return self._result(row, caller, await row.answer(caller))
+                    columns = await row.answer(caller)
+                return self._result(row, caller, attempt, columns)
             except RowFailed as failure:
-                return self._error_row(row, caller, str(failure))
+                return self._result(row, caller, attempt, {}, str(failure))
             except UnusableReply as failure:
                 unusable, error = unusable + 1, f"no usable reply: {failure}"
+            except CallGivenUp as failure:
+                unusable, error = unusable + 1, f"the endpoint did not answer: {failure}"
             except EngineDied as failure:
                 deaths, error = deaths + 1, f"the engine died over this row: {failure}"
-        return self._error_row(row, caller, error)
+        return self._result(row, caller, attempt, {}, error)
 
     def _weight(self, deaths: int) -> int:
         """How many seats a row takes: after deaths, more of the engine is left empty around a suspect."""
@@ -127,11 +145,11 @@ class ModelWorker(Worker):
         finally:
             self._count(in_flight=-1)
 
-    def _error_row(self, row: ModelRow, caller: RowCaller, error: str) -> Columns:
-        return self._result(row, caller, {}, error)
-
-    def _result(self, row: ModelRow, caller: RowCaller, columns: Columns, error: str | None = None) -> Columns:
+    def _result(
+        self, row: ModelRow, caller: RowCaller, attempt: int, columns: Columns, error: str | None = None
+    ) -> Columns:
         accounts = caller.accounts.columns()
         self._count(rows=1, errors=int(error is not None), **{name: accounts[name] for name in COUNTED})
+        self._exchanges[self._key(row.blank)] = caller.exchanges
         status = "ok" if error is None else "error"
-        return {**row.blank, **columns, **accounts, "attempts": caller.attempt + 1, "status": status, "error": error}
+        return {**row.blank, **columns, **accounts, "attempts": attempt + 1, "status": status, "error": error}

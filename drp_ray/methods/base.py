@@ -22,8 +22,11 @@ Asker = Literal["extractor", "validator", "summarizer", "generator"]
 class Ask(Protocol):
     """Asks the model that plays a role."""
 
-    async def __call__(self, role: Asker, prompt: Prompt) -> str:
-        """Return the answer, with any thinking removed."""
+    async def __call__(self, role: Asker, prompt: Prompt, marker: str | None = None) -> str:
+        """Return the answer, which is never empty, without any thinking.
+
+        Where `marker` is given (`Review` for `[Review]:`), it is removed with all that stands before it.
+        """
 
 
 @dataclass(frozen=True)

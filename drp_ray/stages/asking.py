@@ -1,16 +1,22 @@
 """What stages that ask language models have in common: settings, resources, and the arguments of their workers."""
 
 import math
+import re
 from typing import Any
 
 from drp_ray.config import Model, Role, api_key
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.engines.vllm import MAX_NUM_SEQS
+from drp_ray.llm.kept import KEPT, KeepSettings
+from drp_ray.llm.replies import Thinking
 from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.methods.base import Programme
 from drp_ray.running.worker import Pool
-from drp_ray.stages.stage import JobSpec, Resources
+from drp_ray.stages.stage import JobSpec, Resources, StageContext
 from drp_ray.storage.fingerprint import model_identity
+
+ALWAYS_THINKS = re.compile(r"deepseek-?r1|r1-distill|deepseek-reasoner|qwq|thinking", re.IGNORECASE)
+"""Names of models that think before every answer."""
 
 RESULT_ENGINE_ARGS = frozenset({"dtype", "quantization", "kv_cache_dtype", "hf_overrides", "rope_scaling"})
 """Engine arguments that change what the model computes; the others say how much memory or which kernels it uses."""
@@ -30,7 +36,7 @@ def asking_settings(spec: JobSpec, programme: Programme) -> dict[str, Any]:
 
 def _role_settings(spec: JobSpec, role: Role) -> dict[str, Any]:
     model = spec.config.models[spec.config.model_of(role)]
-    return {"model": _model_settings(model), "sampling": spec.config.sampling.of(role).model_dump()}
+    return {"model": _model_settings(model), "sampling": spec.config.sampling.of(role).model_dump(exclude_none=True)}
 
 
 def _model_settings(model: Model) -> dict[str, Any]:
@@ -41,6 +47,7 @@ def _model_settings(model: Model) -> dict[str, Any]:
         "max_model_len": model.max_model_len,
         "system_prompt": model.system_prompt,
         "seeds": model.seeds,
+        "thinking": model.thinking,
         "chat_template_kwargs": model.chat_template_kwargs,
         "engine_args": {key: value for key, value in model.engine_args.items() if key in RESULT_ENGINE_ARGS},
     }
@@ -59,18 +66,32 @@ def asking_resources(spec: JobSpec, programme: Programme) -> Resources:
     return Resources(pool, models)
 
 
-def asking_arguments(spec: JobSpec, programme: Programme) -> dict[str, Any]:
-    """The arguments of a `ModelWorker` that runs a programme."""
-    models = asking_resources(spec, programme).models
+def asking_arguments(context: StageContext, stage: str, programme: Programme) -> dict[str, Any]:
+    """The arguments of a `ModelWorker` that runs a programme for a stage."""
+    spec = context.spec
+    models, keep = asking_resources(spec, programme).models, spec.config.runtime.keep
     return {
         "models": {name: ModelSpec.of(model, api_key(model)) for name, model in models.items()},
         "roles": {role: _role_spec(spec, role) for role in programme.roles},
         "seed": spec.config.sampling.seed,
         "max_attempts": spec.config.runtime.max_attempts,
+        "keep": KeepSettings(context.folders[stage].at(KEPT) if keep else None, "thinking" in keep, "prompts" in keep),
     }
 
 
 def _role_spec(spec: JobSpec, role: Role) -> RoleSpec:
     name = spec.config.model_of(role)
     sampling = Sampling(**spec.config.sampling.of(role).model_dump())
-    return RoleSpec(name, sampling, spec.config.models[name].system_prompt)
+    model = spec.config.models[name]
+    return RoleSpec(name, sampling, model.system_prompt, thinking_of(model))
+
+
+def thinking_of(model: Model) -> Thinking:
+    """How the thinking in a model's replies is found.
+
+    `auto` looks for its tags. The vLLM engine sees a template that opens the thinking itself; an endpoint does not show
+    its template, so a model that is known to think always does.
+    """
+    if model.thinking == "auto" and model.engine == "openai" and ALWAYS_THINKS.search(model.id):
+        return "always"
+    return model.thinking

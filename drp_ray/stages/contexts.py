@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,14 +14,15 @@ from drp_ray.methods.needs import Need
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.outcome_rows import committed_table
 from drp_ray.running.regrouping import concatenated, placeholders, shuffle_partitions
+from drp_ray.stages.differences import Source, found_differences
 from drp_ray.stages.items import Table
 from drp_ray.stages.stage import JobSpec, Stage, StageContext
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import commit_part, part_names, read_part
 
 Row = dict[str, Any]
-FOUND = pa.schema([("part", pa.int32()), ("user_id", pa.string()), *schema.DIFFERENCE])
-"""A difference on its way to its user's part."""
+FOUND = pa.schema([("part", pa.int32()), ("user_id", pa.string()), ("outcome", pa.string()), *schema.DIFFERENCE])
+"""What a comparison found, on its way to its user's part; its text is null where it found nothing."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ContextParts:
     catalogue: Table
     needs: Need
     differences: Folder | None
-    source: Literal["validated", "raw"]
+    source: Source
     peers: Folder | None
 
     def plan(self, folder: Folder) -> ray.data.Dataset | None:
@@ -72,20 +73,19 @@ def users_of_part(batch: pa.Table, retrieved: Folder) -> pa.Table:
     return pa.table({"user_id": users, "part": pa.array([batch["number"][0].as_py()] * len(users), pa.int32())})
 
 
-def differences_of_part(
-    batch: pa.Table, differences: Folder, source: Literal["validated", "raw"], part_of_user: Table
-) -> pa.Table:
-    """The differences of a part that have a text, each with its user's part."""
+def differences_of_part(batch: pa.Table, differences: Folder, source: Source, part_of_user: Table) -> pa.Table:
+    """What every comparison of a part found, each with its user's part."""
     rows = read_part(differences, batch["part"][0].as_py()).rows
-    validated = pc.if_else(pc.equal(source, "validated"), rows["validated"], None)
-    text = pc.coalesce(validated, rows["extracted"])
+    found = found_differences(rows, source)
     users = ray.get(part_of_user)
     part = users["part"].take(pc.index_in(rows["user_id"], users["user_id"].combine_chunks()))
-    found = pa.table([part, rows["user_id"], rows["rank"], rows["item_id"], rows["title"], text], schema=FOUND)
-    return found.filter(pc.and_(pc.equal(rows["status"], "ok"), pc.is_valid(text)))
+    outcomes = pa.array([each.outcome for each in found], pa.string())
+    texts = pa.array([each.text for each in found], pa.string())
+    columns = [part, rows["user_id"], outcomes, rows["rank"], rows["item_id"], rows["title"], texts]
+    return pa.table(columns, schema=FOUND)
 
 
-def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, names: list[str]) -> dict[str, list[str]]:
+def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, names: list[str]) -> pa.Table:
     """Write the contexts of one part of users."""
     name = names[found["part"][0].as_py()]
     items = Catalogue(ray.get(source.catalogue))
@@ -107,15 +107,19 @@ def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, na
     return committed_table(committed)
 
 
-def context_of(user: Row, history: list[int], differences: list[Row], items: Catalogue) -> Row:
+def context_of(user: Row, history: list[int], found: list[Row], items: Catalogue) -> Row:
     """One user's context: the target's text is the reference and nowhere else."""
-    target = user["target"]
+    target, outcomes = user["target"], [row["outcome"] for row in found]
+    differences = [row for row in found if row["text"] is not None]
     return {
         "user_id": user["user_id"],
         "target": with_items([target], items)[0],
         "reference": target["text"],
         "history": with_items([user["profile"][position] for position in history], items),
         "differences": sorted(differences, key=lambda difference: difference["rank"]),
+        "n_comparisons": len(outcomes) - outcomes.count("not compared"),
+        "n_no_difference": outcomes.count("none"),
+        "n_failed_differences": outcomes.count("failed"),
     }
 
 
@@ -152,7 +156,7 @@ def _make(context: StageContext) -> ContextParts:
 
 CONTEXTS = Stage(
     "contexts",
-    version=2,
+    version=3,
     inputs=lambda spec: ("users", "retrieved", *spec.method.needs.delivered_by),
     settings=_settings,
     make=_make,

@@ -152,9 +152,7 @@ def find_owners(*reviews: pa.Table) -> pa.Table:
     return texts.filter(pc.greater(texts["part_count"], 1)).select(["text_id", "part_min"]).combine_chunks()
 
 
-def write_item_part(
-    reviews: pa.Table, requests: Table, catalogue: Table, owners: Table, folder: Folder
-) -> dict[str, list[str]]:
+def write_item_part(reviews: pa.Table, requests: Table, catalogue: Table, owners: Table, folder: Folder) -> pa.Table:
     """Write the part that a group of reviews belongs to."""
     part = reviews["part"][0].as_py()
     asked = ray.get(requests)

@@ -87,9 +87,7 @@ def search_row_group(batch: pa.Table, dataset: Dataset, groups: list[Any], finde
     return finder.search(dataset.read_users(groups[batch["number"][0].as_py()]), ray.get(wanted))
 
 
-def write_peer_part(
-    found: pa.Table, users: Folder, names: list[str], folder: Folder, reviews_a_user: int
-) -> dict[str, list[str]]:
+def write_peer_part(found: pa.Table, users: Folder, names: list[str], folder: Folder, reviews_a_user: int) -> pa.Table:
     """Write the reviews for one part of users."""
     name = names[found["part"][0].as_py()]
     reviews_for: dict[str, list[Mapping[str, Any]]] = {}

@@ -10,7 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drp_ray.config import Evaluation
-from drp_ray.evaluation.metrics.base import METRICS, Metric, open_metrics, score_rows, scores_schema, signatures
+from drp_ray.evaluation.metrics.base import (
+    METRICS,
+    Metric,
+    changed_settings,
+    open_metrics,
+    score_rows,
+    scores_schema,
+    signatures,
+)
 from drp_ray.running.worker import Worker
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, after
 from drp_ray.storage.parts import Facts
@@ -65,7 +73,11 @@ def _open_once(evaluation: str, cache: Path) -> list[Metric]:
 
 
 def _settings(spec: JobSpec) -> Mapping[str, Any]:
-    return {"metrics": signatures(spec.config.evaluation)}
+    """Changed settings stand apart from the signatures: a run's name depends on them, but on no library's version."""
+    settings: dict[str, Any] = {"metrics": signatures(spec.config.evaluation)}
+    if changed := changed_settings(spec.config.evaluation):
+        settings["metric_settings"] = changed
+    return settings
 
 
 def _make(context: StageContext) -> Score:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from drp_ray.engines.base import (
+    CallGivenUp,
     EngineDied,
     ModelNotLoaded,
     ModelSpec,
@@ -189,10 +190,17 @@ def test_server_errors_are_tried_again(server):
     assert len(server.bodies) == 3
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, 401, 403, 404])
-def test_an_endpoint_that_keeps_failing_is_a_dead_engine(server, status):
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_endpoint_that_will_not_serve_us_is_a_dead_engine(server, status):
     server.answers((status, error("no luck today"), {}))
     with pytest.raises(EngineDied, match="no luck today"):
+        ask(spec(server, max_retries=1))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_call_that_keeps_failing_is_given_up(server, status):
+    server.answers((status, error("no luck today"), {}))
+    with pytest.raises(CallGivenUp, match="no luck today"):
         ask(spec(server, max_retries=1))
 
 
@@ -274,7 +282,7 @@ def test_no_more_calls_at_once_than_concurrency(server):
     assert server.most_at_once == 5
 
 
-def test_an_endpoint_that_is_too_slow_is_a_dead_engine(server):
+def test_a_call_that_is_too_slow_is_given_up(server):
     released = threading.Event()
 
     def hang(body):
@@ -283,7 +291,7 @@ def test_an_endpoint_that_is_too_slow_is_a_dead_engine(server):
 
     server.answer = hang
     started = time.monotonic()
-    with pytest.raises(EngineDied, match=r"[Tt]ime"):
+    with pytest.raises(CallGivenUp, match=r"[Tt]ime"):
         ask(spec(server, timeout_s=0.5, max_retries=1))
     released.set()
     assert time.monotonic() - started < 5

@@ -7,6 +7,7 @@ import pytest
 
 from drp_ray.config import checked
 from drp_ray.errors import BadInput
+from drp_ray.evaluation.metrics import base
 from drp_ray.job.plan import make_plan
 from drp_ray.job.run_record import RUN, check_run_name, write_run
 from drp_ray.storage.folder import LocalFolder
@@ -41,6 +42,20 @@ def test_other_settings_are_refused_and_named(tmp_path, folder):
     write_run(folder, first.config, first.plan)
     with pytest.raises(BadInput, match=r"exists with other settings \(stages.*temperature: 0.8 there, 0.5 here"):
         check(folder, job(tmp_path, sampling={"temperature": 0.5}))
+
+
+def test_other_settings_of_a_metric_are_refused_and_named(tmp_path, folder, monkeypatch):
+    class Settings(base.Section):
+        weight: float = 1.0
+
+    monkeypatch.setattr(base.METRICS["rouge1"], "Settings", Settings)
+    first = job(tmp_path)
+    write_run(folder, first.config, first.plan)
+    check(folder, job(tmp_path, evaluation={"metrics": {"rouge1": {}}}))
+    other = job(tmp_path, evaluation={"metrics": {"rouge1": {"weight": 2.0}}})
+    assert other.plan.stages["scores"].fingerprint != first.plan.stages["scores"].fingerprint
+    with pytest.raises(BadInput, match=r"scores\.settings\.metric_settings: null there, .*weight.* here"):
+        check(folder, other)
 
 
 def test_new_versions_of_libraries_name_new_scores_and_refuse_no_run(tmp_path, folder, monkeypatch):

@@ -46,7 +46,7 @@ SETTINGS = st.builds(Selection, k=st.integers(1, 5), n_init=st.just(2), seed=st.
 
 
 def expected_groups(reviews, vectors, settings):
-    """METHOD, read word by word: points in user order, each text once; K+1 groups; the member nearest to the
+    """docs/method.md, read word by word: points in user order, each text once; K+1 groups; the member nearest to the
     centre, ties by user_id."""
     texts = list(dict.fromkeys(review["text_id"] for review in reviews))
     points = np.array([vectors[text] for text in texts], np.float64)

@@ -18,7 +18,7 @@ from drp_ray.methods.base import DIFFERENCES, METHODS
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.stages.comparisons import compare_item
 from drp_ray.stages.contexts import context_of, with_items
-from drp_ray.stages.differences import FindDifferences
+from drp_ray.stages.differences import FindDifferences, found_differences
 from drp_ray.stages.embedder import text_id
 from drp_ray.stages.items import item_row
 from drp_ray.stages.peers_contrast import WANTED, Contrast
@@ -155,12 +155,13 @@ def test_every_user_gets_a_row(scratch, people, told, selection, n, method):
         worker = FindDifferences(**models, programme=programme, prompts=PromptPack.load(), dimensions=("writing",))
         made = answered(worker, comparisons)
         assert made.num_rows == comparisons.num_rows == sum(len(found.eligible) for found in retrieved.values())
-        differences = [row for row in made.to_pylist() if row["status"] == "ok" and row["extracted"] is not None]
+        found = found_differences(made, "validated")
+        differences = [{**row, **each._asdict()} for row, each in zip(made.to_pylist(), found, strict=True)]
     peers = peers_of(method, users, retrieved, items, selection, embedder)
     contexts = []
     for user in users:
         own = [
-            {"rank": row["rank"], "item_id": row["item_id"], "item_title": row["title"], "text": row["extracted"]}
+            {**{name: row[name] for name in ("rank", "item_id", "text", "outcome")}, "item_title": row["title"]}
             for row in differences
             if row["user_id"] == user["user_id"]
         ]

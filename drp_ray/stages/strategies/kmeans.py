@@ -90,4 +90,5 @@ def _kmeans(points: np.ndarray, settings: Selection) -> np.ndarray:
     from sklearn.cluster import KMeans
 
     groups = count_distinct(points, at_most=settings.k + 1)
-    return KMeans(groups, random_state=settings.seed, n_init=settings.n_init).fit_predict(points)
+    model = KMeans(groups, random_state=settings.seed, n_init=settings.n_init)
+    return np.asarray(model.fit_predict(points))
