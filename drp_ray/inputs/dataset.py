@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from drp_ray import schema
 from drp_ray.errors import BadInput
+from drp_ray.inputs.leaks import without_leaks
 from drp_ray.storage.folder import Entry, Folder
 
 SPLITS = ("train", "val", "test")
@@ -29,11 +30,15 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder with `users/` inside, and `items/` inside or beside it."""
+    """A folder with `users/` inside, and `items/` inside or beside it.
+
+    With `drops_leaks` every profile is read without the user's target and without reviews later than that.
+    """
 
     folder: Folder
     users: Folder
     items: Folder
+    drops_leaks: bool = False
 
     @classmethod
     def open(cls, folder: Folder, parent: Folder) -> "Dataset":
@@ -77,7 +82,8 @@ class Dataset:
 
     def read_users(self, group: RowGroup) -> pa.Table:
         """A row group with the columns and types of `schema.USERS`."""
-        return self._read_group(group, None).select(schema.USERS.names).cast(schema.USERS)
+        users = self._read_group(group, None).select(schema.USERS.names).cast(schema.USERS)
+        return without_leaks(users) if self.drops_leaks else users
 
     def read_user_ids(self, group: RowGroup) -> list[str]:
         """The user ids of a row group."""
@@ -86,7 +92,10 @@ class Dataset:
 
     def read_profile_items(self, group: RowGroup) -> pa.Table:
         """Which user has which item in the profile: columns `user` (row in the group) and `item_id`, each pair once."""
-        rows = self._read_group(group, ["profile.*.item_id"])
+        if self.drops_leaks:
+            rows = self.read_users(group)
+        else:
+            rows = self._read_group(group, ["profile.*.item_id"])
         if "profile" not in rows.column_names:  # all are empty, and the writer, which infers types, wrote no field
             return pa.table({"user": pa.array([], pa.int64()), "item_id": pa.array([], pa.string())})
         profiles = rows["profile"].combine_chunks()
