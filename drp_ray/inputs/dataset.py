@@ -53,9 +53,8 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """The folder's name; for a split (`test`), with its parent's name before it."""
-        path = PurePosixPath(self.folder.uri.replace("://", "/"))
-        return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
+        """The name of its folder (`dataset_name`)."""
+        return dataset_name(self.folder.uri)
 
     def identity(self) -> dict[str, str]:
         """A tag of each file's content, by the file's name."""
@@ -117,6 +116,12 @@ class Dataset:
             leaves = [parquet.schema.column(index).path for index in range(len(parquet.schema))]
             wanted = [leaf for leaf in leaves if any(fnmatch(leaf, pattern) for pattern in patterns)]
             return parquet.read_row_group(group.index, columns=wanted)
+
+
+def dataset_name(uri: str) -> str:
+    """The folder's name; for a split (`test`), with its parent's name before it."""
+    path = PurePosixPath(uri.replace("://", "/"))
+    return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
 
 
 def _refuse_unfinished(folder: Folder, parent: Folder) -> None:
