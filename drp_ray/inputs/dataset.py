@@ -58,9 +58,8 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """The folder's name; for a split (`test`), with its parent's name before it."""
-        path = PurePosixPath(self.folder.uri.replace("://", "/"))
-        return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
+        """The name of its folder (`dataset_name`)."""
+        return dataset_name(self.folder.uri)
 
     def identity(self) -> dict[str, str]:
         """A tag of each file's content, by the file's name."""
@@ -92,10 +91,7 @@ class Dataset:
 
     def read_profile_items(self, group: RowGroup) -> pa.Table:
         """Which user has which item in the profile: columns `user` (row in the group) and `item_id`, each pair once."""
-        if self.drops_leaks:
-            rows = self.read_users(group)
-        else:
-            rows = self._read_group(group, ["profile.*.item_id"])
+        rows = self.read_users(group) if self.drops_leaks else self._read_group(group, ["profile.*.item_id"])
         if "profile" not in rows.column_names:  # all are empty, and the writer, which infers types, wrote no field
             return pa.table({"user": pa.array([], pa.int64()), "item_id": pa.array([], pa.string())})
         profiles = rows["profile"].combine_chunks()
@@ -126,6 +122,12 @@ class Dataset:
             leaves = [parquet.schema.column(index).path for index in range(len(parquet.schema))]
             wanted = [leaf for leaf in leaves if any(fnmatch(leaf, pattern) for pattern in patterns)]
             return parquet.read_row_group(group.index, columns=wanted)
+
+
+def dataset_name(uri: str) -> str:
+    """The folder's name; for a split (`test`), with its parent's name before it."""
+    path = PurePosixPath(uri.replace("://", "/"))
+    return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
 
 
 def _refuse_unfinished(folder: Folder, parent: Folder) -> None:

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from drp_ray import schema
-from drp_ray.errors import BadInput
 from drp_ray.config import Leaks
+from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset import Dataset, parquet_files
 from drp_ray.inputs.leaks import LeakCounts, count_leaks
 from drp_ray.storage.folder import Folder

@@ -44,7 +44,9 @@ class LeakCounts:
         if self.target_users:
             found.append(f"{self.target_users:,} profiles hold the target review (first: {self.first_target})")
         if self.later_users:
-            found.append(f"{self.later_users:,} profiles hold reviews later than the target (first: {self.first_later})")
+            found.append(
+                f"{self.later_users:,} profiles hold reviews later than the target (first: {self.first_later})"
+            )
         return "; ".join(found) or "no leaks"
 
 
@@ -64,9 +66,7 @@ def find_leaks(users: pa.Table) -> Leaking:
 def count_leaks(users: pa.Table) -> LeakCounts:
     """Count the users of some rows whose profiles leak."""
     leaks = find_leaks(users)
-    of_target, of_later = (
-        pc.unique(leaks.user.filter(mask)).to_pylist() for mask in (leaks.is_target, leaks.is_later)
-    )
+    of_target, of_later = (pc.unique(leaks.user.filter(mask)).to_pylist() for mask in (leaks.is_target, leaks.is_later))
     ids = users["user_id"]
     return LeakCounts(
         len(of_target),

@@ -136,6 +136,7 @@ def test_datasets_can_be_swept(sweep, data, tmp_path):
         shutil.copytree(data, tmp_path / name / "test")
     opened = sweep(dataset=[str(tmp_path / name / "test") for name in ("books", "yelp")])
     assert [run.job.dataset.name for run in opened.runs] == ["books-test", "yelp-test"]
+    assert names(opened) == ["s-books-test", "s-yelp-test"]
 
 
 @given(
