@@ -99,7 +99,7 @@ def _pair(item: Row, request: Row, own: Row, reviews: list[Row], chosen: Chosen)
 
 COMPARISONS = Stage(
     "comparisons",
-    version=2,
+    version=3,
     inputs=after("items", "embeddings"),
     settings=lambda spec: spec.config.selection.model_dump(mode="json"),
     make=lambda context: Compare(context.folders["embeddings"], context.config.selection),
