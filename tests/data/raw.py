@@ -3,16 +3,19 @@
 import gzip
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from drp_ray.data.build import Build, Options
+from drp_ray.data.build_options import BuildOptions
 from drp_ray.data.formats import AMAZON
-from drp_ray.data.inputs import find_files
+from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
+from drp_ray.data.raw_files import find_files
 from drp_ray.data.rules import Rules
+from drp_ray.data.task_runner import in_this_process
 from drp_ray.storage.folder import Folder, LocalFolder, S3Options
 
 DESCRIPTION = "It has a description. " * 10
@@ -54,12 +57,19 @@ def write_lines(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def job(reviews: list[Path], meta: list[Path], out: Path | Folder, rules: Rules, kind=AMAZON, **options: Any) -> Build:
+def job(
+    reviews: list[Path], meta: list[Path], out: Path | Folder, rules: Rules, kind=AMAZON, **options: Any
+) -> RawBuild:
     """A build of local files."""
     s3 = S3Options()
     folder = LocalFolder(out) if isinstance(out, Path) else out
     files = [find_files([str(path) for path in paths], s3) for paths in (reviews, meta)]
-    return Build(kind, *files, folder, rules, Options(**options))
+    return RawBuild(kind, *files, folder, rules, BuildOptions(**options))
+
+
+def build_here(wanted: RawBuild, say: Callable[[str], None] = print) -> str:
+    """Build without Ray."""
+    return build_from_raw_files(wanted, say, in_this_process)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
