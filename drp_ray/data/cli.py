@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
 from inspect import Signature, signature
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -149,13 +149,18 @@ def amazon(
         int, typer.Option(min=0, help="Characters that a description needs; 0: an item needs none.")
     ] = 100,
     max_description_chars: Annotated[int, typer.Option(min=0, help="Characters that it may have.")] = 2000,
+    item_key: Annotated[
+        Literal["asin", "parent_asin"],
+        typer.Option(help="What of a review names its item: asin, as published, or the parent of its variants."),
+    ] = "asin",
     reviews_per_part: ReviewsPerPart = 8192,
 ) -> None:
     """Build a dataset from raw Amazon Reviews 2023 files."""
-    from drp_ray.data.formats import AMAZON
+    from drp_ray.data.formats import AMAZON, AMAZON_PARENTS
 
     descriptions = {"min_description_chars": min_description_chars, "max_description_chars": max_description_chars}
-    _build(AMAZON, reviews, meta, out, _rules(thresholds | descriptions), options, reviews_per_part)
+    kind = AMAZON if item_key == "asin" else AMAZON_PARENTS
+    _build(kind, reviews, meta, out, _rules(thresholds | descriptions), options, reviews_per_part)
 
 
 @data_app.command(cls=ManyValues)

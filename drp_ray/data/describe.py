@@ -12,6 +12,7 @@ from drp_ray.data.figures import SplitFigures, as_text, category_of, figures_tab
 from drp_ray.data.layout import read_json
 from drp_ray.data.task_runner import on_ray
 from drp_ray.inputs.dataset import SPLITS, Dataset
+from drp_ray.inputs.leaks import LeakCounts, count_leaks
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import MANIFEST
 
@@ -44,9 +45,18 @@ def describe_dataset(folder: Folder, parent: Folder, options: DescribeOptions) -
         for name, dataset in splits.items():
             figures[name], leaks = find_copied_targets(runner, dataset, options.near)
             counts = count_coverage(dataset, options.n, options.k, options.query, options.scratch, options.memory_gb)
-            tables.append(_coverage_table(name, counts, leaks, figures[name].profile.size, options.near))
+            table = _coverage_table(name, counts, leaks, figures[name].profile.size, options.near)
+            for what, users, first in profile_leaks(dataset).rows():
+                size = figures[name].profile.size
+                table.add_row(what, f"{users:,}", f"{users / size:.2%}" if size else "", f"{size:,}", first or "")
+            tables.append(table)
     items = sum(rows.num_rows for rows in next(iter(splits.values())).read_catalogue())
     return as_text([figures_table(figures, items, manifest.get("reviews"), category), *tables])
+
+
+def profile_leaks(dataset: Dataset) -> LeakCounts:
+    """The leaks through users' own profiles, which `users.leaks` is about."""
+    return sum((count_leaks(dataset.read_users(group)) for group in dataset.row_groups()), LeakCounts())
 
 
 def _splits(folder: Folder, parent: Folder) -> dict[str, Dataset]:
