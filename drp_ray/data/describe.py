@@ -9,8 +9,8 @@ from drp_ray.config import DocumentField, Retrieval
 from drp_ray.data.coverage import CoverageCount, count_coverage
 from drp_ray.data.figures import SplitFigures, as_text, category_of, figures_table
 from drp_ray.data.layout import read_json
-from drp_ray.data.leaks import LEAK_KINDS, Leaks, find_leaks
 from drp_ray.data.task_runner import on_ray
+from drp_ray.data.text_leaks import LEAK_KINDS, TextLeaks, find_text_leaks
 from drp_ray.inputs.dataset import SPLITS, Dataset
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import MANIFEST
@@ -42,7 +42,7 @@ def describe_dataset(folder: Folder, parent: Folder, options: DescribeOptions) -
     figures: dict[str, SplitFigures] = {}
     with on_ray(options.num_cpus) as runner:
         for name, dataset in splits.items():
-            figures[name], leaks = find_leaks(runner, dataset, options.near)
+            figures[name], leaks = find_text_leaks(runner, dataset, options.near)
             counts = count_coverage(dataset, options.n, options.k, options.query, options.scratch, options.memory_gb)
             tables.append(_coverage_table(name, counts, leaks, figures[name].profile.size, options.near))
     items = sum(rows.num_rows for rows in next(iter(splits.values())).read_catalogue())
@@ -58,7 +58,7 @@ def _splits(folder: Folder, parent: Folder) -> dict[str, Dataset]:
     return {name if name in SPLITS else "test": Dataset.open(folder, parent)}
 
 
-def _coverage_table(name: str, counts: Sequence[CoverageCount], leaks: Leaks, n_rows: int, near: float) -> Table:
+def _coverage_table(name: str, counts: Sequence[CoverageCount], leaks: TextLeaks, n_rows: int, near: float) -> Table:
     table = Table(f"{name}: coverage and leakage", "rows", "share", "of", "for example")
 
     def add(what: str, found: int, of: int, examples: Sequence[str] = ()) -> None:

@@ -6,7 +6,6 @@ structure, length, pet words) follows from the user alone. Every user and every 
 seeded by its number, so that any slice of the dataset can be made without the rest.
 """
 
-import io
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate, cycle
@@ -14,7 +13,6 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from drp_ray import schema
 from drp_ray.data.sample_words import (
@@ -39,8 +37,6 @@ from drp_ray.data.sample_words import (
     Register,
     Tone,
 )
-from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import part_name
 
 MIN_ITEMS = 24
 """However few users there are, since a profile and its target need distinct items."""
@@ -108,35 +104,16 @@ class Opinion(NamedTuple):
 # --- The dataset -----------------------------------------------------------------------------------------
 
 
-def write_sample(folder: Folder, n_users: int, seed: int) -> None:
-    """Write the dataset as a job reads it, in chunks of users; the same arguments give the same bytes."""
-    users, items = folder.at("users"), folder.at("items")
-    chunks = _chunks(n_users)
-    for number, chunk in enumerate(chunks):
-        users.write(part_name(number), _parquet(sample_users(n_users, seed, chunk.start, chunk.stop)))
-    for entry in users.entries()[len(chunks) :]:
-        users.delete(entry.name)
-    items.write(part_name(0), _parquet(sample_items(n_users, seed)))
-
-
-def _chunks(n_users: int) -> list[range]:
-    starts = range(0, n_users, USERS_PER_CHUNK)
-    return [range(start, min(start + USERS_PER_CHUNK, n_users)) for start in starts]
-
-
-def _parquet(rows: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(rows, sink, compression="zstd")
-    return sink.getvalue()
-
-
 def sample_dataset(n_users: int, seed: int) -> tuple[pa.Table, pa.Table]:
     """Make `n_users` users (`schema.USERS`) and the items they write about (`schema.CATALOGUE`).
 
     The same arguments give the same tables, byte for byte. Raises ValueError for fewer than one user.
     """
+    chunks = [
+        sample_users(n_users, seed, start, min(start + USERS_PER_CHUNK, n_users))
+        for start in range(0, n_users, USERS_PER_CHUNK)
+    ]
     items = sample_items(n_users, seed)
-    chunks = [sample_users(n_users, seed, chunk.start, chunk.stop) for chunk in _chunks(n_users)]
     return pa.concat_tables(chunks), items
 
 

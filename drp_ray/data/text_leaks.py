@@ -40,14 +40,14 @@ class TargetTexts:
 
 
 @dataclass
-class Leaks:
+class TextLeaks:
     """Rows whose target's text is found in a profile, by kind, and some of their users."""
 
     rows: dict[str, set[int]] = field(default_factory=dict)
     users: dict[str, list[str]] = field(default_factory=dict)
 
 
-def find_leaks(runner: TaskRunner, dataset: Dataset, near: float) -> tuple[SplitFigures, Leaks]:
+def find_text_leaks(runner: TaskRunner, dataset: Dataset, near: float) -> tuple[SplitFigures, TextLeaks]:
     """Compare every profile with every target; with the leaks the figures, as all users are read for both."""
     import ray
 
@@ -57,7 +57,7 @@ def find_leaks(runner: TaskRunner, dataset: Dataset, near: float) -> tuple[Split
         if group.rows:
             tasks.append({"file": group.file, "index": group.index, "rows": group.rows, "first_row": first_row})
         first_row += group.rows
-    figures, leaks = [], Leaks()
+    figures, leaks = [], TextLeaks()
     for row in runner.run(tasks, _compare_profiles, {"dataset": dataset, "targets": ray.put(targets)}):
         figures.append(SplitFigures.from_json(json.loads(row["figures"])))
         for kind, found in json.loads(row["leaks"]).items():
