@@ -7,25 +7,15 @@ SHELL := /bin/bash
 .PHONY: help run test check install clean
 
 MODEL =
-USERS = $(if $(MODEL),8,48)
+USERS =
 PYTHON =
 
 VENV := .venv
 BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
-# No dependency is looked for: the pinned sets are complete. pip talks to the log; a failure shows the end of it.
+# pip looks for no dependencies, since the pinned sets are complete. Its output goes to the log, whose end is shown on failure.
 pip_install = $(BIN)/python -m pip install --no-deps --disable-pip-version-check --no-input --progress-bar off $(1) \
     > $(LOG) 2>&1 || { tail -n 20 $(LOG) >&2; echo "The installation failed; the whole log is $(LOG)" >&2; exit 1; }
-
-# A run is bound to its settings, so another model or number of users is another run, with its own dataset and name.
-SAMPLE := .quickstart/sample$(if $(filter 48,$(USERS)),,-$(USERS))
-SAMPLE_DONE := $(SAMPLE)/items/part-00000.parquet
-TINY_MODEL_DONE := .quickstart/tiny-model/tiny_model.json
-SAFE_MODEL := $(shell printf %s "$(MODEL)" | tr -c 'A-Za-z0-9._-' - | sed 's/^[^A-Za-z0-9]*//')
-NAME := quickstart$(if $(MODEL),-$(SAFE_MODEL))$(if $(filter 48,$(USERS)),,-$(USERS)-users)
-# The tiny model's noise never ends by itself, so jobs/quickstart.yaml cuts it short; a real model needs room for its differences.
-MODEL_SETTINGS := --set models.llm.id="$(MODEL)" --set sampling.max_tokens=512
-SETTINGS := --set name=$(NAME) --set dataset=$(SAMPLE) $(if $(MODEL),$(MODEL_SETTINGS))
 
 help:
 	@echo "make run      install what is needed (once) and run the DRP quickstart: no GPU, about four minutes"
@@ -34,11 +24,10 @@ help:
 	@echo "make test     the whole test suite"
 	@echo "make check    lint, formatting and types"
 	@echo "make install  only install, into $(VENV) (PYTHON=… chooses the Python)"
-	@echo "make clean    remove $(VENV), .quickstart (with its results) and caches"
+	@echo "make clean    remove $(VENV), the quickstart (job files, .quickstart with its results) and caches"
 
-run: install $(SAMPLE_DONE) $(if $(MODEL),,$(TINY_MODEL_DONE))
-	@$(if $(MODEL),echo "$(USERS) users with $(MODEL): a real model takes its time on a CPU. The job says how far it is.")
-	@$(BIN)/drp-ray run jobs/quickstart.yaml $(SETTINGS)
+run: install
+	@$(BIN)/drp-ray quickstart $(if $(USERS),--users $(USERS)) $(if $(MODEL),--model "$(MODEL)")
 
 test: $(VENV)/.dev-installed
 	@$(BIN)/python -m pytest
@@ -80,16 +69,6 @@ $(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.package-installed
 	@$(call pip_install,-r $<)
 	@touch $@
 
-$(SAMPLE_DONE): drp_ray/data/sample.py | install
-	@echo "Writing the embedded dataset"
-	@$(BIN)/drp-ray sample $(SAMPLE) --users $(USERS) --seed 0
-	@touch $@
-
-$(TINY_MODEL_DONE): drp_ray/data/tiny_model.py | install
-	@echo "Building the tiny language model (random weights: it writes noise)"
-	@HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/drp-ray tiny-model .quickstart/tiny-model
-	@touch $@
-
 clean:
-	rm -rf $(VENV) .quickstart build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .quickstart quickstart.yaml quickstart-*.yaml build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -87,7 +87,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> float:
     calls, stage_rate = rate_of_stage(folder, settings)
     spec = settings["models"]["llm"]
     with connect(num_cpus=None) if arguments.beside_ray else nullcontext():
-        at_once = asyncio.run(rate_at_once(calls, ModelSpec("vllm", model, **_engine_settings(spec))))
+        at_once = asyncio.run(rate_at_once(calls, ModelSpec(engine="vllm", id=model, **_engine_settings(spec))))
     print(f"{len(calls):,} calls of {arguments.users} users, {sum(call[3] for call in calls):,} tokens, {model}")
     print(f"stage {stage_rate:,.0f} tokens/s, all prompts at once {at_once:,.0f} tokens/s")
     return stage_rate / at_once

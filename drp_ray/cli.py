@@ -1,6 +1,8 @@
 """The command line. Heavy imports wait until a command needs them, so that `drp-ray --help` is quick."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +14,8 @@ from drp_ray.data.cli import data_app
 from drp_ray.errors import EXIT_ERROR_ROWS, BadInput
 
 if TYPE_CHECKING:
+    from drp_ray.job.job import Job
     from drp_ray.job.result import Result
-    from drp_ray.job.run import Job
     from drp_ray.job.sweep import StageForecast
 
 app = typer.Typer(
@@ -31,7 +33,12 @@ Overrides = Annotated[list[str], typer.Option("--set", help="Override a setting,
 
 
 def main() -> None:
-    """Run the command line; a failure that a person can act on is one line on standard error."""
+    """Run the command line; a failure that a person can act on is one line on standard error.
+
+    A job may name methods, engines and embedders of modules in the current folder, as `python -m drp_ray` would.
+    """
+    if "" not in sys.path:
+        sys.path.append("")
     app()
 
 
@@ -46,18 +53,19 @@ def run(
     ] = False,
 ) -> None:
     """Run a job, or what is left of it."""
-    from drp_ray.job import run as job
-
     with failures_reported(), stopped_by_signals():
-        opened = _open(config, overrides)
-        result = job.run(opened, say, retry_errors, use_lease=not no_lease, until=until)
-        if result is None:
-            return
-        _print_result(result)
-        for advice in result.advice:
-            say(advice)
-        if result.error_rate > opened.config.runtime.max_error_rate:
-            raise typer.Exit(EXIT_ERROR_ROWS)
+        _run(_open(config, overrides), retry_errors, until, use_lease=not no_lease)
+
+
+def _run(job: "Job", retry_errors: bool = False, until: str | None = None, use_lease: bool = True) -> None:
+    result = job.run(retry_errors, until, use_lease, say)
+    if result is None:
+        return
+    _print_result(result)
+    for advice in result.advice:
+        say(advice)
+    if result.error_rate > job.config.runtime.max_error_rate:
+        raise typer.Exit(EXIT_ERROR_ROWS)
 
 
 @app.command()
@@ -71,7 +79,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
 ) -> None:
     """Run every combination of a job whose settings are lists; what combinations share is made once."""
-    from drp_ray.job import run as job
+    from drp_ray.job.run import run_all
     from drp_ray.job.sweep import forecast, open_sweep, write_comparison
 
     with failures_reported(), stopped_by_signals():
@@ -80,7 +88,7 @@ def sweep(
         _print_forecast(forecast(opened), [each.config.name for each in jobs])
         if dry_run:
             return
-        results = job.run_all(jobs, say, retry_errors, use_lease=not no_lease)
+        results = run_all(jobs, say, retry_errors, use_lease=not no_lease)
         _print_comparison(write_comparison(opened, results))
         for advice in dict.fromkeys(advice for result in results for advice in result.advice):
             say(advice)
@@ -94,16 +102,16 @@ def sweep(
 @app.command()
 def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Say how far every stage of a job is."""
-    from drp_ray.job.status import status_of
+    from drp_ray.running.progress import done_of
 
     with failures_reported():
         table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
-        for line in status_of(_open(config, overrides)):
+        for line in _open(config, overrides).status():
             table.add_row(
                 line.stage,
                 line.state,
-                _of(line.parts_done, line.parts),
-                _of(line.rows, line.rows_total),
+                done_of(line.parts_done, line.parts),
+                done_of(line.rows, line.rows_total),
                 f"{line.errors:,}",
                 f"{line.prompt_tokens:,}",
                 f"{line.cached_tokens:,}",
@@ -116,22 +124,43 @@ def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  # noqa: B006
     """Print the folder of a stage, and nothing else."""
-    from drp_ray.errors import nearest
-
     with failures_reported():
-        stages = _open(config, overrides).plan.stages
-        if stage not in stages:
-            raise BadInput(f"this job has no stage {stage!r}; {nearest(stage, stages)}")
-        print(stages[stage].folder.uri)
+        print(_open(config, overrides).folder(stage).uri)
 
 
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Check a job's configuration and dataset; nothing is started and nothing is written."""
-    from drp_ray.job import run as job
-
     with failures_reported():
-        say(job.validate(_open(config, overrides)))
+        say(_open(config, overrides).validate())
+
+
+@app.command()
+def quickstart(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to write and to run; made if need be.")
+    ] = Path(),
+    users: Annotated[int | None, typer.Option(min=1, help="How many users to generate (48; 8 with --model).")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="ID", help="A real model (hub id or folder) instead of the tiny one.")
+    ] = None,
+    write_only: Annotated[bool, typer.Option("--write-only", help="Write the files; do not run the job.")] = False,
+) -> None:
+    """Write a job, its sample and a tiny language model, and run it (no GPU); given again, it continues."""
+    from drp_ray.data.quickstart import USERS, USERS_OF_REAL_MODEL, Quickstart, write_quickstart
+
+    if users is None:
+        users = USERS if model is None else USERS_OF_REAL_MODEL
+    with failures_reported(), stopped_by_signals():
+        files = Quickstart(directory, users, model)
+        write_quickstart(files, say)
+        if write_only:
+            say(f"To run the job: {files.run_command}")
+            return
+        if model is not None:
+            say(f"{users:,} users with {model}: a real model takes its time on a CPU. The job says how far it is.")
+        with chdir(directory):
+            _run(_open(Path(files.job_file.name), []))
 
 
 @app.command()
@@ -165,26 +194,27 @@ def tiny_model(directory: Annotated[Path, typer.Argument(metavar="DIR")], seed: 
 
 
 def _open(config: Path, overrides: list[str]) -> "Job":
-    from drp_ray.config import load_config
-    from drp_ray.job.run import open_job
+    from drp_ray.job.job import Job
 
-    return open_job(load_config(config, overrides))
-
-
-def _of(done: int, total: int | None) -> str:
-    return f"{done:,}" if total is None else f"{done:,}/{total:,}"
+    return Job.open(config, overrides=overrides)
 
 
 def _print_result(result: "Result") -> None:
     from drp_ray.job.result import coverage_lines
 
-    scores = Table("metric", "value", "users scored", title=f"{result.metrics['run']} ({result.metrics['method']})")
-    for name, value in result.metrics["metrics"].items():
-        scores.add_row(name, _score(value), str(result.metrics["scored"][name]))
+    metrics = result.metrics
+    columns = ["metric", "value", "users scored"]
+    if metrics["failed_users"]:
+        columns.append(f"{metrics['failed_users']:,} failed users scored as an empty text")
+    scores = Table(*columns, title=f"{metrics['run']} ({metrics['method']})")
+    for name, value in metrics["metrics"].items():
+        empty = [_score(metrics["with_failures_as_empty"][name])] if metrics["failed_users"] else []
+        scores.add_row(name, _score(value), str(metrics["scored"][name]), *empty)
     print_table(scores)
+    _print_by_method(f"{metrics['run']}, by method", metrics["by_method"])
     coverage = Table("coverage", "")
-    for told, numbers in coverage_lines(result.metrics["coverage"]):
-        coverage.add_row(told, numbers)
+    for what, numbers in coverage_lines(result.metrics["coverage"]):
+        coverage.add_row(what, numbers)
     print_table(coverage)
     for name, folder in result.folders.items():
         say(f"{name:<12} {folder}")
@@ -200,17 +230,38 @@ def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
     metrics = list(comparison["runs"][0]["metrics"])
-    table = Table("run", *metrics, title=comparison["sweep"])
+    title = f"{comparison['sweep']}: users who are ok in every run"
+    table = Table("run", *metrics, "n", "failed", "lost", title=title)
+    whole = Table("run", *metrics, "n", title="all users, a failed one scored as an empty text")
     for row in comparison["runs"]:
-        table.add_row(row["run"], *(_score(row["metrics"][name]) for name in metrics))
+        counts = (f"{row[name]:,}" for name in ("n", "failed", "lost"))
+        table.add_row(row["run"], *(_score(row["metrics"][name]) for name in metrics), *counts)
+        empty = row["with_failures_as_empty"]
+        whole.add_row(row["run"], *(_score(empty[name]) for name in metrics), f"{row['users']:,}")
     print_table(table)
+    if any(row["failed"] for row in comparison["runs"]):
+        print_table(whole)
     if comparison["means"]:
-        means = Table("mean over temperatures and seeds", "runs", *metrics)
+        means = Table(f"mean over {', '.join(comparison['averaged_over'])}", "runs", *metrics, "n a run")
         for row in comparison["means"]:
-            told = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
-            means.add_row(told, str(row["runs"]), *(_score(row["metrics"][name]) for name in metrics))
+            choices = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
+            numbers = (_score(row["metrics"][name]) for name in metrics)
+            means.add_row(choices, str(row["runs"]), *numbers, ", ".join(f"{n:,}" for n in sorted(set(row["n"]))))
         print_table(means)
+    for row in comparison["runs"]:
+        _print_by_method(row["run"], row["by_method"])
     say(f"sweep        {comparison['folder']}")
+
+
+def _print_by_method(run: str, by_method: dict[str, Any]) -> None:
+    """The scores by the method that really ran, where it was not one for all users."""
+    if len(by_method) < 2:
+        return
+    metrics = list(next(iter(by_method.values()))["metrics"])
+    table = Table("method that ran", *metrics, "n", title=run)
+    for method, numbers in by_method.items():
+        table.add_row(method, *(_score(numbers["metrics"][name]) for name in metrics), f"{numbers['n']:,}")
+    print_table(table)
 
 
 def _score(value: float | None) -> str:

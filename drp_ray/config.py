@@ -1,7 +1,7 @@
 """One YAML file describes a job. This module reads it, checks it, and is the only one to look at the environment."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -9,11 +9,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drp_ray.errors import BadInput, nearest
-from drp_ray.prompts.pack import Dimension
 from drp_ray.storage.folder import S3Options
 
 Role = Literal["extractor", "validator", "summarizer", "generator", "judge"]
 ROLES: tuple[Role, ...] = get_args(Role)
+Dimension = Literal["writing", "emotion", "semantic"]
+"""What a comparison looks at: writing style, emotional style, semantic style (DPL)."""
+
+Leaks = Literal["refuse", "drop", "keep"]
+"""What becomes of a dataset in which a profile holds its user's target review or later ones."""
+
 DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
 Count = Annotated[int, Field(ge=1)]
 
@@ -25,11 +30,15 @@ class Section(BaseModel):
 
 
 class Users(Section):
-    """Whom to predict for: the first `limit` users, or `sample` users drawn with `seed`."""
+    """Whom to predict for: the first `limit` users, or `sample` users drawn with `seed`.
+
+    `leaks` says what becomes of profiles that hold the target review or later ones.
+    """
 
     limit: Count | None = None
     sample: Count | None = None
     seed: int = 0
+    leaks: Leaks = "refuse"
 
     @model_validator(mode="after")
     def _one_choice(self) -> "Users":
@@ -59,7 +68,7 @@ class Retrieval(Section):
 class Selection(Section):
     """Who represents the other reviewers of an item."""
 
-    strategy: Literal["kmeans", "random", "simrank"] = "kmeans"
+    strategy: str = "kmeans"
     k: Count = 4
     n_init: Count = 10
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
@@ -105,6 +114,18 @@ class Embedding(Section):
         return self
 
 
+OWN_KEYS = {
+    "model": "id",
+    "revision": "revision",
+    "tokenizer_revision": "revision",
+    "code_revision": "revision",
+    "trust_remote_code": "trust_remote_code",
+    "max_model_len": "max_model_len",
+    "tensor_parallel_size": "tensor_parallel",
+}
+"""Arguments of vLLM that a model has a key of its own for."""
+
+
 class Model(Section):
     """A language model and the engine that serves it.
 
@@ -122,8 +143,10 @@ class Model(Section):
     trust_remote_code: bool = False
     seeds: bool = True
     system_prompt: Literal["keep", "merge"] = "keep"
+    thinking: Literal["auto", "always", "never"] = "auto"
     chat_template_kwargs: dict[str, Any] = {}
     base_url: str | None = None
+    identity: str | None = None
     api_key_env: str | None = None
     concurrency: Count | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 120
@@ -138,7 +161,10 @@ class Model(Section):
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise ValueError(f"engine_args.max_num_seqs is {limit!r}: give a whole number from 1 up")
         if self.engine == "vllm":
-            self._refuse_for_engine({"base_url", "api_key_env"})
+            self._refuse_for_engine({"base_url", "api_key_env", "identity"})
+            for argument, key in OWN_KEYS.items():
+                if argument in self.engine_args:
+                    raise ValueError(f"engine_args.{argument}: give it as {key}, beside engine_args")
         if self.engine == "openai":
             self._refuse_for_engine({"tensor_parallel", "num_gpus", "engine_args", "revision", "trust_remote_code"})
         return self
@@ -156,12 +182,17 @@ class Model(Section):
         return self.tensor_parallel if self.engine == "vllm" else 0
 
 
-class Sampling(Section):
+class SamplingSettings(Section):
     """How completions are drawn, in every role."""
 
     temperature: Annotated[float, Field(ge=0)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     max_tokens: Count = 2048
+    top_k: Count | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    stop: tuple[str, ...] | None = None
 
 
 class SamplingOverride(Section):
@@ -170,9 +201,14 @@ class SamplingOverride(Section):
     temperature: Annotated[float, Field(ge=0)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Count | None = None
+    top_k: Count | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    stop: tuple[str, ...] | None = None
 
 
-class AllSampling(Sampling):
+class AllSampling(SamplingSettings):
     """Sampling for all roles, the run's seed, and what single roles draw differently."""
 
     seed: int = 42
@@ -182,11 +218,11 @@ class AllSampling(Sampling):
     generator: SamplingOverride = SamplingOverride()
     judge: SamplingOverride = SamplingOverride()
 
-    def of(self, role: Role) -> Sampling:
+    def of(self, role: Role) -> SamplingSettings:
         """The sampling of one role."""
         override = getattr(self, role).model_dump(exclude_none=True)
-        common = {key: getattr(self, key) for key in Sampling.model_fields}
-        return Sampling(**{**common, **override})
+        common = {key: getattr(self, key) for key in SamplingSettings.model_fields}
+        return SamplingSettings(**{**common, **override})
 
 
 class Roles(Section):
@@ -197,6 +233,12 @@ class Roles(Section):
     summarizer: str | None = None
     generator: str | None = None
     judge: str | None = None
+
+
+class Evaluation(Section):
+    """How predictions are scored: settings of single metrics, by the metric's name."""
+
+    metrics: dict[str, dict[str, Any]] = {}
 
 
 class Runtime(Section):
@@ -210,6 +252,7 @@ class Runtime(Section):
     num_cpus: Count | None = None
     resources_wait_s: Annotated[float, Field(ge=0)] = 0
     cache: str | None = None
+    keep: tuple[Literal["thinking", "prompts"], ...] = ()
 
 
 class Config(Section):
@@ -228,6 +271,7 @@ class Config(Section):
     roles: Roles = Roles()
     sampling: AllSampling = AllSampling()
     prompts: str | None = None
+    evaluation: Evaluation = Evaluation()
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")
@@ -261,8 +305,10 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     return checked(read_settings(path, overrides), str(path))
 
 
-def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Read a job file and apply overrides, without looking at what the settings are.
+def read_settings(
+    path: Path, overrides: Iterable[str] = (), settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Read a job file and apply overrides (texts `key=value`, or values by key), without checking what they are.
 
     Raises:
         BadInput: the file cannot be read or is no mapping.
@@ -276,7 +322,10 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: a job is a mapping of settings")
     for override in overrides:
-        _override(raw, override)
+        key, value = _parsed(override)
+        _override(raw, key, value)
+    for key, value in (settings or {}).items():
+        _override(raw, key, value)
     return raw
 
 
@@ -289,13 +338,20 @@ def checked(raw: Mapping[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise BadInput(f"{where}: " + "; ".join(_explain(problem, raw) for problem in error.errors())) from error
+        raise BadInput(f"{where}: " + "; ".join(explain(problem, Config) for problem in error.errors())) from error
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def _parsed(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise BadInput(f"--set {override}: write key=value")
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {override}: the value is not YAML") from error
+
+
+def _override(raw: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     section = raw
     for parent in parents:
@@ -303,18 +359,18 @@ def _override(raw: dict[str, Any], override: str) -> None:
         if child is None:
             child = section[parent] = {}
         if not isinstance(child, dict):
-            raise BadInput(f"--set {override}: {parent} holds a value, not settings")
+            raise BadInput(f"--set {key}={value}: {parent} holds a value, not settings")
         section = child
-    try:
-        section[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--set {override}: the value is not YAML") from error
+    section[last] = value
 
 
-def _explain(problem: Any, raw: Mapping[str, Any]) -> str:
+def explain(problem: Any, section: type[BaseModel]) -> str:
+    """One problem that pydantic found in the settings of `section`, with the key and what would be right."""
     place = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
+        return (
+            f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(section, problem['loc'][:-1]))}"
+        )
     if problem["type"] == "missing":
         return f"{place}: missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -324,20 +380,15 @@ def _explain(problem: Any, raw: Mapping[str, Any]) -> str:
     return f"{place}: {message} (got {problem['input']!r}){hint}"
 
 
-def _known_keys(steps: tuple[Any, ...]) -> list[str]:
-    section: type[BaseModel] = Config
+def _known_keys(section: type[BaseModel], steps: Sequence[Any]) -> list[str]:
     for step in steps:
         if section is Config and step == "models":
-            return _known_keys_of_model(steps)
+            return list(Model.model_fields) if len(steps) == 2 else []
         annotation = section.model_fields[step].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation
     return list(section.model_fields)
-
-
-def _known_keys_of_model(steps: tuple[Any, ...]) -> list[str]:
-    return list(Model.model_fields) if len(steps) == 2 else []
 
 
 def s3_options() -> S3Options:

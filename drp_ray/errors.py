@@ -20,5 +20,7 @@ class JobFailed(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known word was probably meant, or list them all."""
     known = sorted(known)
+    if not known:
+        return "there are none"
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -1,6 +1,12 @@
 """The columns of every dataset, in one place, so that code, files and text use the same names."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
+
+Row = Mapping[str, Any]
+"""A row, or a struct in one, whose fields have the names below."""
 
 REVIEW = pa.struct(
     [
@@ -64,6 +70,7 @@ REPRESENTATIVE = pa.struct(
         ("rating", pa.float64()),
         ("title", pa.string()),
         ("text", pa.string()),
+        ("timestamp", pa.int64()),
     ]
 )
 
@@ -77,6 +84,7 @@ COMPARISONS = pa.schema(
         ("description", pa.string()),
         ("cluster", pa.int32()),
         ("representatives", pa.list_(REPRESENTATIVE)),
+        ("target_timestamp", pa.int64()),
     ]
 )
 
@@ -95,11 +103,14 @@ CALL_COLUMNS = (
     pa.field("thinking_tokens", pa.int64()),
     pa.field("unfinished_thinking", pa.int32()),
     pa.field("seeds", pa.list_(pa.int64())),
+    pa.field("cut_off", pa.int32()),
+    pa.field("preambles", pa.int32()),
 )
 """What every row made by a language model says about its calls (tokens are summed over the calls).
 
-`unfinished_thinking` counts the calls whose thinking ran into the length limit; `seeds` are those that the engine
-was given, in the order of the calls, and none where it takes none.
+`unfinished_thinking` counts the calls whose thinking never ended, `cut_off` those whose reply ended by the length
+limit, and `preambles` those in which the model talked before the marker of its answer; `seeds` are those that the
+engine was given, in the order of the calls, and none where it takes none.
 """
 
 DIFFERENCES = pa.schema(
@@ -165,21 +176,33 @@ CONTEXTS = pa.schema(
         ("differences", pa.list_(DIFFERENCE)),
         ("profile", pa.list_(HISTORY_ENTRY)),
         ("peers", pa.list_(PEER_ENTRY)),
+        ("n_comparisons", pa.int32()),
+        ("n_no_difference", pa.int32()),
+        ("n_failed_differences", pa.int32()),
     ]
 )
-"""`profile` (the whole profile in time order) and `peers` are null where the method does not need them."""
+"""`profile` (the whole profile in time order) and `peers` are null where the method does not need them.
+
+Of a user's `n_comparisons`, `n_no_difference` found that nothing sets the user apart and `n_failed_differences` are
+error rows; `differences` has the others.
+"""
 
 PREDICTIONS = pa.schema(
     [
         ("user_id", pa.string()),
         ("item_id", pa.string()),
         ("method", pa.string()),
+        ("fallback", pa.string()),
         ("summary", pa.string()),
         ("prediction", pa.string()),
         ("reference", pa.string()),
         ("n_history", pa.int32()),
         ("n_differences", pa.int32()),
+        ("n_failed_differences", pa.int32()),
         *CALL_COLUMNS,
     ]
 )
-"""`method` is the one that wrote the row: a simpler one than configured where the user's data is too thin."""
+"""`method` is the one that wrote the row: a simpler one than configured for the reason that `fallback` names.
+
+`n_failed_differences` counts the user's comparisons that are error rows.
+"""

@@ -1,5 +1,6 @@
 """What tests of several modules share."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import settings
 
 from drp_ray.storage.folder import S3Options
+
+# No test asks the hub of models; what does serves one on this machine.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # A busy machine is no failure: how long one example takes is not what these tests are about.
 settings.register_profile("drp-ray", deadline=None)

@@ -20,7 +20,8 @@ from drp_ray.data.raw_files import RawFile
 from drp_ray.data.row_rules import RAW_ITEMS, BadRows, Made, collapsed, table_of
 from drp_ray.data.task_runner import OpenRunner, TaskRunner, on_ray
 from drp_ray.data.write_catalogue import write_catalogue
-from drp_ray.inputs.dataset import Dataset, check_dataset
+from drp_ray.inputs.dataset import Dataset
+from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.running.cluster import Say
 from drp_ray.storage.folder import Folder
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_v
 
 
 class Rules(BaseModel):
-    """Which reviews, items and users stay (METHOD "Data"). Lengths are characters of the text as it was written.
+    """Which reviews, items and users stay (docs/method.md, "Data"). Lengths count the characters of a text as written.
 
     `min_description_chars` 0 lets items without a description stay. `holdout` is how many of a user's last reviews
     are inputs: the oldest of them train, the next-to-last val, the last test; 1 is test only, 2 is val and test.

@@ -47,7 +47,7 @@ def build_tiny_model(folder: Path, seed: int = 0) -> Path:
     The folder appears whole or not at all. A tiny model of another version or seed is replaced. Raises
     FileExistsError if the folder holds anything else.
     """
-    marker = {"version": VERSION, "seed": seed}
+    marker = _marker(seed)
     if _read_marker(folder) == marker:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +58,22 @@ def build_tiny_model(folder: Path, seed: int = 0) -> Path:
         (built / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
         _move(built, folder, marker, Path(scratch))
     return folder
+
+
+def has_tiny_model(folder: Path, seed: int = 0) -> bool:
+    """Whether the model of `seed` is in the folder; False where there is no folder or an empty one.
+
+    Raises:
+        FileExistsError: the folder holds anything else, such as a tiny model of another version.
+    """
+    found = _read_marker(folder)
+    if found not in (None, _marker(seed)):
+        raise FileExistsError(f"{folder} holds another tiny model ({found})")
+    return found is not None
+
+
+def _marker(seed: int) -> dict[str, Any]:
+    return {"version": VERSION, "seed": seed}
 
 
 def _read_marker(folder: Path) -> dict[str, Any] | None:
@@ -137,6 +153,7 @@ def _write_weights(folder: Path, seed: int) -> None:
     # Imported here because the command line must start without torch.
     import torch
     from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+    from transformers.utils import logging
 
     ends = {
         "eos_token_id": SPECIAL_TOKENS.index(TURN_END),
@@ -159,4 +176,8 @@ def _write_weights(folder: Path, seed: int) -> None:
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config)
     model.generation_config = GenerationConfig(do_sample=True, temperature=0.8, top_p=0.95, **ends)
+    with_bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     model.save_pretrained(folder)
+    if with_bar:
+        logging.enable_progress_bar()

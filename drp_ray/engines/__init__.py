@@ -1,8 +1,33 @@
 """Language model engines. Each module holds one engine; `base` says what they have in common."""
 
-from drp_ray.engines.base import Engine, ModelSpec
+from drp_ray.engines.base import (
+    CallGivenUp,
+    Completion,
+    Engine,
+    EngineDied,
+    Message,
+    ModelNotLoaded,
+    ModelSpec,
+    PromptTooLong,
+    RequestRefused,
+    Sampling,
+)
 from drp_ray.errors import BadInput, nearest
-from drp_ray.inputs.import_path import load_class
+from drp_ray.inputs.import_path import load_object
+
+__all__ = [
+    "CallGivenUp",
+    "Completion",
+    "Engine",
+    "EngineDied",
+    "Message",
+    "ModelNotLoaded",
+    "ModelSpec",
+    "PromptTooLong",
+    "RequestRefused",
+    "Sampling",
+    "make_engine",
+]
 
 # Import paths, not classes: the module of an engine is imported only where that engine is made.
 ENGINES = {
@@ -21,5 +46,5 @@ def make_engine(spec: ModelSpec) -> Engine:
     """
     if spec.engine not in ENGINES and ":" not in spec.engine:
         raise BadInput(f"no engine is named {spec.engine!r}: {nearest(spec.engine, ENGINES)}")
-    engine: Engine = load_class(ENGINES.get(spec.engine, spec.engine), "engine")(spec)
+    engine: Engine = load_object(ENGINES.get(spec.engine, spec.engine), "engine")(spec)
     return engine

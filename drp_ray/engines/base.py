@@ -1,15 +1,16 @@
-"""What a language model engine is to the rest: messages in, a completion out, and four ways to fail."""
+"""What a language model engine is to the rest: messages in, a completion out, and five ways to fail."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypedDict
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypedDict
 
+from pydantic import Field
+
+from drp_ray.config import Model, SamplingSettings
 from drp_ray.errors import JobFailed
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """A model and how it is served. Every engine is constructed with one; it can be pickled.
+class ModelSpec(Model):
+    """A model as the configuration has it, with the key of its endpoint. Every engine is constructed with one.
 
     `engine` is a name that `make_engine` knows. What an engine has no use for it leaves alone: `revision`,
     `tensor_parallel`, `engine_args` and `trust_remote_code` are for engines that load a model themselves;
@@ -17,20 +18,12 @@ class ModelSpec:
     chooses how many calls are worth having in flight; with `seeds` False it is sent none, as some endpoints want it.
     """
 
-    engine: str
-    id: str
-    revision: str | None = None
-    tensor_parallel: int = 1
-    max_model_len: int | None = None
-    engine_args: Mapping[str, Any] = field(default_factory=dict)
-    seeds: bool = True
-    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    trust_remote_code: bool = False
-    base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-    concurrency: int | None = None
-    timeout_s: float = 120.0
-    max_retries: int = 6
+    api_key: str | None = Field(default=None, repr=False, exclude=True)
+
+    @classmethod
+    def of(cls, model: Model, api_key: str | None) -> "ModelSpec":
+        """Join a model and the key that its `api_key_env` names."""
+        return cls(**model.model_dump(exclude_unset=True), api_key=api_key)
 
 
 class Message(TypedDict):
@@ -40,13 +33,9 @@ class Message(TypedDict):
     content: str
 
 
-@dataclass(frozen=True)
-class Sampling:
+class Sampling(SamplingSettings):
     """How one completion is drawn. `seed` is passed on only where the engine can honour it."""
 
-    temperature: float
-    top_p: float
-    max_tokens: int
     seed: int | None = None
 
 
@@ -92,6 +81,7 @@ class Engine(Protocol):
         Raises:
             PromptTooLong: prompt and `sampling.max_tokens` do not fit the context together.
             RequestRefused: the engine will not answer this request, and asking again would not help.
+            CallGivenUp: this call was not answered; it may be asked again, and calls beside it go on.
             EngineDied: the engine behind all calls in flight is gone; a new one may be started.
         """
 
@@ -105,6 +95,10 @@ class PromptTooLong(Exception):
 
 class RequestRefused(Exception):
     """The engine will not answer this one request."""
+
+
+class CallGivenUp(Exception):
+    """The endpoint did not answer this one call, however often it was asked; other calls may go on."""
 
 
 class EngineDied(Exception):

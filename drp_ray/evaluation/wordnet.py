@@ -129,7 +129,7 @@ def load_wordnet(folder: Path) -> Any:
     import nltk.data
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
-    class EnglishReader(WordNetCorpusReader):
+    class EnglishReader(WordNetCorpusReader):  # type: ignore[misc]  # NLTK has no types.
         def map_wn(self, version: str = "wordnet") -> None:
             """Skip the map to other languages: NLTK 3.10 would look for OMW's data and fail without it."""
 

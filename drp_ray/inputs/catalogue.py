@@ -1,4 +1,4 @@
-"""The item catalogue as workers look things up in it: sorted by item id, with the number of reviewers."""
+"""The items of a dataset, sorted by id and with the number of their reviewers, for workers to look up."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -22,28 +22,34 @@ class Item:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items by id. `table` is shared memory where it came from Ray's object store, so nothing is copied out of it."""
+    """Items by id. A `table` from Ray's object store is in shared memory; it is searched there, without a copy."""
 
     table: pa.Table
 
     def __getitem__(self, item_id: str) -> Item:
-        """Look an item up by bisection.
+        """Find an item by bisection.
 
         Raises:
             KeyError: there is no such item.
         """
-        ids = self.table["item_id"].chunk(0)
-        position = bisect_left(range(len(ids)), item_id, key=lambda index: ids[index].as_py())
-        if position == len(ids) or ids[position].as_py() != item_id:
-            raise KeyError(item_id)
-        return Item(**self.table.slice(position, 1).to_pylist()[0])
+        return Item(**self.table.slice(row_of(self.table, item_id), 1).to_pylist()[0])
+
+
+def row_of(table: pa.Table, item_id: str) -> int:
+    """The row of an item in a table that is sorted by `item_id`, in one piece.
+
+    Raises:
+        KeyError: there is no such item.
+    """
+    ids = table["item_id"].chunk(0)
+    row = bisect_left(range(len(ids)), item_id, key=lambda index: ids[index].as_py())
+    if row == len(ids) or ids[row].as_py() != item_id:
+        raise KeyError(item_id)
+    return row
 
 
 def build_catalogue(dataset: Dataset) -> pa.Table:
-    """Count every item's reviewers and put them beside its title and description (one row an item, sorted).
-
-    Items that nobody reviewed and nobody is asked about are left out.
-    """
+    """The title, the description and the number of reviewers of each item in a profile or a target, sorted by id."""
     counts = _count_reviewers(dataset)
     targets = pa.concat_tables(
         [pa.table({"item_id": dataset.read_target_items(group)}) for group in dataset.row_groups()]
@@ -52,10 +58,8 @@ def build_catalogue(dataset: Dataset) -> pa.Table:
     items = pa.concat_tables(
         [rows.filter(pc.is_in(rows["item_id"], value_set=wanted)) for rows in dataset.read_catalogue()]
     )
-    reviewers = pc.take(
-        pa.concat_arrays([counts["reviewers"].combine_chunks(), pa.array([0], pa.int64())]),
-        pc.fill_null(pc.index_in(items["item_id"], counts["item_id"].combine_chunks()), len(counts)),
-    )
+    rows_of_counts = pc.index_in(items["item_id"], value_set=counts["item_id"].combine_chunks())
+    reviewers = pc.fill_null(counts["reviewers"].combine_chunks().take(rows_of_counts), 0)  # items of targets only
     return (
         items.select(schema.CATALOGUE.names).append_column("reviewers", reviewers).sort_by("item_id").combine_chunks()
     )

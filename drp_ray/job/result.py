@@ -1,17 +1,18 @@
 """The result of a finished job: its scores, what stands behind them, and what to do about what fell short."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drp_ray.config import Config
-from drp_ray.evaluation.metrics import open_metrics
+from drp_ray.evaluation.metrics.base import Metric, open_metrics
+from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, Numbers, UserScores
 from drp_ray.job.plan import Plan
-from drp_ray.stages.scores import ALL_METRICS, reported
+from drp_ray.stages.scores import reported
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import Facts, Manifest
+from drp_ray.storage.parts import Facts, Manifest, read_rows
 
 METRICS_FILE = "metrics.json"
 
@@ -24,25 +25,56 @@ class Result:
     error_rate: float
     folders: Mapping[str, str]
     advice: tuple[str, ...]
+    users: UserScores
 
 
-def report(config: Config, plan: Plan, folder: Folder, manifests: Mapping[str, Manifest], wordnet: Path) -> Result:
-    """Compute the numbers of a run from its stages' totals, and write them beside `run.json`."""
+def read_user_scores(plan: Plan) -> UserScores:
+    """The scores of a finished run, user by user."""
+    predictions = read_rows(plan.stages["predictions"].folder, FROM_PREDICTIONS)
+    return UserScores.join(predictions, read_rows(plan.stages["scores"].folder))
+
+
+def report(
+    config: Config,
+    plan: Plan,
+    folder: Folder,
+    manifests: Mapping[str, Manifest],
+    cache: Path,
+    users: UserScores,
+) -> Result:
+    """Compute the numbers of a run from its stages' totals and its users' scores; written beside `run.json`."""
     totals = {name: manifest.totals or {} for name, manifest in manifests.items()}
-    scores = reported(totals["scores"], ALL_METRICS, wordnet)
+    opened = open_metrics(config.evaluation, cache)
+    scores = reported(opened, totals["scores"])
     metrics = {
         "run": config.name,
         "method": config.method,
         "users": int(totals["users"]["rows"]),
         "metrics": scores,
-        "scored": {name: int(totals["scores"][f"scored:{name}"]) for name in ALL_METRICS},
-        "signatures": {metric.name: metric.signature for metric in open_metrics(ALL_METRICS, wordnet)},
+        "scored": {metric.name: int(totals["scores"].get(f"scored:{metric.name}", 0)) for metric in opened},
+        "with_failures_as_empty": values_of(users.numbers_with_failures(opened)),
+        "by_method": {
+            method: {"n": len_of(numbers), "metrics": values_of(numbers)}
+            for method, numbers in users.by_method(opened).items()
+        },
+        "failed_users": len(users.users) - len(users.ok_users),
+        "signatures": {metric.name: metric.full_signature for metric in opened},
         "coverage": _coverage(totals),
     }
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
-    return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, wordnet)))
+    return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, opened)), users)
+
+
+def values_of(numbers: Numbers) -> dict[str, float | None]:
+    """Every metric's value."""
+    return {name: number.value for name, number in numbers.items()}
+
+
+def len_of(numbers: Numbers) -> int:
+    """How many users the metric that scored most of them is over."""
+    return max((number.n for number in numbers.values()), default=0)
 
 
 def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
@@ -50,21 +82,28 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
     predictions, found = totals["predictions"], totals.get("differences", {})
     comparisons, users = int(found.get("rows", 0)), int(predictions["rows"])
     return {
-        "users_by_method": {
-            name.removeprefix("method:"): int(count)
-            for name, count in predictions.items()
-            if name.startswith("method:")
-        },
+        "users_by_method": _counted(predictions, "method:"),
+        "users_with_a_simpler_method": _counted(predictions, "fallback:"),
+        "users_with_failed_differences": int(predictions.get("users_with_failed_differences", 0)),
         "comparisons": comparisons,
         "comparisons_without_representatives": int(found.get("no_representatives", 0)),
+        "comparisons_without_difference": int(found.get("no_difference", 0)),
         "comparisons_per_user": _per(comparisons, users),
         "representatives_per_comparison": _per(found.get("representatives", 0), comparisons),
+        "representatives_later_than_the_target": int(totals.get("comparisons", {}).get("later_representatives", 0)),
         "users_without_peers": int(totals.get("peers", {}).get("without_peers", 0)),
         "differences_not_parsed": int(found.get("unparsed", 0)),
         "error_rows": _of_stages(totals, "errors"),
         "truncated": _of_stages(totals, "truncated"),
         "unfinished_thinking": _of_stages(totals, "unfinished_thinking"),
+        "cut_off": _of_stages(totals, "cut_off"),
+        "preambles_removed": _of_stages(totals, "preambles"),
     }
+
+
+def _counted(facts: Facts, prefix: str) -> dict[str, int]:
+    """The facts whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): int(count) for name, count in facts.items() if name.startswith(prefix)}
 
 
 def _per(count: float, of: int) -> float:
@@ -91,12 +130,14 @@ def _error_rate(facts: Facts) -> float:
     return facts["errors"] / facts["rows"] if facts["rows"] else 0.0
 
 
-def _advice(totals: Mapping[str, Facts], scores: Mapping[str, float | None], wordnet: Path) -> list[str]:
-    advice = []
+def _advice(
+    totals: Mapping[str, Facts], scores: Mapping[str, float | None], metrics: Sequence[Metric]
+) -> Iterator[str]:
     errors = sum(int(facts.get("errors", 0)) for facts in totals.values())
     if errors:
-        advice.append(f"{errors} error rows: run again with --retry-errors to try them again")
-    if scores["meteor"] is None and totals["scores"].get("scored:rouge1"):
-        reason = next(metric for metric in open_metrics(["meteor"], wordnet)).available()
-        advice.append(f"METEOR is missing: {reason or 'WordNet is here now'}; then run again with --retry-errors")
-    return advice
+        yield f"{errors} error rows: run again with --retry-errors to try them again"
+    some_scored = any(value is not None for value in scores.values())
+    for metric in metrics:
+        if scores[metric.name] is None and some_scored:
+            reason = metric.missing() or "what it needs is here now"
+            yield f"{metric.title} is missing: {reason}; then run again with --retry-errors"

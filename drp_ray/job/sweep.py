@@ -14,14 +14,20 @@ from pydantic import BaseModel
 
 from drp_ray.config import Config, checked, read_settings
 from drp_ray.errors import BadInput
-from drp_ray.job.plan import VERSIONS
-from drp_ray.job.result import Result
-from drp_ray.job.run import Job, open_job
-from drp_ray.running.part_stage import is_current
+from drp_ray.evaluation.metrics.base import open_metrics
+from drp_ray.evaluation.user_scores import UserScores, common_users
+from drp_ray.inputs.dataset import dataset_name
+from drp_ray.job.opened_job import OpenedJob, open_job
+from drp_ray.job.result import Result, len_of, values_of
+from drp_ray.running.survey import is_current
+from drp_ray.stages.order import STAGES
 
 SWEEP = "sweep.json"
 Place = tuple[str, ...]
 """The keys that lead to a setting."""
+
+AVERAGED: tuple[Place, ...] = (("sampling", "temperature"), ("sampling", "seed"), ("users", "seed"))
+"""The settings over which runs are averaged: those that draw again, not those of a single role, which are a choice."""
 
 LONGEST_LABEL = 60
 """Characters of a value that a run's name has at most."""
@@ -37,8 +43,8 @@ class Choice:
 
     @property
     def is_averaged(self) -> bool:
-        """Whether published results are means over it (DPL: five temperatures, DRP: two)."""
-        return self.place[0] == "sampling" and self.place[-1] in ("temperature", "seed")
+        """Whether results are means over it, as published ones are (DPL: five temperatures, Yelp: five samples)."""
+        return self.place in AVERAGED
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Run:
     """One combination: what was chosen for it, and its job."""
 
     choices: tuple[Choice, ...]
-    job: Job
+    job: OpenedJob
 
 
 @dataclass(frozen=True)
@@ -110,14 +116,15 @@ def choices_of(place: Place, values: list[Any], path: Path) -> list[Choice]:
 
 
 def _label(key: str, value: Any) -> str:
-    """A method or a model by its own name, a number after its key, anything else by its key."""
+    """A dataset, a method or a model by its own name, a number after its key, anything else by its key."""
     if isinstance(value, str):
-        told = re.sub(r"[^A-Za-z0-9._]+", "-", value.rstrip("/").rpartition("/")[2]).strip("-")
-        return told[:LONGEST_LABEL] or key
+        value = dataset_name(value) if key == "dataset" else value
+        name = re.sub(r"[^A-Za-z0-9._]+", "-", value.rstrip("/").rpartition("/")[2]).strip("-")
+        return name[:LONGEST_LABEL] or key
     return f"{key}{value}".replace("+", "") if isinstance(value, int | float) else key
 
 
-def _open(settings: Mapping[str, Any], choices: Sequence[Choice], name: str, path: Path) -> Job:
+def _open(settings: Mapping[str, Any], choices: Sequence[Choice], name: str, path: Path) -> OpenedJob:
     chosen = deepcopy({**settings, "name": name})
     for choice in choices:
         section = chosen
@@ -127,8 +134,8 @@ def _open(settings: Mapping[str, Any], choices: Sequence[Choice], name: str, pat
     try:
         return open_job(checked(chosen, str(path)))
     except BadInput as error:
-        told = ", ".join(f"{'.'.join(choice.place)}={choice.value!r}" for choice in choices)
-        raise BadInput(f"{error} (with {told})" if told else str(error)) from error
+        settings_chosen = ", ".join(f"{'.'.join(choice.place)}={choice.value!r}" for choice in choices)
+        raise BadInput(f"{error} (with {settings_chosen})" if settings_chosen else str(error)) from error
 
 
 def _axes(settings: Mapping[str, Any], section: type[BaseModel], place: Place) -> Iterator[tuple[Place, list[Any]]]:
@@ -162,31 +169,59 @@ def forecast(sweep: Sweep) -> list[StageForecast]:
             users[name] = users.get(name, 0) + 1
     return [
         StageForecast(name, users[name], len(complete[name]), sum(complete[name].values()))
-        for name in VERSIONS
+        for name in (stage.name for stage in STAGES)
         if name in complete
     ]
 
 
 def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
-    """Put all runs' scores side by side, with means over temperatures and seeds; written where the runs are."""
-    rows = [
-        {
-            "run": run.job.config.name,
-            "choices": {".".join(choice.place): choice.value for choice in run.choices},
-            "fixed": {".".join(choice.place): choice.value for choice in run.choices if not choice.is_averaged},
-            "metrics": dict(result.metrics["metrics"]),
-            "coverage": result.metrics["coverage"],
-        }
-        for run, result in zip(sweep.runs, results, strict=True)
-    ]
-    comparison = {"sweep": sweep.name, "runs": rows, "means": means_of(rows)}
+    """Put all runs' scores side by side, with means over what is averaged; written where the runs are.
+
+    Runs that predict for the same users are compared on those who are ok in all of them (`metrics`, `n`); what a run
+    had besides is `lost`. `own` are its numbers over its own ok users, `with_failures_as_empty` over all its users.
+    """
+    common = _common_users(sweep, results)
+    rows = []
+    for run, result in zip(sweep.runs, results, strict=True):
+        shared = common[_users_of(run)]
+        numbers = result.users.numbers(open_metrics(run.job.config.evaluation, run.job.cache), shared)
+        rows.append(
+            {
+                "run": run.job.config.name,
+                "choices": {".".join(choice.place): choice.value for choice in run.choices},
+                "fixed": {".".join(choice.place): choice.value for choice in run.choices if not choice.is_averaged},
+                "metrics": values_of(numbers),
+                "n": len_of(numbers),
+                "users": len(result.users.users),
+                "failed": result.metrics["failed_users"],
+                "lost": len(result.users.ok_users - shared),
+                "own": dict(result.metrics["metrics"]),
+                "with_failures_as_empty": result.metrics["with_failures_as_empty"],
+                "by_method": result.metrics["by_method"],
+                "coverage": result.metrics["coverage"],
+            }
+        )
+    averaged = sorted({".".join(choice.place) for run in sweep.runs for choice in run.choices if choice.is_averaged})
+    comparison = {"sweep": sweep.name, "runs": rows, "averaged_over": averaged, "means": means_of(rows)}
     folder = sweep.runs[0].job.root.at("sweeps", sweep.name)
     folder.write(SWEEP, json.dumps(comparison, indent=1, sort_keys=True, default=str).encode())
     return {**comparison, "folder": folder.uri}
 
 
+def _users_of(run: Run) -> str:
+    return run.job.plan.stages["users"].fingerprint
+
+
+def _common_users(sweep: Sweep, results: Sequence[Result]) -> dict[str, frozenset[str]]:
+    """The users who are ok in all runs that predict for the same ones, by the fingerprint of `users`."""
+    by_users: dict[str, list[UserScores]] = {}
+    for run, result in zip(sweep.runs, results, strict=True):
+        by_users.setdefault(_users_of(run), []).append(result.users)
+    return {fingerprint: common_users(scores) for fingerprint, scores in by_users.items()}
+
+
 def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The mean of every metric over the runs that differ in temperature or seed only.
+    """The mean of every metric over the runs that differ only in settings that are averaged over.
 
     A metric that one of the runs lacks has no mean. There are no means where nothing is averaged.
     """
@@ -196,7 +231,13 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if len(groups) == len(rows):
         return []
     return [
-        {"choices": json.loads(fixed), "runs": len(group), "metrics": _means([row["metrics"] for row in group])}
+        {
+            "choices": json.loads(fixed),
+            "runs": len(group),
+            "n": [row["n"] for row in group],
+            "metrics": _means([row["metrics"] for row in group]),
+            "with_failures_as_empty": _means([row["with_failures_as_empty"] for row in group]),
+        }
         for fixed, group in groups.items()
     ]
 

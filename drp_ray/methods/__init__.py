@@ -3,5 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
+from drp_ray.methods.base import Ask, Extracted, UserContext, Written, differences, method
+
+__all__ = ["Ask", "Extracted", "UserContext", "Written", "differences", "method"]
+
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

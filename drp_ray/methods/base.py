@@ -8,23 +8,25 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from drp_ray.config import Dimension
 from drp_ray.llm.replies import Feature
-from drp_ray.prompts.pack import Dimension, PromptPack
-from drp_ray.prompts.prompt import Prompt, Row, Templates
+from drp_ray.methods.needs import NEEDS, Need
+from drp_ray.prompts.pack import PromptPack
+from drp_ray.prompts.prompt import Prompt, Templates
+from drp_ray.schema import Row
 
 Asker = Literal["extractor", "validator", "summarizer", "generator"]
 """The roles that methods ask."""
-
-Needs = Literal["nothing", "history", "profile", "contrast", "neighbour", "differences"]
-"""What a method reads besides the target: nothing; the N most relevant past reviews; and besides these the whole
-profile, another user's review of an item of theirs, the reviews of the most similar user, or the differences."""
 
 
 class Ask(Protocol):
     """Asks the model that plays a role."""
 
-    async def __call__(self, role: Asker, prompt: Prompt) -> str:
-        """Return the answer, with any thinking removed."""
+    async def __call__(self, role: Asker, prompt: Prompt, marker: str | None = None) -> str:
+        """Return the answer, which is never empty, without any thinking.
+
+        Where `marker` is given (`Review` for `[Review]:`), it is removed with all that stands before it.
+        """
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ class Extracted:
 
 
 Write = Callable[[UserContext, Ask, PromptPack], Awaitable[Written]]
-Differ = Callable[[Row, Ask, PromptPack, Sequence[Dimension]], Awaitable[Extracted]]
+FindDifferences = Callable[[Row, Ask, PromptPack, Sequence[Dimension]], Awaitable[Extracted]]
 Asks = Mapping[Asker, Templates]
+Origin = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ class Programme:
     version: int
     asks: Asks
     """The roles it asks, and the templates it asks each of them with."""
+
+    origin: Origin = field(default_factory=dict, kw_only=True)
+    """Where a method of a user's own comes from; empty for those of this package."""
 
     @property
     def roles(self) -> tuple[Asker, ...]:
@@ -95,7 +101,7 @@ class Programme:
 class Method(Programme):
     """A way to write a user's review. Differences, if needed, come from the programme of the same name."""
 
-    needs: Needs
+    needs: Need
     write: Write
 
 
@@ -106,27 +112,30 @@ class DifferenceProgramme(Programme):
     `differ` takes a row of `schema.COMPARISONS` and the dimensions to compare in.
     """
 
-    differ: Differ
+    differ: FindDifferences
 
 
 METHODS: dict[str, Method] = {}
 DIFFERENCES: dict[str, DifferenceProgramme] = {}
 
 
-def method(name: str, *, needs: Needs, asks: Asks, version: int = 1) -> Callable[[Write], Write]:
-    """Register the function below as a method. Raise `version` when a change to it changes results."""
+def method(name: str, *, needs: str, asks: Asks, version: int = 1) -> Callable[[Write], Write]:
+    """Register the function below as a method; `needs` is a name in `NEEDS`.
+
+    Raise `version` when a change to the function changes results.
+    """
 
     def register(write: Write) -> Write:
-        _add(METHODS, Method(name, version, asks, needs, write))
+        _add(METHODS, Method(name, version, asks, NEEDS[needs], write))
         return write
 
     return register
 
 
-def differences(name: str, *, asks: Asks, version: int = 1) -> Callable[[Differ], Differ]:
+def differences(name: str, *, asks: Asks, version: int = 1) -> Callable[[FindDifferences], FindDifferences]:
     """Register the function below as a difference programme. Raise `version` as for a method."""
 
-    def register(differ: Differ) -> Differ:
+    def register(differ: FindDifferences) -> FindDifferences:
         _add(DIFFERENCES, DifferenceProgramme(name, version, asks, differ))
         return differ
 
@@ -138,10 +147,9 @@ def runnable(method: Method, user: UserContext) -> Method:
 
     cicl and persona-db fall back in the same way where nobody else reviewed the user's items.
     """
-    if method.needs != "nothing" and not user.history:
-        return METHODS["nonperso"]
-    besides = {"differences": user.differences, "contrast": user.peers, "neighbour": user.peers}
-    return METHODS["intsum"] if not besides.get(method.needs, True) else method
+    while not all(getattr(user, column) for column in method.needs.columns):
+        method = METHODS[method.needs.fallback]
+    return method
 
 
 def _add(registry: dict[str, Any], programme: Programme) -> None:

@@ -1,6 +1,5 @@
 """Summarise from a contrast, the user's review and another's of one item, then write from the summary."""
 
-from drp_ray.llm.replies import usable
 from drp_ray.methods.base import Ask, UserContext, Written, method
 from drp_ray.prompts.pack import CONTRAST_SUMMARY, PERSONAL_REVIEW, PromptPack
 
@@ -11,6 +10,6 @@ async def cicl(user: UserContext, ask: Ask, prompts: PromptPack) -> Written:
     negative = user.peers[0]
     positive = next(past for past in user.history if past["item_id"] == negative["item_id"])
     contrast = prompts.contrast_summary(user.history, positive, negative)
-    summary = usable(await ask("summarizer", contrast), "Summary")
-    review = await ask("generator", prompts.personal_review(user.target, user.history, summary))
-    return Written(usable(review, "Review"), summary)
+    summary = await ask("summarizer", contrast, "Summary")
+    review = await ask("generator", prompts.personal_review(user.target, user.history, summary), "Review")
+    return Written(review, summary)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from drp_ray.llm.replies import parse_features, usable
+from drp_ray.config import Dimension
+from drp_ray.llm.replies import parse_features
 from drp_ray.methods.base import Ask, Extracted, UserContext, Written, differences, method
 from drp_ray.methods.dpl import dpl
 from drp_ray.prompts.pack import (
@@ -10,17 +11,16 @@ from drp_ray.prompts.pack import (
     PERSONAL_REVIEW,
     PROFILE_SUMMARY,
     VALIDATION,
-    Dimension,
     PromptPack,
 )
-from drp_ray.prompts.prompt import Row
+from drp_ray.schema import Row
 
 
 @differences("drp", asks={"extractor": OPEN_EXTRACTION, "validator": VALIDATION})
 async def compare(comparison: Row, ask: Ask, prompts: PromptPack, dimensions: Sequence[Dimension]) -> Extracted:
     """Find the differences in style and expression, then keep those that do distinguish the user."""
-    extracted = usable(await ask("extractor", prompts.open_extraction(comparison, dimensions)))
-    validated = usable(await ask("validator", prompts.validation(comparison, extracted)))
+    extracted = await ask("extractor", prompts.open_extraction(comparison, dimensions))
+    validated = await ask("validator", prompts.validation(comparison, extracted))
     return Extracted(extracted, validated, parse_features(validated))
 
 

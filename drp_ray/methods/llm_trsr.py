@@ -1,6 +1,5 @@
 """Summarise the whole profile block by block, then write from the summary and the most relevant past reviews."""
 
-from drp_ray.llm.replies import usable
 from drp_ray.methods.base import Ask, UserContext, Written, method
 from drp_ray.prompts.pack import BLOCK_SUMMARY, PERSONAL_REVIEW, PromptPack
 
@@ -14,6 +13,6 @@ async def llm_trsr(user: UserContext, ask: Ask, prompts: PromptPack) -> Written:
     summary = None
     for start in range(0, len(user.profile), BLOCK):
         block = user.profile[start : start + BLOCK]
-        summary = usable(await ask("summarizer", prompts.block_summary(block, summary)), "Summary")
-    review = await ask("generator", prompts.personal_review(user.target, user.history, summary))
-    return Written(usable(review, "Review"), summary)
+        summary = await ask("summarizer", prompts.block_summary(block, summary), "Summary")
+    review = await ask("generator", prompts.personal_review(user.target, user.history, summary), "Review")
+    return Written(review, summary)

@@ -8,14 +8,14 @@ the item and all its reviews; the summary and the review of one user share the p
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from drp_ray.prompts.prompt import Prompt, Row, Templates
+from drp_ray.config import Dimension
+from drp_ray.prompts.prompt import Prompt, Templates
 from drp_ray.prompts.templates import PromptPackError, read_sources
+from drp_ray.schema import Row
 
 BUILT_IN = Path(__file__).parent / "default"
-
-Dimension = Literal["writing", "emotion", "semantic"]
 
 EXTRACTION = Templates("system", "comparison", "dpl_extract")
 OPEN_EXTRACTION = Templates("system", "comparison", "drp_extract")

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 from drp_ray.engines.base import Message
 from drp_ray.prompts.templates import render
-
-Row = Mapping[str, Any]
-"""A row, or a struct in one, as `drp_ray.schema` names its fields."""
+from drp_ray.schema import Row
 
 RANKED = ("differences", "history", "peers", "block")
-"""The lists of a prompt that can be cut from the end. The first of two equally long ones is cut last."""
+"""The lists of a prompt that can be cut. The first of two equally long ones is cut last."""
+
+OLDEST_FIRST = ("block",)
+"""Lists in time order, which lose their oldest entry; the others lose their last, the lowest-ranked."""
 
 SHORTEST_DESCRIPTION = 100
 """Characters below which a description is left out rather than halved again."""
@@ -43,7 +44,7 @@ class Prompt:
         """The next shorter version, or None when there is nothing left to give up.
 
         First the longest list (past reviews, others' reviews or differences) loses its last entry: the
-        lowest-ranked one, or the newest of a block in time order. One entry of each stays. Then item descriptions
+        lowest-ranked one, or the oldest of a block in time order. One entry of each stays. Then item descriptions
         are halved, and in the end left out. Representatives always stay: they are what the comparison is made with.
         """
         variables = _without_lowest_ranked(self.variables) or _with_shorter_descriptions(self.variables)
@@ -53,7 +54,9 @@ class Prompt:
 def _without_lowest_ranked(variables: Mapping[str, Any]) -> dict[str, Any] | None:
     longest = max(RANKED, key=lambda name: (len(variables.get(name, ())), RANKED.index(name)))
     entries = variables.get(longest, ())
-    return {**variables, longest: entries[:-1]} if len(entries) > 1 else None
+    if len(entries) <= 1:
+        return None
+    return {**variables, longest: entries[1:] if longest in OLDEST_FIRST else entries[:-1]}
 
 
 def _with_shorter_descriptions(variables: Mapping[str, Any]) -> dict[str, Any] | None:

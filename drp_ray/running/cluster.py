@@ -1,19 +1,16 @@
-"""The Ray cluster that a job runs on: connect, see that it is large enough, see that its models can be loaded."""
+"""The Ray cluster that a job runs on: connect, and see that it is large enough."""
 
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import get_context
-from typing import Any
+from typing import Any, NamedTuple
 
-from drp_ray.config import Embedding, Model, ray_address
+from drp_ray.config import ray_address
 from drp_ray.errors import BadInput
-from drp_ray.stages.embedder import SENTENCE_TRANSFORMERS, locate_model
 
 Say = Callable[[str], None]
 
@@ -80,7 +77,14 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say: Say) -> None:
+class Claim(NamedTuple):
+    """What a stage holds of the cluster at once."""
+
+    gpus: float
+    cpus: float
+
+
+def check_resources(claims: Mapping[str, Claim], wait_s: float, say: Say) -> None:
     """See that every stage's models fit the cluster at once, waiting for nodes that are still to join.
 
     Raises:
@@ -93,8 +97,8 @@ def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say
         there = ray.cluster_resources()
         lacking = [
             f"{stage} needs {need:g} {kind}s, the cluster has {there.get(kind, 0):g}"
-            for stage, pair in needs.items()
-            for kind, need in zip(("GPU", "CPU"), pair, strict=True)
+            for stage, claim in claims.items()
+            for kind, need in (("GPU", claim.gpus), ("CPU", claim.cpus))
             if need > there.get(kind, 0)
         ]
         if not lacking:
@@ -103,59 +107,3 @@ def check_resources(needs: Mapping[str, tuple[float, float]], wait_s: float, say
             raise BadInput(f"{'; '.join(lacking)}: lower replicas, num_gpus or tensor_parallel, or add nodes")
         say(f"Waiting for nodes to join: {'; '.join(lacking)}")
         time.sleep(min(10.0, max(wait_s / 10, 0.1)))
-
-
-def check_models(models: Iterable[tuple[str, Model]]) -> None:
-    """Let vLLM read the configuration of the models it is to load, on nodes where such models run.
-
-    Raises:
-        BadInput: one cannot be loaded; the message is the engine's own.
-    """
-    import ray
-
-    checks = [
-        (name, ray.remote(num_cpus=1, num_gpus=model.gpus)(_problem_of_vllm_model).remote(model))
-        for name, model in models
-        if model.engine == "vllm"
-    ]
-    for name, check in checks:
-        _refuse(name, ray.get(check))
-
-
-def begin_embedder_check(settings: Embedding) -> Callable[[], None]:
-    """Let transformers read the embedding model's configuration in a process of its own, while Ray starts.
-
-    What comes back waits for the outcome; it raises BadInput with the library's message where the model cannot
-    be loaded.
-    """
-    if settings.engine != SENTENCE_TRANSFORMERS:
-        return lambda: None
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    check = pool.submit(_problem_of_embedder, settings)
-    pool.shutdown(wait=False)
-    return lambda: _refuse("embedding", check.result())
-
-
-def _refuse(name: str, problem: str | None) -> None:
-    if problem is not None:
-        raise BadInput(f"{name}: the model cannot be loaded: {problem}")
-
-
-def _problem_of_embedder(settings: Embedding) -> str | None:
-    """Read the embedding model's configuration; None where that works."""
-    from transformers import AutoConfig
-
-    try:
-        AutoConfig.from_pretrained(
-            locate_model(settings), revision=settings.revision, trust_remote_code=settings.trust_remote_code
-        )
-    except Exception as error:  # transformers and the hub raise what they like here
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _problem_of_vllm_model(model: Model) -> str | None:
-    from drp_ray.engines.vllm import problem_with
-    from drp_ray.stages.build import model_spec
-
-    return problem_with(model_spec(model))

@@ -1,4 +1,4 @@
-"""How far a stage is: workers count, one actor adds up, and the driver says a line at least every heartbeat."""
+"""How far a stage is: workers count, one actor adds up, and the driver prints a line at least every heartbeat."""
 
 import sys
 import threading
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -19,6 +19,13 @@ POLL_S = 1.0
 
 Counts = dict[str, float]
 """Rows done and failed, tokens in, cached and out, and calls in flight."""
+
+
+class Amount(NamedTuple):
+    """How much of a stage."""
+
+    parts: int
+    rows: int
 
 
 @ray.remote(num_cpus=0)
@@ -68,49 +75,46 @@ def start_monitor() -> Any:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """What a heartbeat tells, computed from counts and the clock. Totals are None until a regrouping knows them."""
+    """What a heartbeat says, computed from counts and the clock.
+
+    `done` counts this run and those before it. `total` is None for a regrouping, which does not know it before its end.
+    """
 
     stage: str
-    parts: int | None
-    parts_done: int
-    rows: int | None
-    rows_before: int
+    total: Amount | None
+    done: Amount
     counts: Mapping[str, float]
     rate_now: float
     rate_stage: float
 
     @property
-    def rows_done(self) -> int:
-        """Rows that are done, in this run and before it."""
-        return self.rows_before + int(self.counts.get("rows", 0))
-
-    @property
     def eta_s(self) -> float | None:
         """Seconds until the last row, at the stage's rate; None before the first row."""
-        if self.rate_stage <= 0 or self.rows is None:
+        if self.rate_stage <= 0 or self.total is None:
             return None
-        return max(self.rows - self.rows_done, 0) / self.rate_stage
+        return max(self.total.rows - self.done.rows, 0) / self.rate_stage
 
     def line(self) -> str:
         """One line for a log."""
-        told = self.counts
+        counts, total = self.counts, self.total
         words = [
-            f"{self.stage}: parts {_of(self.parts_done, self.parts)}",
-            f"rows {_of(self.rows_done, self.rows)}, failed {int(told.get('errors', 0))}",
+            f"{self.stage}: parts {done_of(self.done.parts, total.parts if total else None)}",
+            f"rows {done_of(self.done.rows, total.rows if total else None)}, failed {int(counts.get('errors', 0))}",
             f"{self.rate_now:.1f} rows/s (stage {self.rate_stage:.1f})",
         ]
-        if "prompt_tokens" in told:
+        if "prompt_tokens" in counts:
             words.append(
-                f"tokens in {int(told['prompt_tokens']):,} (cached {int(told.get('cached_tokens', 0)):,}) "
-                f"out {int(told.get('completion_tokens', 0)):,}"
+                f"tokens in {int(counts['prompt_tokens']):,} (cached {int(counts.get('cached_tokens', 0)):,}) "
+                f"out {int(counts.get('completion_tokens', 0)):,}"
             )
-        if "in_flight" in told:
-            words.append(f"in flight {int(told['in_flight'])}")
+        if "in_flight" in counts:
+            words.append(f"in flight {int(counts['in_flight'])}")
         words.append(f"ETA {_duration(self.eta_s)}")
         return " | ".join(words)
 
 
-def _of(done: int, total: int | None) -> str:
+def done_of(done: int, total: int | None) -> str:
+    """How much is done, of how much where that is known."""
     return f"{done:,}" if total is None else f"{done:,}/{total:,}"
 
 
@@ -123,19 +127,18 @@ def _duration(seconds: float | None) -> str:
 
 
 class Heartbeat:
-    """Polls the monitor in a thread and tells: a bar on a terminal, else a line every `heartbeat_s`."""
+    """Polls the monitor in a thread and shows what it says: a bar on a terminal, else a line every `heartbeat_s`."""
 
     def __init__(
         self,
         monitor: Any,
         stage: str,
         heartbeat_s: float,
-        total: tuple[int | None, int | None],
-        done: tuple[int, int],
+        total: Amount | None,
+        done: Amount,
     ) -> None:
         self._monitor, self._stage = monitor, stage
-        self._parts, self._rows = total
-        self._parts_done, self._rows_before = done
+        self._total, self._done_before, self._parts_done = total, done, done.parts
         self._heartbeat_s = heartbeat_s
         self._began = time.monotonic()
         self._history: deque[tuple[float, float]] = deque([(self._began, 0.0)])
@@ -153,10 +156,8 @@ class Heartbeat:
         clock = time.monotonic()
         return StageProgress(
             self._stage,
-            self._parts,
-            self._parts_done,
-            self._rows,
-            self._rows_before,
+            self._total,
+            Amount(self._parts_done, self._done_before.rows + int(rows)),
             self._counts,
             rate_now=(rows - rows_then) / max(clock - since, 1e-9),
             rate_stage=rows / max(clock - self._began, 1e-9),
@@ -164,9 +165,9 @@ class Heartbeat:
 
     @contextmanager
     def beating(self) -> Iterator["Heartbeat"]:
-        """Tell until the block ends."""
-        tell = self._show_bar if sys.stdout.isatty() else self._print_lines
-        thread = threading.Thread(target=tell, name="heartbeat", daemon=True)
+        """Show progress until the block ends."""
+        show = self._show_bar if sys.stdout.isatty() else self._print_lines
+        thread = threading.Thread(target=show, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield self
@@ -190,11 +191,11 @@ class Heartbeat:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(), transient=True) as bar:
-            task = bar.add_task(self._stage, total=self._rows, line="")
+            task = bar.add_task(self._stage, total=self._total.rows if self._total else None, line="")
             while not self._stopped.wait(POLL_S):
                 self._poll()
                 now = self.now()
-                bar.update(task, completed=now.rows_done, line=now.line().partition(": ")[2])
+                bar.update(task, completed=now.done.rows, line=now.line().partition(": ")[2])
 
     def _poll(self) -> None:
         """Fetch the counts; a monitor that is slow to answer (or being shut down) leaves the last ones standing."""

@@ -1,38 +1,20 @@
 """Runs a step that regroups rows: a shuffle on Ray Data whose output counts as absent until its manifest is there."""
 
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import pyarrow as pa
 import ray
 
-from drp_ray.running.part_stage import Options, StageInfo, finish, is_current
-from drp_ray.running.progress import Heartbeat
+from drp_ray.running.outcome_rows import committed_in
+from drp_ray.running.progress import Amount, Heartbeat
+from drp_ray.running.stage_info import RegroupStage, RunOptions
+from drp_ray.running.survey import filled_in, is_current
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.lease import optional_lease
 from drp_ray.storage.parts import MANIFEST, Committed, Manifest, read_manifest, write_manifest
 
 
-class Regrouping(Protocol):
-    """Makes all parts of a folder. Equal inputs must give parts with equal bytes."""
-
-    def plan(self, folder: Folder) -> ray.data.Dataset | None:
-        """The Ray Data plan that writes the parts and yields a `as_row` for each; None where there are none."""
-
-
-@dataclass(frozen=True)
-class RegroupStage:
-    """A stage that is made whole or not at all."""
-
-    info: StageInfo
-    inputs: Sequence[StageInfo]
-    regrouping: Regrouping
-
-
-def run_regroup_stage(stage: RegroupStage, options: Options) -> Manifest:
+def run_regroup_stage(stage: RegroupStage, options: RunOptions) -> Manifest:
     """Make the stage unless it is there and its inputs are still what it was made from.
 
     Raises:
@@ -45,7 +27,7 @@ def run_regroup_stage(stage: RegroupStage, options: Options) -> Manifest:
     with optional_lease(stage.info.folder, options.lease_ttl_s) as check_lease:
         stage.info.folder.delete(MANIFEST)
         began = time.monotonic()
-        done = _make(stage, options)
+        done = _make_parts(stage, options)
         check_lease()
         wall_s = time.monotonic() - began
         planned = Manifest(
@@ -56,22 +38,22 @@ def run_regroup_stage(stage: RegroupStage, options: Options) -> Manifest:
             parts=[part.entry for part in done.values()],
         )
         _delete_leftovers(stage.info.folder, done)
-        manifest = finish(planned, done, wall_s)
+        manifest = filled_in(planned, done, wall_s)
         write_manifest(stage.info.folder, manifest)
         return manifest
 
 
-def _make(stage: RegroupStage, options: Options) -> dict[str, Committed]:
+def _make_parts(stage: RegroupStage, options: RunOptions) -> dict[str, Committed]:
     plan = stage.regrouping.plan(stage.info.folder)
     if plan is None:
         return {}
     ray.get(options.monitor.reset.remote())
-    heartbeat = Heartbeat(options.monitor, stage.info.name, options.heartbeat_s, (None, None), (0, 0))
+    heartbeat = Heartbeat(options.monitor, stage.info.name, options.heartbeat_s, total=None, done=Amount(0, 0))
     done = []
     with heartbeat.beating():
         for row in plan.iter_rows():
-            done.append(Committed(**json.loads(row["committed"])))
-            options.monitor.add.remote({"rows": done[-1].facts["rows"]})
+            done.append(committed_in(row))
+            options.monitor.add.remote({"rows": done[-1].rows})
             heartbeat.part_done()
     return {part.name: part for part in sorted(done, key=lambda part: part.name)}
 
@@ -83,8 +65,8 @@ def _delete_leftovers(folder: Folder, done: dict[str, Committed]) -> None:
             folder.delete(entry.name)
 
 
-def markers(n_parts: int, columns: pa.Schema) -> ray.data.Dataset:
-    """A row for every part that holds nothing but the part's number, so that a shuffle forgets no part."""
+def placeholders(n_parts: int, columns: pa.Schema) -> ray.data.Dataset:
+    """One placeholder row per part, so that empty parts are written too: the part's number, and nulls besides."""
     numbers = [{"part": number} for number in range(n_parts)]
     return ray.data.from_items(numbers, override_num_blocks=shuffle_partitions(n_parts)).map_batches(
         _with_nulls, batch_format="pyarrow", fn_kwargs={"columns": columns}

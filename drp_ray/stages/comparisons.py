@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from drp_ray import schema
 from drp_ray.config import Selection
-from drp_ray.running.part_stage import Key, Worker
+from drp_ray.running.worker import Key, Worker
 from drp_ray.stages.items import vectors_by_text
-from drp_ray.stages.selection import STRATEGIES, Chosen
+from drp_ray.stages.stage import Stage, after, for_need
+from drp_ray.stages.strategies.base import Chosen, find_strategy
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import part_name, read_part
+from drp_ray.storage.parts import Facts, part_name, read_part
 
 Row = dict[str, Any]
 
@@ -35,6 +37,13 @@ class Compare(Worker):
             for item in rows.select(["item_id", "requested_by"]).to_pylist()
             for request in item["requested_by"]
         ]
+
+    def facts(self, rows: pa.Table) -> Facts:
+        """How many representatives wrote after the target: none with `selection.as_of: target`."""
+        lists = rows["representatives"].combine_chunks()
+        written = pc.struct_field(pc.list_flatten(lists), "timestamp")
+        targets = rows["target_timestamp"].combine_chunks().take(pc.list_parent_indices(lists))
+        return {"later_representatives": pc.sum(pc.greater(written, targets), min_count=0).as_py()}
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Items in, (user, item) pairs out; the pairs of an item stay neighbours."""
@@ -64,15 +73,11 @@ def compare_item(item: Row, vectors: Mapping[str, np.ndarray], settings: Selecti
         cut_off = latest if settings.as_of == "target" else None
         if cut_off not in choose_among:
             seen = [review for review in reviews if cut_off is None or review["timestamp"] <= cut_off]
-            choose_among[cut_off] = (seen, _chooser(item["item_id"], seen, vectors, settings))
+            choose_among[cut_off] = (seen, find_strategy(settings.strategy)(item["item_id"], seen, vectors, settings))
         seen, choose = choose_among[cut_off]
         place = next(index for index, review in enumerate(seen) if review["user_id"] == own["user_id"])
         pairs.append(_pair(item, request, own, seen, choose(place)))
     return pairs
-
-
-def _chooser(item_id: str, reviews: list[Row], vectors: Mapping[str, np.ndarray], settings: Selection) -> Any:
-    return STRATEGIES[settings.strategy](item_id, reviews, vectors, settings)
 
 
 def _pair(item: Row, request: Row, own: Row, reviews: list[Row], chosen: Chosen) -> Row:
@@ -88,4 +93,16 @@ def _pair(item: Row, request: Row, own: Row, reviews: list[Row], chosen: Chosen)
             {**reviews[representative.position], "cluster": representative.cluster}
             for representative in chosen.representatives
         ],
+        "target_timestamp": request["target_timestamp"],
     }
+
+
+COMPARISONS = Stage(
+    "comparisons",
+    version=3,
+    inputs=after("items", "embeddings"),
+    settings=lambda spec: spec.config.selection.model_dump(mode="json"),
+    make=lambda context: Compare(context.folders["embeddings"], context.config.selection),
+    is_needed=for_need("comparisons"),
+    expected_rows="requests",
+)

@@ -1,65 +1,92 @@
 """differences: what sets a user apart from the representatives of an item, in a model's words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.llm.calls import ModelRow, ModelWorker, RowCaller
-from drp_ray.methods.base import DIFFERENCES
-from drp_ray.prompts.pack import Dimension, PromptPack
+from drp_ray.config import Dimension
+from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.replies import parse_features, render_features, says_none
+from drp_ray.llm.row_caller import RowCaller
+from drp_ray.methods.base import DifferenceProgramme
+from drp_ray.prompts.pack import PromptPack
+from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
+from drp_ray.stages.stage import JobSpec, Stage, StageContext, after, for_need
 from drp_ray.storage.parts import Facts
 
 Row = dict[str, Any]
+Source = Literal["validated", "raw"]
+"""Which of DRP's differences the summarizer reads."""
 
 
 @dataclass
-class Differ(ModelWorker):
+class FindDifferences(ModelWorker):
     """Runs a method's difference programme over comparisons."""
 
-    programme: str
+    programme: DifferenceProgramme
     prompts: PromptPack
     dimensions: tuple[Dimension, ...]
     schema = schema.DIFFERENCES
     keys = ("user_id", "item_id")
 
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
-        """One row a comparison. Where nobody represents the others, nothing is asked."""
+        """One row a comparison; comparisons without representatives make no model call."""
         return [
-            ModelRow(f"{row['user_id']}\0{row['item_id']}", partial(self._differ, row), _blank(row))
+            ModelRow(f"{row['user_id']}\0{row['item_id']}", partial(self._find, row), _blank(row))
             for row in rows.to_pylist()
         ]
 
     def facts(self, rows: pa.Table) -> Facts:
-        """Besides the calls: representatives, comparisons without any, and answers without a readable feature."""
+        """Besides the calls: representatives, and what became of the comparisons."""
         representatives = [len(row) for row in rows["representatives"].to_pylist()]
-        unread = [
-            text is not None and not found
-            for text, found in zip(_texts(rows), rows["features"].to_pylist(), strict=True)
-        ]
+        outcomes = [found.outcome for found in found_differences(rows, "validated")]
         return {
             **super().facts(rows),
             "representatives": sum(representatives),
             "no_representatives": representatives.count(0),
-            "unparsed": sum(unread),
+            "no_difference": outcomes.count("none"),
+            "unparsed": outcomes.count("unparsed"),
         }
 
-    async def _differ(self, comparison: Row, ask: RowCaller) -> Row:
+    async def _find(self, comparison: Row, ask: RowCaller) -> Row:
         if not comparison["representatives"]:
             return {}
-        programme = DIFFERENCES[self.programme]
-        found = await programme.differ(comparison, ask, self.prompts, self.dimensions)
+        found = await self.programme.differ(comparison, ask, self.prompts, self.dimensions)
         return {"extracted": found.extracted, "validated": found.validated, "features": found.features}
 
 
-def _texts(rows: pa.Table) -> list[str | None]:
-    return [
-        validated or extracted
-        for validated, extracted in zip(rows["validated"].to_pylist(), rows["extracted"].to_pylist(), strict=True)
-    ]
+class Found(NamedTuple):
+    """What a comparison found, for the summarizer: no text where it found nothing."""
+
+    outcome: Literal["found", "unparsed", "none", "failed", "not compared"]
+    text: str | None
+
+
+def found_differences(rows: pa.Table, source: Source) -> list[Found]:
+    """What the summarizer reads of every row of `schema.DIFFERENCES`: its features, rendered from their fields.
+
+    A reply without a readable feature is kept as it is, unless it says that there is no difference. With `raw` DRP's
+    differences are those before validation.
+    """
+    columns = rows.select(["status", "extracted", "validated", "features"]).to_pylist()
+    return [_found(row, source) for row in columns]
+
+
+def _found(row: Mapping[str, Any], source: Source) -> Found:
+    if row["status"] != "ok":
+        return Found("failed", None)
+    text, features = row["validated"] or row["extracted"], row["features"]
+    if source == "raw" and row["validated"] is not None:
+        text, features = row["extracted"], parse_features(row["extracted"])
+    if text is None:
+        return Found("not compared", None)
+    if features:
+        return Found("found", render_features(features))
+    return Found("none", None) if says_none(text) else Found("unparsed", text)
 
 
 def _blank(row: Row) -> Row:
@@ -71,3 +98,34 @@ def _blank(row: Row) -> Row:
         "representatives": [representative["user_id"] for representative in row["representatives"]],
         "features": [],
     }
+
+
+def _programme(spec: JobSpec) -> DifferenceProgramme:
+    assert spec.differences is not None, f"{spec.method.name} needs differences, and no programme finds them"
+    return spec.differences
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    dimensions = list(spec.config.differences.dimensions)
+    return {**asking_settings(spec, _programme(spec)), "dimensions": dimensions}
+
+
+def _make(context: StageContext) -> FindDifferences:
+    programme = _programme(context.spec)
+    return FindDifferences(
+        **asking_arguments(context, "differences", programme),
+        programme=programme,
+        prompts=context.spec.prompts,
+        dimensions=context.config.differences.dimensions,
+    )
+
+
+DIFFERENCES = Stage(
+    "differences",
+    version=3,
+    inputs=after("comparisons"),
+    settings=_settings,
+    resources=lambda spec: asking_resources(spec, _programme(spec)),
+    make=_make,
+    is_needed=for_need("differences"),
+)

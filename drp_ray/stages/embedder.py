@@ -14,7 +14,7 @@ import numpy as np
 from drp_ray.config import Embedding
 from drp_ray.engines.gc_pause import collector_paused
 from drp_ray.errors import BadInput
-from drp_ray.inputs.import_path import load_class
+from drp_ray.inputs.import_path import load_object
 
 PACKAGE = "package:"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
@@ -130,5 +130,5 @@ def make_embedder(settings: Embedding) -> Embedder:
     if settings.engine == SENTENCE_TRANSFORMERS:
         with collector_paused():
             return SentenceEmbedder(settings)
-    embedder: Embedder = load_class(settings.engine, "embedding.engine")(settings)
+    embedder: Embedder = load_object(settings.engine, "embedding.engine")(settings)
     return embedder

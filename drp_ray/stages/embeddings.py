@@ -12,10 +12,15 @@ import pyarrow as pa
 from drp_ray import schema
 from drp_ray.config import Embedding
 from drp_ray.errors import JobFailed
-from drp_ray.running.part_stage import Key, Worker
-from drp_ray.stages.embedder import make_embedder
+from drp_ray.running.worker import Key, Pool, Worker
+from drp_ray.stages.embedder import locate_model, make_embedder
+from drp_ray.stages.stage import JobSpec, Resources, Stage, after, for_need
+from drp_ray.storage.fingerprint import model_identity
 
 T = TypeVar("T")
+
+PARTS_AT_ONCE = 8
+"""Parts that an embedding worker is given at once: texts of like lengths are encoded together."""
 
 
 @dataclass
@@ -85,3 +90,30 @@ def _own_texts(part: str, rows: pa.Table) -> dict[str, str]:
     number = int(part.removeprefix("part-").removesuffix(".parquet"))
     reviews = rows["reviews"].combine_chunks().flatten().to_pylist()
     return {review["text_id"]: review["text"] for review in reviews if review["embedded_in"] == number}
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    settings = spec.config.embedding
+    return {
+        "engine": settings.engine,
+        **model_identity(locate_model(settings), settings.revision),
+        "trust_remote_code": settings.trust_remote_code,
+        "max_tokens": settings.max_tokens,
+    }
+
+
+def _resources(spec: JobSpec) -> Resources:
+    settings = spec.config.embedding
+    return Resources(Pool(settings.replicas, settings.num_gpus, parts_in_flight=PARTS_AT_ONCE), embedder=settings)
+
+
+EMBEDDINGS = Stage(
+    "embeddings",
+    version=1,
+    inputs=after("items"),
+    settings=_settings,
+    resources=_resources,
+    make=lambda context: Embed(context.config.embedding),
+    is_needed=for_need("embeddings"),
+    expected_rows="texts",
+)

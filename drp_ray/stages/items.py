@@ -12,9 +12,11 @@ import ray
 from drp_ray import schema
 from drp_ray.inputs.catalogue import Catalogue
 from drp_ray.inputs.dataset import Dataset, RowGroup
-from drp_ray.running.part_stage import as_row
+from drp_ray.running.blocks import one_block_each
+from drp_ray.running.outcome_rows import committed_table
 from drp_ray.running.regrouping import shuffle_partitions
 from drp_ray.stages.embedder import text_id
+from drp_ray.stages.stage import Stage, StageContext, after, for_need
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import commit_part, part_name, read_manifest, read_part
 
@@ -55,7 +57,7 @@ class ItemParts:
     def _requests(self) -> Table:
         manifest = read_manifest(self.retrieved)
         names = [{"part": entry.name} for entry in manifest.parts] if manifest else []
-        found = ray.data.from_items(names, override_num_blocks=len(names)).map_batches(
+        found = one_block_each(names).map_batches(
             requests_of_part,
             batch_size=1,
             batch_format="pyarrow",
@@ -65,7 +67,7 @@ class ItemParts:
 
     def _reviews(self, requests: Table) -> ray.data.Dataset:
         groups = [{"file": group.file, "index": group.index, "rows": group.rows} for group in self.dataset.row_groups()]
-        return ray.data.from_items(groups, override_num_blocks=len(groups)).map_batches(
+        return one_block_each(groups).map_batches(
             explode_profiles,
             batch_size=1,
             batch_format="pyarrow",
@@ -150,9 +152,7 @@ def find_owners(*reviews: pa.Table) -> pa.Table:
     return texts.filter(pc.greater(texts["part_count"], 1)).select(["text_id", "part_min"]).combine_chunks()
 
 
-def write_item_part(
-    reviews: pa.Table, requests: Table, catalogue: Table, owners: Table, folder: Folder
-) -> dict[str, list[str]]:
+def write_item_part(reviews: pa.Table, requests: Table, catalogue: Table, owners: Table, folder: Folder) -> pa.Table:
     """Write the part that a group of reviews belongs to."""
     part = reviews["part"][0].as_py()
     asked = ray.get(requests)
@@ -169,7 +169,7 @@ def write_item_part(
         "texts": len({review["text_id"] for row in rows for review in row["reviews"] if review["embedded_in"] == part}),
     }
     committed = commit_part(folder, part_name(part), pa.Table.from_pylist(rows, schema.ITEMS), facts, "")
-    return {name: [value] for name, value in as_row(committed).items()}
+    return committed_table(committed)
 
 
 def _by_item(rows: pa.Table) -> dict[str, list[dict[str, Any]]]:
@@ -207,3 +207,16 @@ def vectors_by_text(embeddings: pa.Table) -> dict[str, np.ndarray]:
     width = len(lists[0]) if len(lists) else 0
     matrix = lists.flatten().to_numpy().reshape(-1, width) if width else np.empty((0, 0), np.float32)
     return dict(zip(embeddings["text_id"].to_pylist(), matrix, strict=True))
+
+
+def _make(context: StageContext) -> ItemParts:
+    return ItemParts(
+        context.dataset,
+        context.folders["users"],
+        context.folders["retrieved"],
+        context.catalogue(),
+        context.config.runtime.rows_per_part,
+    )
+
+
+ITEMS = Stage("items", version=1, inputs=after("users", "retrieved"), make=_make, is_needed=for_need("items"))

@@ -4,7 +4,7 @@ A finder says which reviews; what is the same for all finders, the way from the 
 of the users, is here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +13,12 @@ import pyarrow.compute as pc
 import ray
 
 from drp_ray import schema
+from drp_ray.config import Config
 from drp_ray.inputs.dataset import Dataset
-from drp_ray.running.part_stage import as_row
-from drp_ray.running.regrouping import markers, shuffle_partitions
+from drp_ray.running.blocks import one_block_each
+from drp_ray.running.outcome_rows import committed_table
+from drp_ray.running.regrouping import placeholders, shuffle_partitions
+from drp_ray.stages.stage import JobSpec, Stage, StageContext, for_need
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import Facts, commit_part, part_names, read_part
 
@@ -57,9 +60,7 @@ class PeerParts:
         """Search all row groups, shuffle what was found by part, write."""
         names = part_names(self.users)
         groups = self.dataset.row_groups()
-        found = ray.data.from_items(
-            [{"number": number} for number in range(len(groups))], override_num_blocks=len(groups)
-        ).map_batches(
+        found = one_block_each([{"number": number} for number in range(len(groups))]).map_batches(
             search_row_group,
             batch_size=1,
             batch_format="pyarrow",
@@ -70,7 +71,8 @@ class PeerParts:
                 "wanted": self.finder.wanted(names),
             },
         )
-        grouped = markers(len(names), FOUND).union(found).groupby("part", num_partitions=shuffle_partitions(len(names)))
+        everything = placeholders(len(names), FOUND).union(found)
+        grouped = everything.groupby("part", num_partitions=shuffle_partitions(len(names)))
         arguments = {
             "users": self.users,
             "names": names,
@@ -85,9 +87,7 @@ def search_row_group(batch: pa.Table, dataset: Dataset, groups: list[Any], finde
     return finder.search(dataset.read_users(groups[batch["number"][0].as_py()]), ray.get(wanted))
 
 
-def write_peer_part(
-    found: pa.Table, users: Folder, names: list[str], folder: Folder, reviews_a_user: int
-) -> dict[str, list[str]]:
+def write_peer_part(found: pa.Table, users: Folder, names: list[str], folder: Folder, reviews_a_user: int) -> pa.Table:
     """Write the reviews for one part of users."""
     name = names[found["part"][0].as_py()]
     reviews_for: dict[str, list[Mapping[str, Any]]] = {}
@@ -102,4 +102,37 @@ def write_peer_part(
     ]
     facts: Facts = {"without_peers": sum(not row["reviews"] for row in rows)}
     committed = commit_part(folder, name, pa.Table.from_pylist(rows, schema.PEERS), facts, "")
-    return {key: [value] for key, value in as_row(committed).items()}
+    return committed_table(committed)
+
+
+@dataclass(frozen=True)
+class PeerFinder:
+    """A finder as jobs use it: the stages it reads, all settings that change what it finds, and how it is made."""
+
+    inputs: tuple[str, ...]
+    settings: Callable[[Config], Mapping[str, Any]]
+    make: Callable[[StageContext], Finder]
+
+
+FINDERS: dict[str, PeerFinder] = {}
+"""Every finder by the name of the need that it serves."""
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    need = spec.method.needs.name
+    return {"find": need, **FINDERS[need].settings(spec.config)}
+
+
+def _make(context: StageContext) -> PeerParts:
+    finder = FINDERS[context.spec.method.needs.name].make(context)
+    return PeerParts(context.dataset, context.folders["users"], finder)
+
+
+PEERS = Stage(
+    "peers",
+    version=1,
+    inputs=lambda spec: FINDERS[spec.method.needs.name].inputs,
+    settings=_settings,
+    make=_make,
+    is_needed=for_need("peers"),
+)

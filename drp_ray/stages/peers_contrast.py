@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 import ray
 
 from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.running.blocks import one_block_each
 from drp_ray.running.regrouping import concatenated
-from drp_ray.stages.peers import FOUND
+from drp_ray.stages.peers import FINDERS, FOUND, PeerFinder
+from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import read_part
 
@@ -47,7 +49,7 @@ class Contrast:
         """One row a user who can have a contrast: the review's item and text, and the time until which others count."""
         units = [{"number": number, "name": name} for number, name in enumerate(names)]
         arguments = {"users": self.users, "retrieved": self.retrieved, "catalogue": self.catalogue}
-        found = ray.data.from_items(units, override_num_blocks=len(units)).map_batches(
+        found = one_block_each(units).map_batches(
             contrasts_wanted, batch_size=1, batch_format="pyarrow", fn_kwargs=arguments
         )
         return concatenated.remote(*found.to_arrow_refs())
@@ -94,3 +96,16 @@ def contrasts_wanted(batch: pa.Table, users: Folder, retrieved: Folder, catalogu
 def _draw(seed: int, user_id: str, item_id: str, author: str) -> str:
     """The author's place in this user's seeded order; the first is chosen, wherever the reviews are found."""
     return hashlib.sha256(f"{seed}\0{user_id}\0{item_id}\0{author}".encode()).hexdigest()
+
+
+def _make(context: StageContext) -> Contrast:
+    users, retrieved = context.folders["users"], context.folders["retrieved"]
+    selection = context.config.selection
+    return Contrast(users, retrieved, context.catalogue(), selection.seed, selection.as_of)
+
+
+FINDERS["contrast"] = PeerFinder(
+    inputs=("users", "retrieved"),
+    settings=lambda config: {"seed": config.selection.seed, "as_of": config.selection.as_of},
+    make=_make,
+)

@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 import ray
 
 from drp_ray import schema
-from drp_ray.config import Retrieval
+from drp_ray.config import Config, Retrieval
 from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.running.blocks import one_block_each
 from drp_ray.running.regrouping import concatenated, shuffle_partitions
 from drp_ray.stages.items import vectors_by_text
-from drp_ray.stages.peers import FOUND
+from drp_ray.stages.peers import FINDERS, FOUND, PeerFinder
 from drp_ray.stages.retrieval import retrieve
+from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import part_name, part_names, read_part
 
@@ -64,7 +66,7 @@ class Neighbour:
     def wanted(self, names: list[str]) -> Any:
         """One row a user who has a neighbour."""
         units = [{"number": number, "name": name} for number, name in enumerate(names)]
-        found = ray.data.from_items(units, override_num_blocks=len(units)).map_batches(
+        found = one_block_each(units).map_batches(
             neighbours_wanted,
             batch_size=1,
             batch_format="pyarrow",
@@ -97,7 +99,7 @@ class Neighbour:
         if not names:
             return []
         n_buckets = shuffle_partitions(len(names))
-        vectors = ray.data.from_items(names, override_num_blocks=len(names)).map_batches(
+        vectors = one_block_each(names).map_batches(
             vectors_of_part,
             batch_size=1,
             batch_format="pyarrow",
@@ -190,3 +192,16 @@ def _matrix(vectors: pa.ChunkedArray) -> np.ndarray:
     """A column of equally long lists as float32[rows, d]."""
     lists = vectors.combine_chunks()
     return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1) if len(lists) else np.empty((0, 0))
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {**config.retrieval.model_dump(mode="json"), "as_of": config.selection.as_of}
+
+
+def _make(context: StageContext) -> Neighbour:
+    users, items, embeddings = (context.folders[name] for name in ("users", "items", "embeddings"))
+    config = context.config
+    return Neighbour(users, items, embeddings, context.catalogue(), config.retrieval, config.selection.as_of)
+
+
+FINDERS["neighbour"] = PeerFinder(inputs=("users", "items", "embeddings"), settings=_settings, make=_make)

@@ -8,9 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.llm.calls import ModelRow, ModelWorker, RowCaller
-from drp_ray.methods.base import METHODS, UserContext, runnable
+from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.row_caller import RowCaller
+from drp_ray.methods.base import Method, UserContext, runnable
 from drp_ray.prompts.pack import PromptPack
+from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
+from drp_ray.stages.stage import Stage, StageContext, after
 from drp_ray.storage.parts import Facts
 
 Row = dict[str, Any]
@@ -20,7 +23,7 @@ Row = dict[str, Any]
 class Predict(ModelWorker):
     """Runs a method over users."""
 
-    method: str
+    method: Method
     prompts: PromptPack
     schema = schema.PREDICTIONS
     keys = ("user_id",)
@@ -31,21 +34,61 @@ class Predict(ModelWorker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: users by the method that wrote for them, and comparisons that were read."""
-        methods = rows["method"].to_pylist()
-        by_method = {f"method:{name}": methods.count(name) for name in sorted(set(methods))}
-        return {**super().facts(rows), **by_method, "differences": sum(rows["n_differences"].to_pylist())}
+        return {
+            **super().facts(rows),
+            **_counts("method", rows["method"].to_pylist()),
+            **_counts("fallback", [reason for reason in rows["fallback"].to_pylist() if reason]),
+            "differences": sum(rows["n_differences"].to_pylist()),
+            "users_with_failed_differences": sum(count > 0 for count in rows["n_failed_differences"].to_pylist()),
+        }
 
     async def _predict(self, row: Row, ask: RowCaller) -> Row:
         user = UserContext.from_row(row)
-        written = await runnable(METHODS[self.method], user).write(user, ask, self.prompts)
+        written = await runnable(self.method, user).write(user, ask, self.prompts)
         return {"summary": written.summary, "prediction": written.prediction}
 
     def _blank(self, row: Row) -> Row:
         return {
             "user_id": row["user_id"],
             "item_id": row["target"]["item_id"],
-            "method": runnable(METHODS[self.method], UserContext.from_row(row)).name,
+            "method": runnable(self.method, UserContext.from_row(row)).name,
+            "fallback": fallback_reason(self.method, row),
             "reference": row["reference"],
             "n_history": len(row["history"]),
             "n_differences": len(row["differences"]),
+            "n_failed_differences": row["n_failed_differences"],
         }
+
+
+def _counts(name: str, values: Sequence[str]) -> Facts:
+    return {f"{name}:{value}": values.count(value) for value in sorted(set(values))}
+
+
+def fallback_reason(method: Method, row: Row) -> str | None:
+    """Why a simpler method writes for a user than the configured one; None where it is the configured one."""
+    user = UserContext.from_row(row)
+    lacking = [column for column in method.needs.columns if not getattr(user, column)]
+    if not lacking:
+        return None
+    if "history" in lacking:
+        return "no past reviews"
+    if lacking != ["differences"]:
+        return "no reviews by others"
+    if row["n_failed_differences"]:
+        return "differences failed"
+    return "no differences" if row["n_comparisons"] else "no comparisons"
+
+
+def _make(context: StageContext) -> Predict:
+    method = context.spec.method
+    return Predict(**asking_arguments(context, "predictions", method), method=method, prompts=context.spec.prompts)
+
+
+PREDICTIONS = Stage(
+    "predictions",
+    version=3,
+    inputs=after("contexts"),
+    settings=lambda spec: asking_settings(spec, spec.method),
+    resources=lambda spec: asking_resources(spec, spec.method),
+    make=_make,
+)

@@ -8,6 +8,7 @@ import numpy as np
 
 from drp_ray.config import DocumentField, Retrieval
 from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.inputs.review_times import ReviewTimes
 
 Review = Mapping[str, Any]
 
@@ -20,19 +21,29 @@ class Retrieved:
     eligible: list[int]
 
 
-def retrieve(profile: Sequence[Review], target: Review, catalogue: Catalogue, settings: Retrieval, k: int) -> Retrieved:
+def retrieve(
+    profile: Sequence[Review],
+    target: Review,
+    catalogue: Catalogue,
+    settings: Retrieval,
+    k: int,
+    times: ReviewTimes | None = None,
+) -> Retrieved:
     """Rank a profile by relevance to the target.
 
-    `history` ranks the whole profile; `eligible` ranks the reviews whose item has at least `k` other reviewers.
+    `history` ranks the whole profile; `eligible` ranks the reviews whose item has at least `k` other reviewers: with
+    `times`, so many who wrote no later than the target (or the user's own review, where that is later).
     Both hold at most `settings.n` positions. Of several reviews of one item, only the newest is eligible.
     """
+
+    def reviewers(review: Review) -> int:
+        if times is None:
+            return catalogue[review["item_id"]].reviewers
+        return times.reviewers_until(review["item_id"], max(target["timestamp"], review["timestamp"]))
+
     query = text_of(target, settings.query, catalogue)
     documents = [text_of(review, settings.document, catalogue) for review in profile]
-    eligible = [
-        position
-        for position in _newest_of_each_item(profile)
-        if catalogue[profile[position]["item_id"]].reviewers - 1 >= k
-    ]
+    eligible = [position for position in _newest_of_each_item(profile) if reviewers(profile[position]) - 1 >= k]
     everything = list(range(len(profile)))
     history = _best(everything, profile, documents, query, settings)
     if eligible == everything:

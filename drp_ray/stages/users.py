@@ -1,5 +1,6 @@
 """users: the test users that are predicted for, from files of any layout into parts of equal size."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import ray
 
 from drp_ray.config import Users
-from drp_ray.inputs.dataset import Dataset, RowGroup, chosen_rows
-from drp_ray.running.part_stage import as_row
+from drp_ray.inputs.chosen_users import chosen_rows
+from drp_ray.inputs.dataset import Dataset, RowGroup
+from drp_ray.running.blocks import one_block_each
+from drp_ray.running.outcome_rows import committed_row
+from drp_ray.stages.stage import JobSpec, Stage, StageContext, after
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import commit_part, part_name
 
@@ -26,11 +30,9 @@ class UserParts:
         units, parts = [], 0
         for group, rows in chosen_rows(self.dataset, self.users):
             units.append({"file": group.file, "index": group.index, "rows": rows, "first_part": parts})
-            parts += -(-len(rows) // self.rows_per_part)
+            parts += math.ceil(len(rows) / self.rows_per_part)
         arguments = {"dataset": self.dataset, "rows_per_part": self.rows_per_part, "folder": folder}
-        return ray.data.from_items(units, override_num_blocks=len(units)).flat_map(
-            write_user_parts, fn_kwargs=arguments, num_cpus=1
-        )
+        return one_block_each(units).flat_map(write_user_parts, fn_kwargs=arguments, num_cpus=1)
 
 
 def write_user_parts(
@@ -39,7 +41,20 @@ def write_user_parts(
     """Write the parts of one row group."""
     users = dataset.read_users(RowGroup(unit["file"], unit["index"], 0)).take(unit["rows"])
     starts = range(0, users.num_rows, rows_per_part)
-    return [
-        as_row(commit_part(folder, part_name(unit["first_part"] + number), users.slice(start, rows_per_part), {}, ""))
-        for number, start in enumerate(starts)
-    ]
+    parts = [users.slice(start, rows_per_part) for start in starts]
+    names = [part_name(unit["first_part"] + number) for number in range(len(parts))]
+    return [committed_row(commit_part(folder, name, part, {}, "")) for name, part in zip(names, parts, strict=True)]
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    """The dataset and who is predicted for; the seed changes nothing where nobody is drawn."""
+    users = spec.config.users
+    chosen = users.model_dump(exclude=set() if users.sample is not None else {"seed"})
+    return {"dataset": dict(spec.dataset_identity), "users": chosen}
+
+
+def _make(context: StageContext) -> UserParts:
+    return UserParts(context.dataset, context.config.users, context.config.runtime.rows_per_part)
+
+
+USERS = Stage("users", version=2, inputs=after(), settings=_settings, make=_make)

@@ -1,17 +1,25 @@
-"""Name a result after everything that can change it, so that unlike results never share a folder.
+"""Name a result after everything that can change it, so that different results never share a folder.
 
 A stage's folder carries the fingerprint of its payload: its version, its settings and the fingerprints of its
-inputs. The hash must therefore be the same for equal payloads in every process and on every machine, and a
-value without one stable spelling is refused instead of being hashed by accident (by its address, say).
+inputs. The hash must therefore be the same for equal payloads in every process and on every machine. A value
+that can be written in more than one way is refused: its hash would depend on chance (an object's address, for
+example). A model stands in a payload by its identity: the hub id and the revision, or a digest of a local folder.
 """
 
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from drp_ray.errors import BadInput
+
+WHOLE_FILE_BYTES = 16 * 2**20
+"""Of larger files (weights) a model's identity takes in the size, the first bytes and the last ones."""
+
+SAMPLED_BYTES = 2**20
 
 
 class NoStableForm(BadInput):
@@ -19,7 +27,7 @@ class NoStableForm(BadInput):
 
 
 def canonical_json(value: Any) -> str:
-    """Spell a payload in one way only: sorted keys, no white space, ASCII.
+    """Write a payload in the one way that is hashed: sorted keys, no white space, ASCII.
 
     Raises:
         NoStableForm: a value is not made of dicts with string keys, lists, strings, finite numbers, booleans
@@ -35,8 +43,29 @@ def fingerprint(payload: Mapping[str, Any]) -> str:
 
 
 def digest(data: bytes) -> str:
-    """Hash file content to 32 hexadecimal digits."""
+    """Hash bytes to 32 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()[:32]
+
+
+def model_identity(model_id: str, revision: str | None) -> dict[str, str | None]:
+    """A hub id and its revision; or, for a local folder, a digest of its files, wherever the folder is."""
+    folder = Path(model_id)
+    if not folder.is_dir():
+        return {"id": model_id, "revision": revision}
+    content = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        content.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+        content.update(_whole_or_ends(path))
+    return {"folder": content.hexdigest()[:32]}
+
+
+def _whole_or_ends(path: Path) -> bytes:
+    if path.stat().st_size <= WHOLE_FILE_BYTES:
+        return path.read_bytes()
+    with path.open("rb") as file:
+        first = file.read(SAMPLED_BYTES)
+        file.seek(-SAMPLED_BYTES, os.SEEK_END)
+        return first + file.read()
 
 
 def _refuse_unstable(value: Any, place: str) -> None:

@@ -1,8 +1,8 @@
-"""One writer a folder: a lease object made with a conditional write, renewed while held, and expiring.
+"""A lease on a folder, so that only one job writes there.
 
-A lease whose holder was a process of this very machine and boot that is gone (killed, crashed) is taken over
-at once. Any other is watched: renewed means that somebody works here, unchanged for its whole time to live means
-that nobody does.
+It is a file made with a conditional write, which its holder renews and which expires otherwise. If the holder was a
+process of this machine, in this boot, that no longer runs (killed, crashed), its lease is taken over at once. Any
+other lease is watched for its time to live: if it is renewed, another job works here; if not, the lease is taken over.
 """
 
 import json
@@ -48,7 +48,7 @@ def lease(folder: Folder, ttl_s: float) -> Iterator["Lease"]:
 
 @contextmanager
 def optional_lease(folder: Folder, ttl_s: float | None) -> Iterator[Callable[[], None]]:
-    """Hold a lease, or none where `ttl_s` is None; yields a function that raises once it is lost."""
+    """Hold a lease, or none where `ttl_s` is None; yields a function that raises once the lease is lost."""
     if ttl_s is None:
         yield lambda: None
         return
@@ -57,7 +57,7 @@ def optional_lease(folder: Folder, ttl_s: float | None) -> Iterator[Callable[[],
 
 
 class Lease:
-    """A claim on a folder, renewed three times within its time to live."""
+    """A lease on a folder, renewed three times within its time to live."""
 
     def __init__(self, folder: Folder, ttl_s: float) -> None:
         self._folder = folder
@@ -68,37 +68,38 @@ class Lease:
         self._renewing = threading.Thread(target=self._renew_until_released, name="lease", daemon=True)
 
     def acquire(self) -> None:
-        """Take the lease: a free one, a dead process's, or one that expires while it is watched.
+        """Take the lease where there is none, where its holder no longer runs, or once it has expired.
 
         Raises:
             LeaseHeld: another job renews it.
         """
         if not self._write(None):
-            self._wait_until_abandoned()
+            self._take_over_once_expired()
         self._renewing.start()
 
     def check(self) -> None:
-        """Raise `LeaseLost` where the lease is no longer ours."""
+        """Raise `LeaseLost` once another job has the lease, or this one could not renew it in time."""
         if self._lost is not None:
             raise LeaseLost(self._lost)
 
     def release(self) -> None:
-        """Give the lease back, unless somebody else has it."""
+        """Give the lease back, unless another job has it."""
         self._released.set()
         self._renewing.join()
         if self._lost is None and self._is_ours():
             self._folder.delete(LEASE)
 
-    def _wait_until_abandoned(self) -> None:
+    def _take_over_once_expired(self) -> None:
         found = self._read()
         give_up = time.monotonic() + self._ttl_s
         while found is not None and not _holder_is_gone(found) and time.monotonic() < give_up:
             time.sleep(min(1.0, self._ttl_s / 10))
             again = self._read()
             if again is not None and again != found:
-                raise LeaseHeld(self._describe(again))
+                raise LeaseHeld(self._held_message(again))
             found = again
-        self._take_over(found)
+        if not self._write(found):
+            raise LeaseHeld(self._held_message(self._read() or b"{}"))
 
     def _renew_until_released(self) -> None:
         last_renewal = time.monotonic()
@@ -119,17 +120,13 @@ class Lease:
         found = self._read()
         return self._is_stamped_by_us(found) and self._write(found)
 
-    def _take_over(self, found: bytes | None) -> None:
-        if not self._write(found):
-            raise LeaseHeld(self._describe(self._read() or b"{}"))
-
     def _write(self, found: bytes | None) -> bool:
+        """Write our lease over the one that was found; a refused write may be the repetition of one that succeeded."""
         stamp = self._stamp()
         written = self._folder.create(LEASE, stamp) if found is None else self._folder.swap(LEASE, found, stamp)
         return written or self._is_ours()
 
     def _is_ours(self) -> bool:
-        """Whether the lease that is there is ours: also after a write whose answer was lost, and was sent again."""
         return self._is_stamped_by_us(self._read())
 
     def _is_stamped_by_us(self, content: bytes | None) -> bool:
@@ -144,7 +141,7 @@ class Lease:
     def _stamp(self) -> bytes:
         return json.dumps({**self._identity, "renewed_at": time.time()}).encode()
 
-    def _describe(self, content: bytes) -> str:
+    def _held_message(self, content: bytes) -> str:
         holder = json.loads(content)
         who = f"process {holder.get('pid')} on {holder.get('host')}"
         return (
@@ -163,14 +160,15 @@ def _this_process() -> dict[str, str | int | float]:
 
 
 def _holder_is_gone(content: bytes) -> bool:
+    """Whether the holder was a process of this machine, in this boot, that no longer runs."""
     holder = json.loads(content)
-    here = _this_process()
-    if (holder["host"], holder["boot"]) != (here["host"], here["boot"]):
+    if holder["host"] != socket.gethostname() or holder["boot"] != _boot_id():
         return False
     try:
-        return abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) > 1
+        started: float = psutil.Process(holder["pid"]).create_time()
     except psutil.NoSuchProcess:
         return True
+    return abs(started - float(holder["started"])) > 1  # another process may have the same number by now
 
 
 def _boot_id() -> str:

@@ -1,16 +1,15 @@
 """A dataset on storage: a folder of Parquet parts and a manifest.
 
-A part carries its own facts (rows, error rows, tokens), a digest of its rows and the digest of the input that it
-was made from in the Parquet footer. So the committed parts alone say how far a stage has come, and whether they
+The Parquet footer of a part holds the part's facts (rows, error rows, tokens), a digest of its rows and the digest
+of the input that it was made from. So the committed parts alone say how far a stage has come, and whether they
 still fit their input.
 """
 
-import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,13 +19,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from drp_ray.errors import BadInput
 from drp_ray.storage.fingerprint import digest
 from drp_ray.storage.folder import Folder
+from drp_ray.storage.versions import versions
 
 MANIFEST = "manifest.json"
 FACTS_KEY = b"drp_ray"
-FACT_READERS = 16
+"""The key of the Parquet footer's metadata that this package writes."""
+FOOTER_READERS = 16
+"""Footers that are read at the same time: over a network most of the time is spent waiting."""
 
 Facts = dict[str, float]
-"""What a part says of itself: `rows`, and numbers that may be added up over parts (`errors`, tokens, sums)."""
+"""Numbers about a part that may be added up over parts: `rows`, `errors`, tokens, sums."""
 
 
 def part_name(index: int) -> str:
@@ -57,8 +59,7 @@ class PartEntry(BaseModel):
 class Manifest(BaseModel):
     """What a stage's folder holds, or will hold.
 
-    `totals` is None until every part is there; `inputs` are the contents of the inputs that the parts were
-    made from.
+    `inputs` has the `content` of each input that the parts were made from. `totals` is None until every part is there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,7 +76,7 @@ class Manifest(BaseModel):
     def content(self) -> str:
         """A digest of what the parts hold; it changes when a part is replaced."""
         lines = "".join(f"{part.name} {part.digest}\n" for part in self.parts)
-        return hashlib.sha256(lines.encode()).hexdigest()[:32]
+        return digest(lines.encode())
 
     @property
     def is_done(self) -> bool:
@@ -83,24 +84,49 @@ class Manifest(BaseModel):
         return self.totals is not None
 
 
-def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> "Committed":
-    """Write a part in one atomic step; equal arguments give equal bytes."""
-    rows = _laid_out_afresh(rows)
+@dataclass(frozen=True)
+class Committed:
+    """A committed part as its footer describes it: its facts, and the digests of its rows and of its input's rows.
+
+    `made_with` has the versions of libraries and the commit; parts of earlier versions of this package have none.
+    """
+
+    name: str
+    facts: Facts
+    digest: str
+    input_digest: str
+    made_with: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the part has."""
+        return int(self.facts["rows"])
+
+    @property
+    def entry(self) -> PartEntry:
+        """The part as a manifest lists it."""
+        return PartEntry(name=self.name, rows=self.rows, digest=self.digest, facts=self.facts)
+
+
+def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> Committed:
+    """Write a part in one atomic step; equal arguments and versions of libraries give equal bytes."""
+    rows = _compact_copy(rows)
     facts = {"rows": rows.num_rows, **facts}
-    committed = Committed(name, facts, digest(_as_bytes(rows)), input_digest)
-    told = json.dumps({"facts": facts, "digest": committed.digest, "input": input_digest}, sort_keys=True)
+    committed = Committed(name, facts, digest(_ipc_bytes(rows)), input_digest, versions())
+    described = {"facts": facts, "digest": committed.digest, "input": input_digest, "made_with": committed.made_with}
+    footer = json.dumps(described, sort_keys=True)
     sink = io.BytesIO()
-    pq.write_table(rows.replace_schema_metadata({FACTS_KEY: told}), sink, compression="zstd")
+    pq.write_table(rows.replace_schema_metadata({FACTS_KEY: footer}), sink, compression="zstd")
     folder.write(name, sink.getvalue())
     return committed
 
 
-def _laid_out_afresh(rows: pa.Table) -> pa.Table:
-    """A copy in one piece. Slices share buffers, and what lies in the unused bits and under nulls is arbitrary."""
+def _compact_copy(rows: pa.Table) -> pa.Table:
+    """A copy in one chunk. A slice shares its table's buffers, and their bits beside the slice and under nulls vary."""
     return rows.replace_schema_metadata(None).take(pa.array(range(rows.num_rows), pa.int64())).combine_chunks()
 
 
-def _as_bytes(rows: pa.Table) -> bytes:
+def _ipc_bytes(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as stream:
         stream.write_table(rows)
@@ -110,48 +136,45 @@ def _as_bytes(rows: pa.Table) -> bytes:
 def read_part(folder: Folder, name: str) -> Part:
     """Read a whole part."""
     rows = pq.read_table(pa.BufferReader(folder.read(name)))
-    told = json.loads(rows.schema.metadata[FACTS_KEY])
-    return Part(rows.replace_schema_metadata(None), told["facts"], told["digest"])
+    footer = json.loads(rows.schema.metadata[FACTS_KEY])
+    return Part(rows.replace_schema_metadata(None), footer["facts"], footer["digest"])
 
 
-@dataclass(frozen=True)
-class Committed:
-    """What a committed part's footer says: its facts, and the digests of its rows and of the input's."""
+def read_rows(folder: Folder, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of all parts that the manifest lists, in the order of the parts; `columns` of them, or all."""
 
-    name: str
-    facts: Facts
-    digest: str
-    input_digest: str
+    def read(name: str) -> pa.Table:
+        with folder.open(name) as file:
+            rows = pq.read_table(file, columns=None if columns is None else list(columns))
+        return rows.replace_schema_metadata(None)
 
-    @property
-    def entry(self) -> "PartEntry":
-        """The part as a manifest lists it."""
-        return PartEntry(name=self.name, rows=int(self.facts["rows"]), digest=self.digest, facts=self.facts)
+    with ThreadPoolExecutor(FOOTER_READERS) as pool:
+        return pa.concat_tables(pool.map(read, part_names(folder)))
 
 
 def read_committed(folder: Folder, names: Iterable[str]) -> dict[str, Committed]:
     """Read the footers of the named parts that exist."""
     present = sorted({entry.name for entry in folder.entries()} & set(names))
-    with ThreadPoolExecutor(FACT_READERS) as pool:
+    with ThreadPoolExecutor(FOOTER_READERS) as pool:
         footers = pool.map(lambda name: read_footer(folder, name), present)
         return {found.name: found for found in footers if found is not None}
 
 
 def read_footer(folder: Folder, name: str) -> Committed | None:
-    """Read what a committed part says of itself; None where there is no such part."""
+    """Read the footer of a part; None where there is no such part."""
     try:
         with folder.open(name) as file:
-            told = json.loads(pq.read_metadata(file).metadata[FACTS_KEY])
+            footer = json.loads(pq.read_metadata(file).metadata[FACTS_KEY])
     except FileNotFoundError:
         return None
-    return Committed(name, told["facts"], told["digest"], told["input"])
+    return Committed(name, footer["facts"], footer["digest"], footer["input"], footer.get("made_with", {}))
 
 
 def read_manifest(folder: Folder) -> Manifest | None:
     """Read a folder's manifest; None where there is none yet.
 
     Raises:
-        BadInput: something else than this package wrote it.
+        BadInput: it is damaged, or this package did not write it.
     """
     try:
         return Manifest.model_validate_json(folder.read(MANIFEST))

@@ -22,7 +22,8 @@ from drp_ray.data.build_options import BuildOptions
 from drp_ray.data.formats import AMAZON
 from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
 from drp_ray.data.raw_files import find_files
-from drp_ray.inputs.dataset import UNFINISHED, Dataset, check_dataset
+from drp_ray.inputs.dataset import UNFINISHED, Dataset
+from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.storage.folder import open_folder
 from tests.data.raw import LOOSE, build_here, contents, job, read_items, read_split, review, small_world, write_lines
 

@@ -9,7 +9,8 @@ import datasets
 from typer.testing import CliRunner
 
 from drp_ray.cli import app
-from drp_ray.inputs.dataset import Dataset, check_dataset
+from drp_ray.inputs.dataset import Dataset
+from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.storage.folder import LocalFolder
 from tests.data.raw import read_items, read_split
 

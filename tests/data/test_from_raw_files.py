@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from drp_ray.data.from_raw_files import build_from_raw_files
 from drp_ray.data.rules import Rules
 from drp_ray.errors import BadInput
-from drp_ray.inputs.dataset import UNFINISHED, Dataset, check_dataset
+from drp_ray.inputs.dataset import UNFINISHED, Dataset
+from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.lease import LEASE
 from tests.data.raw import (

@@ -46,7 +46,7 @@ def test_an_engine_of_your_own_is_found_by_import_path():
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name, says):
     with pytest.raises(BadInput, match=says):
-        make_engine(ModelSpec(engine=name, id="m"))
+        make_engine(ModelSpec.model_construct(engine=name, id="m"))
 
 
 def test_a_fault_inside_an_engine_of_your_own_is_not_taken_for_a_missing_class():
@@ -59,7 +59,7 @@ def test_making_a_vllm_engine_imports_neither_vllm_nor_torch():
         import sys
         from drp_ray.engines import make_engine
         from drp_ray.engines.base import ModelSpec
-        make_engine(ModelSpec("vllm", "m"))
+        make_engine(ModelSpec(engine="vllm", id="m"))
         print(*{"vllm", "torch", "transformers", "openai"} & set(sys.modules))
     """
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from drp_ray.engines.base import (
+    CallGivenUp,
     EngineDied,
     ModelNotLoaded,
     ModelSpec,
@@ -116,7 +117,7 @@ def server():
 
 def spec(server, **settings):
     settings = {"base_url": server.base_url, "api_key": "k", "timeout_s": 5.0, "max_retries": 2, **settings}
-    return ModelSpec("openai", settings.pop("id", "m"), **settings)
+    return ModelSpec(engine="openai", id=settings.pop("id", "m"), **settings)
 
 
 def ask(spec, calls=1, sampling=SAMPLING):
@@ -171,7 +172,7 @@ def test_what_is_sent(server):
 
 
 def test_without_a_seed_none_is_sent(server):
-    ask(spec(server), sampling=Sampling(0.0, 1.0, 4))
+    ask(spec(server), sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=4))
     assert "seed" not in server.bodies[0]
 
 
@@ -189,10 +190,17 @@ def test_server_errors_are_tried_again(server):
     assert len(server.bodies) == 3
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, 401, 403, 404])
-def test_an_endpoint_that_keeps_failing_is_a_dead_engine(server, status):
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_endpoint_that_will_not_serve_us_is_a_dead_engine(server, status):
     server.answers((status, error("no luck today"), {}))
     with pytest.raises(EngineDied, match="no luck today"):
+        ask(spec(server, max_retries=1))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_call_that_keeps_failing_is_given_up(server, status):
+    server.answers((status, error("no luck today"), {}))
+    with pytest.raises(CallGivenUp, match="no luck today"):
         ask(spec(server, max_retries=1))
 
 
@@ -274,7 +282,7 @@ def test_no_more_calls_at_once_than_concurrency(server):
     assert server.most_at_once == 5
 
 
-def test_an_endpoint_that_is_too_slow_is_a_dead_engine(server):
+def test_a_call_that_is_too_slow_is_given_up(server):
     released = threading.Event()
 
     def hang(body):
@@ -283,7 +291,7 @@ def test_an_endpoint_that_is_too_slow_is_a_dead_engine(server):
 
     server.answer = hang
     started = time.monotonic()
-    with pytest.raises(EngineDied, match=r"[Tt]ime"):
+    with pytest.raises(CallGivenUp, match=r"[Tt]ime"):
         ask(spec(server, timeout_s=0.5, max_retries=1))
     released.set()
     assert time.monotonic() - started < 5
@@ -375,6 +383,6 @@ def test_an_endpoint_that_is_not_there_stops_the_start():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    nowhere = ModelSpec("openai", "m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1)
+    nowhere = ModelSpec(engine="openai", id="m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1)
     with pytest.raises(ModelNotLoaded, match="Connect"):
         start(nowhere)

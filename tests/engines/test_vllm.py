@@ -26,7 +26,7 @@ CONTEXT = 1024
 def spec(model, **settings):
     # Eager: compiling takes longer than everything else here.
     engine_args = {"enforce_eager": True, "max_num_seqs": 32}
-    return ModelSpec("vllm", str(model), max_model_len=CONTEXT, engine_args=engine_args, **settings)
+    return ModelSpec(engine="vllm", id=str(model), max_model_len=CONTEXT, engine_args=engine_args, **settings)
 
 
 def greedy(max_tokens=8):
@@ -169,8 +169,8 @@ def test_a_seed_is_passed_on_or_left_out_but_never_fails(engine, runner):
 @pytest.mark.parametrize(
     ("messages", "sampling"),
     [
-        (user("x"), Sampling(temperature=0.5, top_p=0.0, max_tokens=4)),
-        (user("x"), Sampling(temperature=0.5, top_p=1.0, max_tokens=0)),
+        (user("x"), Sampling.model_construct(temperature=0.5, top_p=0.0, max_tokens=4)),
+        (user("x"), Sampling.model_construct(temperature=0.5, top_p=1.0, max_tokens=0)),
         ([{"role": "user", "content": None}], greedy()),
     ],
     ids=["top_p", "max_tokens", "template"],
@@ -270,7 +270,7 @@ def test_a_folder_without_a_model_is_named(runner, tmp_path):
 
 
 def test_an_engine_argument_that_vllm_does_not_know_is_named(runner, tiny_model):
-    wrong = ModelSpec("vllm", str(tiny_model), engine_args={"gpu_memory": 0.5})
+    wrong = ModelSpec(engine="vllm", id=str(tiny_model), engine_args={"gpu_memory": 0.5})
     with pytest.raises(ModelNotLoaded, match="gpu_memory"):
         runner.run(VllmEngine(wrong).start())
 

@@ -1,6 +1,7 @@
 """A setting renames the stages that it changes and those made from them, and no other."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import yaml
 
 from drp_ray.config import load_config
 from drp_ray.errors import BadInput
-from drp_ray.job.plan import VERSIONS, make_plan
+from drp_ray.job import plan as plan_module
+from drp_ray.job.plan import make_plan
 from drp_ray.prompts.pack import BUILT_IN
 from drp_ray.storage.folder import LocalFolder
 
@@ -57,6 +59,11 @@ def prints(plan):
     return {name: info.fingerprint for name, info in plan.stages.items()}
 
 
+def roles_of(plan):
+    programmes = (plan.spec.method, plan.spec.differences)
+    return {role for programme in programmes if programme is not None for role in programme.roles}
+
+
 def downstream(*changed):
     """The changed stages and all that are made from them, directly or not."""
     found = set(changed)
@@ -103,7 +110,7 @@ def test_the_same_job_has_the_same_plan(plan):
         ("selection.strategy=random", "comparisons"),
         ("selection.n_init=1", "comparisons"),
         ("selection.seed=1", "comparisons"),
-        ("selection.as_of=target", "comparisons"),
+        ("selection.as_of=target", "retrieved"),
         ("differences.dimensions=[writing]", "differences"),
         ("differences.dimensions=[semantic, emotion, writing]", "differences"),
         ("sampling.extractor.temperature=0", "differences"),
@@ -117,6 +124,21 @@ def test_the_same_job_has_the_same_plan(plan):
         ("models.reasoner.max_model_len=4096", "differences"),
         ("models.reasoner.chat_template_kwargs={enable_thinking: false}", "differences"),
         ("models.reasoner.engine_args.quantization=awq", "differences"),
+        ("models.reasoner.engine_args.tokenizer=other/tokenizer", "differences"),
+        ("models.reasoner.engine_args.load_format=dummy", "differences"),
+        ("models.reasoner.engine_args.generation_config=vllm", "differences"),
+        ("models.reasoner.engine_args.override_generation_config={top_k: 5}", "differences"),
+        ("models.reasoner.engine_args.enable_lora=true", "differences"),
+        ("models.reasoner.engine_args.logits_processors=[a.b]", "differences"),
+        ("models.reasoner.engine_args.model_impl=transformers", "differences"),
+        ("models.reasoner.engine_args.never_heard_of=1", "differences"),
+        ("models.reasoner.trust_remote_code=true", "differences"),
+        ("models.reasoner.thinking=always", "differences"),
+        ("sampling.extractor.top_k=5", "differences"),
+        ("sampling.extractor.stop=[x]", "differences"),
+        ("sampling.generator.min_p=0.1", "predictions"),
+        ("sampling.generator.repetition_penalty=1.1", "predictions"),
+        ("sampling.generator.presence_penalty=0.5", "predictions"),
         ("differences.source=raw", "contexts"),
         ("sampling.generator.temperature=0", "predictions"),
         ("sampling.summarizer.top_p=0.5", "predictions"),
@@ -164,7 +186,8 @@ def test_a_setting_that_cannot_change_results_renames_nothing(plan, override):
 @pytest.mark.parametrize("stage", ORDER)
 def test_a_new_version_of_a_stage_renames_it_and_what_is_made_from_it(plan, monkeypatch, stage):
     before = plan()
-    monkeypatch.setitem(VERSIONS, stage, VERSIONS[stage] + 1)
+    raised = [replace(each, version=each.version + 1) if each.name == stage else each for each in plan_module.STAGES]
+    monkeypatch.setattr(plan_module, "STAGES", raised)
     assert changed(before, plan()) == downstream(stage)
 
 
@@ -249,17 +272,33 @@ class TestLocalModels:
         assert changed(before, plan(f"embedding.model={model}")) == downstream("embeddings")
 
 
+class TestEndpoints:
+    ENDPOINT = ("models.writer.engine=openai", "models.writer.id=llm")
+
+    def test_two_endpoints_that_call_their_models_alike_share_nothing(self, plan):
+        one, other = (plan(*self.ENDPOINT, f"models.writer.base_url=http://{host}/v1") for host in ("a", "b"))
+        assert changed(one, other) == downstream("predictions")
+
+    def test_endpoints_of_one_identity_share_everything(self, plan):
+        addresses = [f"models.writer.base_url=http://{host}/v1" for host in ("a", "b")]
+        one, other = (plan(*self.ENDPOINT, address, "models.writer.identity=Qwen2.5-14B") for address in addresses)
+        assert changed(one, other) == set()
+        assert changed(one, plan(*self.ENDPOINT, addresses[0], "models.writer.identity=other")) == downstream(
+            "predictions"
+        )
+
+
 class TestMethods:
     def test_dpl_and_drp_share_everything_through_comparisons(self, plan):
         dpl, drp = plan("method=dpl"), plan("method=drp")
         assert changed(dpl, drp) == downstream("differences")
-        assert dpl.differences.name == "dpl"
+        assert dpl.spec.differences.name == "dpl"
 
     @pytest.mark.parametrize("method", ["nonperso", "rag", "intsum"])
     def test_a_method_without_differences_has_no_such_branch(self, plan, method):
         planned = plan(f"method={method}")
         assert list(planned.stages) == ["users", "retrieved", "contexts", "predictions", "scores"]
-        assert planned.differences is None
+        assert planned.spec.differences is None
 
     def test_methods_share_what_they_have_in_common(self, plan):
         rag, nonperso, drp = (prints(plan(f"method={method}")) for method in ("rag", "nonperso", "drp"))
@@ -272,7 +311,7 @@ class TestMethods:
             assert changed(plan("method=rag"), plan("method=rag", override)) == set()
 
     def test_the_roles_are_those_that_are_asked(self, plan):
-        asked = {method: set(plan(f"method={method}").roles()) for method in ("nonperso", "intsum", "dpl", "drp")}
+        asked = {method: roles_of(plan(f"method={method}")) for method in ("nonperso", "intsum", "dpl", "drp")}
         assert asked == {
             "nonperso": {"generator"},
             "intsum": {"generator", "summarizer"},
@@ -283,6 +322,11 @@ class TestMethods:
     def test_an_unknown_method_is_bad_input_with_the_nearest(self, plan):
         with pytest.raises(BadInput, match=r"method: there is no method 'dlp'; did you mean d.p\?"):
             plan("method=dlp")
+
+    def test_an_unknown_strategy_is_bad_input_also_where_nobody_is_compared(self, plan):
+        for method in ("drp", "rag"):
+            with pytest.raises(BadInput, match=r"selection\.strategy: there is no strategy 'kmedoids'; known: kmeans"):
+                plan("selection.strategy=kmedoids", f"method={method}")
 
     def test_a_role_without_a_model_is_bad_input(self, plan):
         with pytest.raises(BadInput, match=r"roles\.generator: say which"):

@@ -136,6 +136,7 @@ def test_datasets_can_be_swept(sweep, data, tmp_path):
         shutil.copytree(data, tmp_path / name / "test")
     opened = sweep(dataset=[str(tmp_path / name / "test") for name in ("books", "yelp")])
     assert [run.job.dataset.name for run in opened.runs] == ["books-test", "yelp-test"]
+    assert names(opened) == ["s-books-test", "s-yelp-test"]
 
 
 @given(
@@ -153,7 +154,7 @@ def test_labels_can_stand_in_a_run_name_and_differ(values):
 
 def row(metrics, **choices):
     fixed = {place: value for place, value in choices.items() if place == "method"}
-    return {"choices": choices, "fixed": fixed, "metrics": metrics}
+    return {"choices": choices, "fixed": fixed, "metrics": metrics, "with_failures_as_empty": metrics, "n": 3}
 
 
 def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
@@ -162,9 +163,10 @@ def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
         row({"bleu": 2.0, "meteor": None}, method="dpl", **{"sampling.temperature": 0.8}),
         row({"bleu": 5.0, "meteor": 0.3}, method="rag", **{"sampling.temperature": 0.2}),
     ]
-    assert means_of(rows) == [
-        {"choices": {"method": "dpl"}, "runs": 2, "metrics": {"bleu": 1.5, "meteor": None}},
-        {"choices": {"method": "rag"}, "runs": 1, "metrics": {"bleu": 5.0, "meteor": 0.3}},
+    means = [(row["choices"], row["runs"], row["metrics"], row["n"]) for row in means_of(rows)]
+    assert means == [
+        ({"method": "dpl"}, 2, {"bleu": 1.5, "meteor": None}, [3, 3]),
+        ({"method": "rag"}, 1, {"bleu": 5.0, "meteor": 0.3}, [3]),
     ]
     assert means_of(rows[1:]) == []
 
@@ -174,11 +176,11 @@ def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
     [
         ({"sampling": {"temperature": [0, 1]}}, True),
         ({"sampling": {"seed": [0, 1]}}, True),
-        ({"sampling": {"generator": {"temperature": [0, 1]}}}, True),
-        ({"users": {"sample": 2, "seed": [0, 1]}}, False),
+        ({"users": {"sample": 2, "seed": [0, 1]}}, True),
+        ({"sampling": {"generator": {"temperature": [0, 1]}}}, False),
         ({"selection": {"seed": [0, 1]}}, False),
         ({"sampling": {"max_tokens": [8, 16]}}, False),
     ],
 )
-def test_only_the_samplings_temperatures_and_seeds_are_averaged_over(sweep, settings, averaged):
+def test_only_what_draws_again_is_averaged_over_and_no_single_role(sweep, settings, averaged):
     assert [choice.is_averaged for run in sweep(**settings).runs for choice in run.choices] == [averaged] * 2

@@ -11,6 +11,10 @@ from drp_ray.llm.replies import (
     UnfinishedThinking,
     UnusableReply,
     parse_features,
+    parse_paragraphs,
+    render_features,
+    says_none,
+    split_marker,
     strip_marker,
     strip_thinking,
     usable,
@@ -39,6 +43,22 @@ def test_thinking_that_never_ends_is_no_answer(text):
         strip_thinking(text)
 
 
+def test_where_thinking_is_always_there_a_reply_without_its_end_is_no_answer():
+    assert strip_thinking("Hm.</think>An answer.", "always") == ("An answer.", "Hm.")
+    for text in ("Hm, let me see", "", "<think>Hm"):
+        with pytest.raises(UnfinishedThinking):
+            strip_thinking(text, "always")
+
+
+def test_where_there_is_never_thinking_its_tags_are_text():
+    assert strip_thinking("<think>a</think> b", "never") == ("<think>a</think> b", "")
+
+
+def test_what_stands_before_a_marker_is_parted_from_the_text():
+    assert split_marker("Here it is:\n[Review]: Good.", "Review") == ("Here it is:", "Good.")
+    assert split_marker("[Review]: Good. [Review]: again", "Review") == ("", "Good. [Review]: again")
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -53,6 +73,10 @@ def test_thinking_that_never_ends_is_no_answer(text):
         "## [Review]:\nLoved it.",
         "> [Review]\uff1a Loved it.",
         "Here is the review:\n\n[Review]: Loved it.",
+        "Here is the review: [Review]: Loved it.",
+        "Sure! **[Review]:** Loved it.",
+        "x" * 300 + "\n[Review]: Loved it.",
+        "Let me think.\n\nThe user likes it.\n" * 50 + "[Review]:\nLoved it.",
         "Loved it.",
     ],
 )
@@ -66,7 +90,7 @@ def test_a_marker_near_the_start_is_removed_with_what_is_around_it(reply):
         "I never write [Review]: anywhere.",
         "Review: not a marker.",
         "[Summary]: another marker.",
-        "x" * 300 + "\n[Review]: too far in.",
+        "My words.\nI said: [Review]: once.",
     ],
 )
 def test_a_marker_elsewhere_is_text(text):
@@ -133,6 +157,89 @@ def test_loose_forms_parse_alike(text):
     assert parse_features(text) == A_AND_B
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[A]\ndefinition: a1\ndifference description: a2\n\n[B b]\nDEFINITION: b1\nDIFFERENCE DESCRIPTION: b2",
+        "---\nA\nDefinition: a1\nDifference Description: a2\n---\nB b\nDefinition: b1\n"
+        "Difference Description: b2\n---\n",
+        "- **A**\n  - *Definition:* a1\n  - *Difference Description:* a2\n- **B b**\n"
+        "  - *Definition:* b1\n  - *Difference Description:* b2",
+        "```\n---\n[A]\nDefinition: a1\nDifference Description: a2\n---\n[B b]\nDefinition: b1\n"
+        "Difference Description: b2\n---\n```",
+    ],
+)
+def test_labels_in_any_case_and_forms_of_lists_parse_alike(text):
+    assert parse_features(text) == A_AND_B
+
+
+def test_a_dash_inside_a_description_does_not_cut_it():
+    text = "---\n[A]\nDefinition: a1\nDifference Description: says it --- then stops --- and goes on\n---\n"
+    [feature] = parse_features(text)
+    assert feature["description"] == "says it --- then stops --- and goes on"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No difference distinguishes this user.",
+        "**No difference distinguishes this user.**",
+        "I checked each of them. No differences remain.",
+        "None of the noted differences hold up.",
+        "none",
+        "No difference.",
+        "After checking, no noted difference really distinguishes the user.",
+    ],
+)
+def test_the_answer_that_there_is_none_is_known(text):
+    assert parse_features(text) == [] and says_none(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["The user writes short sentences.", "It makes no difference to him.", "", "Nonesuch."]
+)
+def test_other_text_does_not_say_that_there_is_none(text):
+    assert not says_none(text)
+
+
+DPL_NAMES = ["Writing style", "Emotional style", "Semantic style"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Writing style: short.\n\nEmotional style: warm.\n\nSemantic style: dense.",
+        "**Writing style:** short.\n**Emotional style:** warm.\n**Semantic style:** dense.",
+        "1. Writing Style: short.\n2. Emotional Style: warm.\n3. Semantic Style: dense.",
+        "- WRITING STYLE: short.\n- Emotional style\uff1a warm.\n- semantic style: dense.",
+        "Here is the comparison.\n\n### Writing style:\nshort.\n\n### Emotional style:\nwarm.\n\n"
+        "### Semantic style:\ndense.",
+    ],
+)
+def test_paragraphs_that_begin_with_their_dimension_parse_alike(text):
+    found = parse_paragraphs(text, DPL_NAMES)
+    assert [(one["name"], one["definition"], one["description"]) for one in found] == [
+        ("Writing style", "", "short."), ("Emotional style", "", "warm."), ("Semantic style", "", "dense."),
+    ]  # fmt: skip
+
+
+def test_a_colon_inside_a_paragraph_begins_no_other():
+    [found] = parse_paragraphs("Writing style: one thing: short.\nAnother: long.", DPL_NAMES[:1])
+    assert found["description"] == "one thing: short.\nAnother: long."
+
+
+def test_free_paragraphs_have_the_name_before_their_colon_if_there_is_one():
+    found = parse_paragraphs("Humour: dry.\n\nThe user is brief.\n\n", [])
+    assert [(one["name"], one["description"]) for one in found] == [
+        ("Humour", "dry."), ("Difference", "The user is brief."),
+    ]  # fmt: skip
+
+
+def test_features_are_rendered_one_a_line_from_their_fields():
+    undefined = {"name": "C", "definition": "", "description": "c2"}
+    assert render_features([*A_AND_B, undefined]) == "- A (a1): a2\n- B b (b1): b2\n- C: c2"
+
+
 def test_a_block_that_lacks_a_part_is_left_out_and_its_neighbours_stay():
     text = (
         "---\n[Cut]\nDefinition: no description\n---\n[A]\nDefinition: a1\nDifference Description: a2\n---\n"
@@ -170,6 +277,9 @@ def test_adversarial_text_is_read_in_linear_time(unit):
     text = (unit * (200_000 // len(unit) + 1))[:200_000]
     started = time.perf_counter()
     parse_features(text)
+    parse_paragraphs(text, DPL_NAMES)
+    parse_paragraphs(text, [])
+    says_none(text)
     strip_marker(text, "Review")
     with suppress(UnfinishedThinking):
         strip_thinking(text)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drp_ray.llm.replies import UnusableReply
+from drp_ray.llm.replies import UnusableReply, usable
 from drp_ray.methods.base import DIFFERENCES, METHODS, UserContext, differences, method, runnable
 from drp_ray.prompts.pack import PromptPack
 
@@ -39,10 +39,10 @@ class RecordingAsk:
         self.answers = answers
         self.calls = []
 
-    async def __call__(self, role, prompt):
+    async def __call__(self, role, prompt, marker=None):
         self.calls.append((role, prompt))
         prompt.messages()
-        return self.answers[role]
+        return usable(self.answers[role], marker)
 
     @property
     def roles(self):

@@ -163,7 +163,7 @@ def test_the_prompt_states_the_true_number_of_representatives():
 def test_nothing_but_rating_and_title_is_known_of_a_user_without_history():
     prompt = PACK.personal_review(USER["target"])
     text = text_of(prompt)
-    assert "Rating: 4\nReview title: Slow, and worth it" in text
+    assert "Rating: 4 of 5\nReview title: Slow, and worth it" in text
     assert "past review" not in text.lower()
     assert "profile" not in text.lower()
     assert "this user" not in text
@@ -192,7 +192,7 @@ def test_a_missing_title_or_description_is_not_shown(nothing):
 
 def test_a_shown_name_says_which_item_has_the_title_of_a_business():
     yelp = {"item_title": "Joe's Diner", "item_description": None, "rating": 5.0, "title": None}
-    assert "Item: Joe's Diner\nRating: 5\n" in text_of(PACK.personal_review(yelp))
+    assert "Item: Joe's Diner\nRating: 5 of 5\n" in text_of(PACK.personal_review(yelp))
 
 
 @pytest.mark.parametrize("hostile", ["{{ 7 * 7 }}", "{% raw %}", "{# gone #}", "[Review]: no", "</think>", "<b>&"])

@@ -9,8 +9,11 @@ import pytest
 import ray
 
 from drp_ray.errors import JobFailed
-from drp_ray.running.part_stage import Options, PartStage, Pool, StageInfo, Worker, run_part_stage, survey
+from drp_ray.running.part_stage import run_part_stage
 from drp_ray.running.progress import start_monitor
+from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
+from drp_ray.running.survey import survey
+from drp_ray.running.worker import Pool, Worker
 from drp_ray.storage.folder import Folder, LocalFolder
 from drp_ray.storage.lease import LeaseHeld, lease
 from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, read_manifest, read_part, write_manifest
@@ -92,12 +95,12 @@ class Bench:
 
 @pytest.fixture
 def options(ray_here):
-    return Options(heartbeat_s=5, lease_ttl_s=10, retry_errors=False, monitor=start_monitor())
+    return RunOptions(heartbeat_s=5, lease_ttl_s=10, retry_errors=False, monitor=start_monitor())
 
 
 @pytest.fixture
 def retrying(ray_here):
-    return Options(heartbeat_s=5, lease_ttl_s=10, retry_errors=True, monitor=start_monitor())
+    return RunOptions(heartbeat_s=5, lease_ttl_s=10, retry_errors=True, monitor=start_monitor())
 
 
 @pytest.mark.parametrize("pool", [None, Pool(replicas=1, num_gpus=0, parts_in_flight=3)])

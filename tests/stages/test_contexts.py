@@ -36,4 +36,6 @@ def test_the_configured_source_is_read_and_what_has_no_text_is_left_out(ray_here
     commit_part(folder, "part-00000.parquet", pa.Table.from_pylist(ROWS, schema.DIFFERENCES), {}, "")
     parts = ray_here.put(pa.table({"user_id": ["b", "a"], "part": pa.array([7, 3], pa.int32())}))
     found = differences_of_part(pa.table({"part": ["part-00000.parquet"]}), folder, source, parts)
-    assert [(row["part"], row["user_id"], row["text"]) for row in found.to_pylist()] == texts
+    rows = found.to_pylist()
+    assert [(row["part"], row["user_id"], row["text"]) for row in rows if row["text"] is not None] == texts
+    assert [row["outcome"] for row in rows] == ["unparsed", "unparsed", "not compared", "failed"]

@@ -15,7 +15,8 @@ from drp_ray import schema
 from drp_ray.config import checked
 from drp_ray.data.sample_files import write_sample
 from drp_ray.inputs.catalogue import Catalogue, build_catalogue
-from drp_ray.job import run as job
+from drp_ray.job.opened_job import open_job
+from drp_ray.job.run import run
 from drp_ray.stages.peers_contrast import WANTED, Contrast
 from drp_ray.stages.peers_neighbour import nearest_users
 from drp_ray.stages.retrieval import retrieve
@@ -46,8 +47,8 @@ def found(ray_here, tmp_path_factory):
             "runtime": {"rows_per_part": 5, "num_cpus": 2},
         }
         settings["embedding"]["replicas"] = 1
-        opened = job.open_job(checked({**settings, **sections}, "the test"))
-        job.run(opened, lambda line: None, until="peers")
+        opened = open_job(checked({**settings, **sections}, "the test"))
+        run(opened, lambda line: None, until="peers")
         return SimpleNamespace(
             job=opened,
             catalogue=Catalogue(build_catalogue(opened.dataset)),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from drp_ray.config import Retrieval
 from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.inputs.review_times import ReviewTimes
 from drp_ray.stages.retrieval import bm25_scores, retrieve, text_of
 
 K1, B = 1.5, 0.75
@@ -193,3 +194,14 @@ def test_no_text_is_too_odd(profile, query, variant, lowercase):
     found = retrieve(profile, review("target", query), MANY, settings, 4)
     assert sorted(found.history) == list(range(len(profile)))
     assert len(found.eligible) == len({past["item_id"] for past in profile})
+
+
+def test_as_of_the_target_reviewers_who_came_later_make_no_item_eligible():
+    moments = {"i0": [1, 2, 3, 9, 9, 9], "i1": [1, 2, 3, 4]}
+    times = ReviewTimes(pa.table({"item_id": list(moments), "times": list(moments.values())}).combine_chunks())
+    catalogue = catalogue_of({**{name: len(found) for name, found in moments.items()}, "target": 1})
+    profile = [review("i0", timestamp=2), review("i1", timestamp=4)]
+    target = review("target", "t", timestamp=5)
+    assert sorted(retrieve(profile, target, catalogue, BY_TITLE, 3).eligible) == [0, 1]
+    assert retrieve(profile, target, catalogue, BY_TITLE, 3, times).eligible == [1]
+    assert sorted(retrieve(profile, target, catalogue, BY_TITLE, 2, times).eligible) == [0, 1]

@@ -13,12 +13,12 @@ from drp_ray import schema
 from drp_ray.config import Embedding, Retrieval, Selection
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.inputs.catalogue import Catalogue
-from drp_ray.llm.calls import RoleSpec
+from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.methods.base import DIFFERENCES, METHODS
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.stages.comparisons import compare_item
 from drp_ray.stages.contexts import context_of, with_items
-from drp_ray.stages.differences import Differ
+from drp_ray.stages.differences import FindDifferences, found_differences
 from drp_ray.stages.embedder import text_id
 from drp_ray.stages.items import item_row
 from drp_ray.stages.peers_contrast import WANTED, Contrast
@@ -69,8 +69,8 @@ def answered(worker, rows):
 
 
 def models_of(programme, scratch):
-    spec = ModelSpec("tests.fakes:ScriptedEngine", str(scratch / "script"))
-    roles = {role: RoleSpec("llm", Sampling(0, 1, 8)) for role in programme.roles}
+    spec = ModelSpec(engine="tests.fakes:ScriptedEngine", id=str(scratch / "script"))
+    roles = {role: RoleSpec("llm", Sampling(temperature=0, top_p=1, max_tokens=8)) for role in programme.roles}
     return {"models": {"llm": spec}, "roles": roles, "seed": 0, "max_attempts": 1}
 
 
@@ -115,7 +115,7 @@ def comparisons_of(users, retrieved, items, selection, embedder):
 def peers_of(method, users, retrieved, items, selection, embedder):
     """The reviews by others that the method shows, in the way of the finders."""
     by_id = {user["user_id"]: user for user in users}
-    if METHODS[method].needs == "contrast":
+    if METHODS[method].needs.name == "contrast":
         wanted = []
         for user in users:
             ranked = [user["profile"][position] for position in retrieved[user["user_id"]].history]
@@ -128,7 +128,7 @@ def peers_of(method, users, retrieved, items, selection, embedder):
             pa.Table.from_pylist(users, schema.USERS), pa.Table.from_pylist(wanted, WANTED)
         ).to_pylist()
         return {row["for_user"]: [{name: row[name] for name in ("user_id", *schema.REVIEW.names)}] for row in found}
-    if METHODS[method].needs == "neighbour":
+    if METHODS[method].needs.name == "neighbour":
         known = sorted(user["user_id"] for user in users if user["profile"])
         means = [embedder.encode([review["text"] for review in by_id[name]["profile"]]).mean(axis=0) for name in known]
         nearest = nearest_users(list(by_id), known, np.stack(means)) if means else {}
@@ -148,26 +148,27 @@ def test_every_user_gets_a_row(scratch, people, told, selection, n, method):
         user["user_id"]: retrieve(user["profile"], user["target"], items, Retrieval(n=n), selection.k) for user in users
     }
     differences = []
-    if METHODS[method].needs == "differences":
+    if METHODS[method].needs.name == "differences":
         programme = DIFFERENCES[method]
         comparisons = comparisons_of(users, retrieved, items, selection, embedder)
         models = models_of(programme, scratch)
-        worker = Differ(**models, programme=method, prompts=PromptPack.load(), dimensions=("writing",))
+        worker = FindDifferences(**models, programme=programme, prompts=PromptPack.load(), dimensions=("writing",))
         made = answered(worker, comparisons)
         assert made.num_rows == comparisons.num_rows == sum(len(found.eligible) for found in retrieved.values())
-        differences = [row for row in made.to_pylist() if row["status"] == "ok" and row["extracted"] is not None]
+        found = found_differences(made, "validated")
+        differences = [{**row, **each._asdict()} for row, each in zip(made.to_pylist(), found, strict=True)]
     peers = peers_of(method, users, retrieved, items, selection, embedder)
     contexts = []
     for user in users:
         own = [
-            {"rank": row["rank"], "item_id": row["item_id"], "item_title": row["title"], "text": row["extracted"]}
+            {**{name: row[name] for name in ("rank", "item_id", "text", "outcome")}, "item_title": row["title"]}
             for row in differences
             if row["user_id"] == user["user_id"]
         ]
         context = context_of(user, retrieved[user["user_id"]].history, own, items)
         shown = with_items(peers.get(user["user_id"], []), items)
         contexts.append({**context, "profile": with_items(user["profile"], items), "peers": shown})
-    worker = Predict(**models_of(METHODS["intsum"], scratch), method=method, prompts=PromptPack.load())
+    worker = Predict(**models_of(METHODS["intsum"], scratch), method=METHODS[method], prompts=PromptPack.load())
     predictions = answered(worker, pa.Table.from_pylist(contexts, schema.CONTEXTS))
     assert predictions.schema == schema.PREDICTIONS
     assert predictions["user_id"].to_pylist() == [user["user_id"] for user in users]

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from drp_ray.storage.fingerprint import NoStableForm, canonical_json, digest, fingerprint
+from drp_ray.storage.fingerprint import (
+    WHOLE_FILE_BYTES,
+    NoStableForm,
+    canonical_json,
+    digest,
+    fingerprint,
+    model_identity,
+)
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(
@@ -117,5 +124,44 @@ def test_a_tuple_counts_as_a_list():
 
 
 @given(st.binary(), st.binary())
-def test_a_digest_tells_contents_apart(one, other):
+def test_digests_differ_where_the_contents_do(one, other):
     assert (digest(one) == digest(other)) == (one == other)
+
+
+def model_folder(path, **files):
+    for name, content in {"config": b"{}", "weights": b"w" * 10, **files}.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return str(path)
+
+
+class TestModelIdentity:
+    def test_a_hub_model_is_its_id_and_revision(self):
+        assert model_identity("some/model", "abc") == {"id": "some/model", "revision": "abc"}
+
+    def test_a_copy_of_a_folder_elsewhere_is_the_same_model(self, tmp_path):
+        one, other = model_folder(tmp_path / "a"), model_folder(tmp_path / "b" / "c")
+        assert model_identity(one, None) == model_identity(other, None)
+
+    def test_another_content_name_or_file_is_another_model(self, tmp_path):
+        folders = [
+            model_folder(tmp_path / "same"),
+            model_folder(tmp_path / "content", weights=b"v" * 10),
+            model_folder(tmp_path / "more", tokenizer=b""),
+            model_folder(tmp_path / "below", **{"below/weights": b"w" * 10}),
+        ]
+        assert len({fingerprint(model_identity(folder, None)) for folder in folders}) == len(folders)
+
+    def test_hidden_files_do_not_count(self, tmp_path):
+        with_lock = model_folder(tmp_path / "b", **{".lock": b"x"})
+        assert model_identity(model_folder(tmp_path / "a"), None) == model_identity(with_lock, None)
+
+    @pytest.mark.parametrize(("position", "counts"), [(0, True), (2**20, False), (-1, True)])
+    def test_of_a_large_file_both_ends_and_the_size_count(self, tmp_path, position, counts):
+        content = bytearray(WHOLE_FILE_BYTES + 1)
+        before = model_identity(model_folder(tmp_path / "a", weights=bytes(content)), None)
+        longer = model_identity(model_folder(tmp_path / "c", weights=bytes(content) + b"\0"), None)
+        content[position] = 1
+        after = model_identity(model_folder(tmp_path / "b", weights=bytes(content)), None)
+        assert (after != before) == counts
+        assert longer != before

@@ -21,8 +21,8 @@ WAIT_S = 10.0
 
 
 def write_as_another_host(folder, renewed_at=0.0, **holder):
-    told = {"owner": "other", "host": "elsewhere", "boot": "b", "pid": 7, "started": 1.0, **holder}
-    folder.write(LEASE, json.dumps({**told, "renewed_at": renewed_at}).encode())
+    stamp = {"owner": "other", "host": "elsewhere", "boot": "b", "pid": 7, "started": 1.0, **holder}
+    folder.write(LEASE, json.dumps({**stamp, "renewed_at": renewed_at}).encode())
 
 
 @contextmanager
@@ -55,14 +55,14 @@ def until_lost(check):
 
 
 class TestLease:
-    def test_a_second_holder_is_told_who_holds_it(self, folder):
+    def test_the_refusal_of_a_second_holder_names_the_first(self, folder):
         with lease(folder, TTL_S):
             began = time.monotonic()
-            with pytest.raises(LeaseHeld, match=f"process {os.getpid()} on ") as told, lease(folder, TTL_S):
+            with pytest.raises(LeaseHeld, match=f"process {os.getpid()} on ") as refused, lease(folder, TTL_S):
                 pass
             assert time.monotonic() - began < TTL_S
-        assert folder.uri in str(told.value)
-        assert "--no-lease" in str(told.value)
+        assert folder.uri in str(refused.value)
+        assert "--no-lease" in str(refused.value)
 
     def test_a_released_lease_is_free_at_once_and_leaves_no_file(self, folder):
         with lease(folder, TTL_S):

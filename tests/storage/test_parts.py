@@ -1,4 +1,4 @@
-"""Parts say what they hold, equal rows have equal digests, and manifests name what was committed."""
+"""Footers describe their part, equal rows have equal digests, and manifests list what was committed."""
 
 import json
 from itertools import pairwise
@@ -112,11 +112,11 @@ def test_a_part_that_is_read_and_committed_again_is_another_columns_digest_only_
     assert renamed.digest != before.digest
 
 
-def test_the_footer_of_a_part_says_its_facts(folder):
+def test_the_footer_of_a_part_holds_its_facts_and_its_input(folder):
     commit_part(folder, part_name(7), users([one_user()]), {"errors": 1}, "digest of the input")
-    told = json.loads(pq.read_metadata(pa.BufferReader(folder.read("part-00007.parquet"))).metadata[FACTS_KEY])
-    assert told["facts"] == {"rows": 1, "errors": 1}
-    assert told["input"] == "digest of the input"
+    footer = json.loads(pq.read_metadata(pa.BufferReader(folder.read("part-00007.parquet"))).metadata[FACTS_KEY])
+    assert footer["facts"] == {"rows": 1, "errors": 1}
+    assert footer["input"] == "digest of the input"
 
 
 def test_read_committed_reads_the_named_parts_that_exist(folder):
@@ -127,7 +127,7 @@ def test_read_committed_reads_the_named_parts_that_exist(folder):
     assert read_committed(folder.at("nothing", "here"), names) == {}
 
 
-def test_a_part_that_was_replaced_says_so(folder):
+def test_the_footer_of_a_replaced_part_is_the_new_one(folder):
     name = part_name(0)
     before = commit_part(folder, name, users([one_user("old")]), {}, "old input")
     after = commit_part(folder, name, users([one_user("new")]), {}, "new input")
@@ -142,8 +142,8 @@ def test_parts_are_listed_in_their_order_up_to_a_hundred_thousand():
 
 
 def manifest_of(*parts, **more):
-    told = {"stage": "s", "fingerprint": "f", "made_from": {"k": [1, None]}, "inputs": {"before": "c"}}
-    return Manifest(**told, parts=list(parts), **more)
+    settings = {"stage": "s", "fingerprint": "f", "made_from": {"k": [1, None]}, "inputs": {"before": "c"}}
+    return Manifest(**settings, parts=list(parts), **more)
 
 
 def test_a_manifest_is_read_as_it_was_written(folder):
@@ -158,9 +158,9 @@ def test_a_manifest_is_read_as_it_was_written(folder):
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"stage": "s"}', b"\xff\x00"])
 def test_a_damaged_manifest_is_named_with_what_to_do(folder, content):
     folder.write("manifest.json", content)
-    with pytest.raises(BadInput, match=r"manifest\.json is damaged: delete it") as told:
+    with pytest.raises(BadInput, match=r"manifest\.json is damaged: delete it") as raised:
         read_manifest(folder)
-    assert folder.uri in str(told.value)
+    assert folder.uri in str(raised.value)
 
 
 def test_the_content_of_a_manifest_changes_when_a_part_is_replaced(here):

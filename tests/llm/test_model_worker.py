@@ -1,6 +1,7 @@
 """Rows are answered whatever the engine does: too long, refused, unusable, unfinished, or dead."""
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drp_ray.engines.base import (
+    CallGivenUp,
     Completion,
     EngineDied,
     ModelNotLoaded,
@@ -21,10 +23,16 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.llm.calls import DEATHS_OF_A_ROW, LiveEngine, ModelRow, ModelWorker, RoleSpec, Seats
+from drp_ray.llm.kept import KeepSettings
+from drp_ray.llm.live_engine import LiveEngine
+from drp_ray.llm.model_worker import DEATHS_OF_A_ROW, ModelRow, ModelWorker
 from drp_ray.llm.replies import usable
+from drp_ray.llm.row_caller import RoleSpec
+from drp_ray.llm.seats import Seats
 from drp_ray.prompts.prompt import Prompt, Templates
 from drp_ray.schema import CALL_COLUMNS
+from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.parts import read_part
 
 SOURCES = {
     "system": "Be brief.",
@@ -53,6 +61,7 @@ class World:
     reply: Callable[[Call], Any] = lambda call: f"reply to {call.text}"
     concurrency: int = 4
     context_length: int | None = 1000
+    give_up: Callable[[Call], bool] = lambda call: False
     start_error: Callable[[int], Exception | None] = lambda started: None
     delay_s: Callable[[Call], float] = lambda call: 0.0
     calls: list[Call] = field(default_factory=list)
@@ -105,6 +114,8 @@ class FakeEngine:
         if self._dead.is_set():
             raise EngineDied("gone")
         await asyncio.sleep(self._world.delay_s(call))
+        if self._world.give_up(call):
+            raise CallGivenUp("too slow")
         try:
             reply = self._world.reply(call)
         except Kill:
@@ -150,10 +161,19 @@ class Answer(ModelWorker):
 SAMPLING = Sampling(temperature=0.5, top_p=1.0, max_tokens=100)
 
 
-def worker_of(world, programme=ask_once, seed=1, max_attempts=3, system_prompt="keep", sampling=SAMPLING):
+def worker_of(
+    world,
+    programme=ask_once,
+    seed=1,
+    max_attempts=3,
+    system_prompt="keep",
+    sampling=SAMPLING,
+    thinking="auto",
+    keep=None,
+):
     models = {"one": ModelSpec(engine=f"{__name__}:FakeEngine", id=f"{world.name}/one")}
-    roles = {role: RoleSpec("one", sampling, system_prompt) for role in ("writer", "critic")}
-    return Answer(models, roles, seed, max_attempts, programme=programme)
+    roles = {role: RoleSpec("one", sampling, system_prompt, thinking) for role in ("writer", "critic")}
+    return Answer(models, roles, seed, max_attempts, programme=programme, keep=keep or KeepSettings())
 
 
 def ids(*names):
@@ -228,7 +248,7 @@ class TestRows:
         rows = answer(world, ids("a", "b"), max_attempts=2)
         assert worker_of(world).facts(pa.Table.from_pylist(rows, Answer.schema)) == {
             "errors": 1, "prompt_tokens": 27, "cached_tokens": 10, "completion_tokens": 23, "thinking_tokens": 5,
-            "unfinished_thinking": 0, "truncated": 0,
+            "unfinished_thinking": 0, "cut_off": 0, "preambles": 0, "truncated": 0,
         }  # fmt: skip
 
     def test_an_error_in_a_programme_is_not_hidden(self, world):
@@ -307,13 +327,97 @@ class TestUnusable:
         world.reply = lambda call: "" if call.text == "a" else "fine"
         rows = answer(world, ids("a", "b"), max_attempts=max_attempts)
         assert rows[0]["status"] == "error"
-        assert rows[0]["error"].startswith("no usable reply: the reply is empty")
+        assert rows[0]["error"].startswith("no usable reply: writer: the reply is empty")
         assert rows[0]["attempts"] == max_attempts == sum(call.text == "a" for call in world.calls)
         assert rows[0]["prompt_tokens"] == 10 * max_attempts
         assert rows[1]["status"] == "ok"
 
 
+class TestGivenUp:
+    """An endpoint that leaves one call without an answer."""
+
+    def test_the_call_is_asked_again_and_those_beside_it_are_asked_once(self, world):
+        world.give_up = lambda call: call.text == "slow" and call.number == 0
+        rows = answer(world, ids("slow", *(f"r{n}" for n in range(30))))
+        assert {row["status"] for row in rows} == {"ok"}
+        assert (rows[0]["attempts"], {row["attempts"] for row in rows[1:]}) == (2, {1})
+        assert len(world.calls) == 32 and world.started == 1
+
+    def test_after_its_attempts_it_is_an_error_row(self, world):
+        world.give_up = lambda call: call.text == "slow"
+        rows = answer(world, ids("slow", "b"), max_attempts=2)
+        assert [row["status"] for row in rows] == ["error", "ok"]
+        assert rows[0]["error"] == "the endpoint did not answer: too slow"
+
+    def test_an_endpoint_that_answers_nothing_any_more_stops_the_job(self, world):
+        world.give_up = lambda call: True
+        with pytest.raises(ModelNotLoaded, match=r"\d+ calls in a row were not answered, the last one: too slow"):
+            answer(world, ids(*(f"r{n}" for n in range(200))))
+
+
+class TestCutOff:
+    def test_replies_that_ended_by_the_length_limit_are_counted_for_every_role(self, world):
+        async def two(row, ask):
+            await ask("critic", prompt(f"{row['id']} critic"))
+            return {"reply": await ask("writer", prompt(row["id"]))}
+
+        world.reply = lambda call: Completion("cut", "length" if "critic" in call.text else "stop", 1, 0, 1)
+        rows = answer(world, ids("a", "b"), programme=two)
+        assert [row["cut_off"] for row in rows] == [1, 1]
+        assert worker_of(world).facts(pa.Table.from_pylist(rows, Answer.schema))["cut_off"] == 2
+
+    def test_what_stood_before_a_marker_is_counted(self, world):
+        async def marked(row, ask):
+            return {"reply": await ask("writer", prompt(row["id"]), "Review")}
+
+        world.reply = lambda call: "Here it is: [Review]: good" if call.text == "a" else "[Review]: good"
+        rows = answer(world, ids("a", "b"), programme=marked)
+        assert [(row["reply"], row["preambles"]) for row in rows] == [("good", 1), ("good", 0)]
+
+
+class TestKeeping:
+    def kept(self, folder, part="part-0"):
+        return read_part(folder.at("kept"), part).rows.to_pylist()
+
+    def test_what_was_thought_and_asked_is_kept_by_row_and_call(self, world, tmp_path):
+        folder = LocalFolder(tmp_path)
+        world.reply = lambda call: f"<think>on {call.text}</think>fine"
+        answer(world, ids("a", "b"), keep=KeepSettings(folder.at("kept"), thinking=True, prompts=True))
+        rows = self.kept(folder)
+        assert [(row["id"], row["call"], row["role"], row["thinking"], row["answer"]) for row in rows] == [
+            ("a", 0, "writer", "on a", "fine"), ("b", 0, "writer", "on b", "fine"),
+        ]  # fmt: skip
+        assert json.loads(rows[0]["prompt"])[-1]["content"].endswith("a")
+
+    def test_keeping_changes_no_row(self, world, tmp_path):
+        plain = answer(world, ids("a", "b"))
+        assert answer(world, ids("a", "b"), keep=KeepSettings(LocalFolder(tmp_path), thinking=True)) == plain
+
+    def test_what_is_tried_again_replaces_what_was_kept_and_the_rest_stays(self, world, tmp_path):
+        keep = KeepSettings(LocalFolder(tmp_path).at("kept"), prompts=True)
+        world.reply = lambda call: "" if call.text == "a" else "fine"
+        first = answer(world, ids("a", "b"), keep=keep, max_attempts=1)
+        assert [row["id"] for row in self.kept(LocalFolder(tmp_path))] == ["b"]
+        world.reply = lambda call: "better"
+        answer(world, ids("a", "b"), earlier=pa.Table.from_pylist(first, Answer.schema), keep=keep)
+        assert {row["id"]: row["answer"] for row in self.kept(LocalFolder(tmp_path))} == {"a": "better", "b": "fine"}
+
+
 class TestThinking:
+    def test_that_stopped_without_an_end_is_asked_again_with_another_seed(self, world):
+        world.reply = lambda call: "fine" if call.number else Completion("<think>Hm", "stop", 10, 4, 2)
+        [row] = answer(world, ids("a"))
+        assert (row["status"], row["reply"], row["attempts"], row["unfinished_thinking"]) == ("ok", "fine", 2, 1)
+        assert len({call.sampling.seed for call in world.calls}) == 2
+        assert {call.sampling.max_tokens for call in world.calls} == {100}
+
+    def test_of_a_model_that_always_thinks_is_no_answer_without_its_end(self, world):
+        world.reply = lambda call: Completion("the user seems to", "length", 10, 4, 100)
+        [row] = answer(world, ids("a"), thinking="always")
+        assert (row["status"], row["cut_off"]) == ("error", 2)
+        assert "the thinking did not end" in row["error"]
+        assert answer(world, ids("b"), thinking="never")[0]["reply"] == "the user seems to"
+
     def test_it_is_removed_and_counted(self, world):
         text = "<think>\n12345678\n</think>\n\nthe answer"
         world.reply = lambda call: Completion(text, "stop", 10, 0, 100)
@@ -375,12 +479,21 @@ class TestSeeds:
         return {(call.text, call.number): call.sampling.seed for call in world.calls}
 
     def test_every_row_role_and_attempt_of_a_run_has_its_own(self, world):
-        world.reply = lambda call: "fine" if call.number == 2 else ""
+        world.reply = lambda call: "fine" if call.number == 2 or "critic" in call.text else ""
         seeds = self.seeds(world, ids("a", "b"), seed=1)
         assert len(seeds) == 12
         assert len(set(seeds.values())) == 12
         assert not set(seeds.values()) & set(self.seeds(world, ids("a", "b"), seed=2).values())
         assert all(0 <= seed < 2**31 for seed in seeds.values())
+
+    def test_every_call_of_a_role_has_its_own(self, world):
+        async def chain(row, ask):
+            for block in range(3):
+                reply = await ask("writer", prompt(f"{row['id']} {block}"))
+            return {"reply": reply}
+
+        answer(world, ids("a"), programme=chain)
+        assert len({call.sampling.seed for call in world.calls}) == 3
 
     def test_it_is_the_same_wherever_and_whenever_the_row_runs(self, world):
         alone = self.seeds(world, ids("a"))

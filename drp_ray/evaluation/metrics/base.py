@@ -1,0 +1,193 @@
+"""What a metric is: it compares predictions with references, and says what it needs for that.
+
+A metric is scored row by row, on any worker, into flat number columns; the number it reports is computed
+from the sums of these columns. So a corpus metric takes one pass too, and its value does not depend on how
+rows are split into parts.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from drp_ray.config import Evaluation, Section, explain
+from drp_ray.errors import BadInput, JobFailed, nearest
+from drp_ray.storage.fingerprint import canonical_json
+
+Scores = dict[str, float | int]
+"""Column values of one row."""
+
+
+class Metric(ABC):
+    """One metric. Constructing is cheap; libraries and dictionaries are loaded with the first row.
+
+    Construct a metric in the process that scores: what it remembers of earlier rows cannot be sent to another one.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """The name as people write it."""
+
+    columns: ClassVar[list[pa.Field]]
+    """What `score` returns: the row's value under the metric's name, then the statistics to sum, if any."""
+
+    class Settings(Section):
+        """The metric's own settings, under `evaluation.metrics.NAME`; another value names other scores.
+
+        A metric that has some writes `class Settings(Metric.Settings)` and below it `settings: Settings`. A setting
+        that changes no score, such as a batch size, is declared with `Field(exclude=True)`.
+        """
+
+    settings: Section
+
+    def __init__(self, cache: Path, settings: Section | None = None) -> None:
+        """`cache` is a folder for what is fetched once a machine."""
+        self.cache = cache
+        self.settings = settings if settings is not None else self.Settings()
+
+    @property
+    @abstractmethod
+    def signature(self) -> str:
+        """Implementation, version, tokenizer and fixed parameters; `full_signature` adds the settings."""
+
+    @property
+    def changed_settings(self) -> dict[str, Any]:
+        """The settings that can change a score and differ from their defaults."""
+        return self.settings.model_dump(mode="json", exclude_defaults=True)
+
+    @property
+    def full_signature(self) -> str:
+        """The signature and the changed settings: equal ones mean comparable numbers."""
+        changed = [f"{name}:{canonical_json(value)}" for name, value in self.changed_settings.items()]
+        return "|".join([self.signature, *changed])
+
+    @abstractmethod
+    def score(self, prediction: str, reference: str) -> Scores:
+        """Compare one prediction with its reference: a finite number for each of `columns`.
+
+        Any text is accepted, the empty one too.
+        """
+
+    def score_batch(self, predictions: Sequence[str], references: Sequence[str]) -> list[Scores]:
+        """Compare many predictions, at least one; a metric that is quicker at many texts together does it here."""
+        return [self.score(*pair) for pair in zip(predictions, references, strict=True)]
+
+    def missing(self) -> str | None:
+        """Return None, or why this metric cannot be computed on this machine and what to do about it."""
+        return None
+
+    def aggregate(self, sums: Mapping[str, float], n: int) -> float:
+        """Compute the reported number from column sums over the `n` rows with a score; NaN for no row."""
+        return sums[self.name] / n if n else math.nan
+
+
+AnyMetric = TypeVar("AnyMetric", bound=Metric)
+
+METRICS: dict[str, type[Metric]] = {}
+"""Every metric by name."""
+
+RESERVED = frozenset({"user_id", "rows", "errors", "retryable", "seconds"})
+"""The key of a scores table and the facts of its parts, which have other meanings than the sum of a column."""
+
+
+def metric(name: str, title: str, *statistics: str) -> Callable[[type[AnyMetric]], type[AnyMetric]]:
+    """Register a metric: a float64 column `name`, and one int64 column for each of `statistics`.
+
+    Raises:
+        ValueError: a column of this name is there already.
+    """
+
+    def register(cls: type[AnyMetric]) -> type[AnyMetric]:
+        taken = RESERVED.union(field.name for other in METRICS.values() for field in other.columns)
+        for column in (name, *statistics):
+            if column in taken:
+                raise ValueError(f"metric {name!r}: the name of the column {column!r} is taken; choose another one")
+        cls.name, cls.title = name, title
+        cls.columns = [pa.field(name, pa.float64()), *(pa.field(each, pa.int64()) for each in statistics)]
+        METRICS[name] = cls
+        return cls
+
+    return register
+
+
+def open_metrics(evaluation: Evaluation, cache: Path) -> list[Metric]:
+    """Construct all metrics with their settings.
+
+    Raises:
+        BadInput: a setting is for no metric, or is not one of its metric's.
+    """
+    for name in evaluation.metrics:
+        if name not in METRICS:
+            raise BadInput(f"evaluation.metrics: there is no metric {name!r}; {nearest(name, METRICS)}")
+    return [cls(cache, _settings(cls, evaluation.metrics.get(name, {}))) for name, cls in METRICS.items()]
+
+
+def _settings(cls: type[Metric], values: Mapping[str, Any]) -> Section:
+    try:
+        return cls.Settings.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(explain(problem, cls.Settings) for problem in error.errors())
+        raise BadInput(f"evaluation.metrics.{cls.name}: {problems}") from error
+
+
+def signatures(evaluation: Evaluation) -> dict[str, str]:
+    """What the numbers of every metric are computed with.
+
+    Raises:
+        BadInput: as `open_metrics`.
+    """
+    return {metric.name: metric.full_signature for metric in open_metrics(evaluation, Path())}
+
+
+def changed_settings(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """The settings of metrics that differ from their defaults, by the metric's name.
+
+    Raises:
+        BadInput: as `open_metrics`.
+    """
+    changed = {metric.name: metric.changed_settings for metric in open_metrics(evaluation, Path())}
+    return {name: settings for name, settings in changed.items() if settings}
+
+
+def scores_schema() -> pa.Schema:
+    """The schema of a scores table: `user_id`, then the columns of each metric; scores may be null."""
+    columns = [field for cls in METRICS.values() for field in cls.columns]
+    return pa.schema([pa.field("user_id", pa.string()), *columns])
+
+
+def score_rows(
+    metrics: Sequence[Metric], predictions: Sequence[str | None], references: Sequence[str]
+) -> list[dict[str, float | int | None]]:
+    """The columns of all metrics for every row.
+
+    They are null where there is no prediction (an error row) and for a metric that cannot be computed here.
+
+    Raises:
+        JobFailed: a metric returned something else than its columns for every prediction.
+    """
+    rows: list[dict[str, float | int | None]] = [
+        {field.name: None for metric in metrics for field in metric.columns} for _ in predictions
+    ]
+    texts = {place: text for place, text in enumerate(predictions) if text is not None}
+    if not texts:
+        return rows
+    for metric in metrics:
+        if metric.missing() is None:
+            scored = metric.score_batch(list(texts.values()), [references[place] for place in texts])
+            _check_scores(metric, scored, len(texts))
+            for place, scores in zip(texts, scored, strict=True):
+                rows[place].update(scores)
+    return rows
+
+
+def _check_scores(metric: Metric, scored: Sequence[Scores], asked: int) -> None:
+    if len(scored) != asked:
+        raise JobFailed(f"metric {metric.name}: score_batch returned {len(scored)} rows for {asked} predictions")
+    columns = {field.name for field in metric.columns}
+    for scores in scored:
+        if scores.keys() != columns or not all(math.isfinite(value) for value in scores.values()):
+            raise JobFailed(f"metric {metric.name}: {scores} is not one finite number for each of {sorted(columns)}")

@@ -1,0 +1,61 @@
+"""BLEU: n-grams in common over the whole corpus."""
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from drp_ray.evaluation.metrics.base import Metric, Scores, metric
+
+_ORDERS = range(1, 5)
+_BLEU_COUNTS = [f"bleu_counts_{n}" for n in _ORDERS]
+_BLEU_TOTALS = [f"bleu_totals_{n}" for n in _ORDERS]
+
+
+@metric("bleu", "BLEU", *_BLEU_COUNTS, *_BLEU_TOTALS, "bleu_sys_len", "bleu_ref_len")
+class Bleu(Metric):
+    """BLEU of sacrebleu on its scale of 0 to 100: sentence level in the row, corpus level in the report.
+
+    The statistics have sacrebleu's names: matching and all 1- to 4-grams of the prediction, and both lengths.
+    """
+
+    @property
+    def signature(self) -> str:
+        """See `Metric`. The row's own value differs in one point, `eff:yes`."""
+        from sacrebleu.metrics.bleu import BLEU
+
+        corpus_level = BLEU()
+        corpus_level.corpus_score([""], [[""]])  # sacrebleu 2.6 knows its number of references only afterwards.
+        return f"sacrebleu corpus BLEU|{corpus_level.get_signature()}"
+
+    @cached_property
+    def _scorer(self) -> Any:
+        from sacrebleu.metrics.bleu import BLEU
+
+        return BLEU(tokenize="13a", smooth_method="exp", effective_order=True)
+
+    def score(self, prediction: str, reference: str) -> Scores:
+        """See `Metric`. Between 0 and 100, with the n-gram orders that the prediction is long enough for."""
+        bleu = self._scorer.sentence_score(prediction, [reference])
+        statistics = dict(zip([*_BLEU_COUNTS, *_BLEU_TOTALS], [*bleu.counts, *bleu.totals], strict=True))
+        return {
+            "bleu": float(bleu.score),
+            **statistics,
+            "bleu_sys_len": bleu.sys_len,
+            "bleu_ref_len": bleu.ref_len,
+        }
+
+    def aggregate(self, sums: Mapping[str, float], n: int) -> float:
+        """See `Metric`. The corpus value, exactly that of `sacrebleu.corpus_bleu` over all rows."""
+        from sacrebleu.metrics.bleu import BLEU
+
+        if n == 0:
+            return math.nan
+        corpus = BLEU.compute_bleu(
+            correct=[int(sums[name]) for name in _BLEU_COUNTS],
+            total=[int(sums[name]) for name in _BLEU_TOTALS],
+            sys_len=int(sums["bleu_sys_len"]),
+            ref_len=int(sums["bleu_ref_len"]),
+            smooth_method="exp",
+        )
+        return float(corpus.score)

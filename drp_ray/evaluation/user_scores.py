@@ -1,0 +1,104 @@
+"""The scores of a run user by user, and what is reported of chosen users.
+
+A row that failed has no score. So that it does not improve a mean by leaving it, runs are compared on the users who
+are ok in all of them, and every run also has its numbers with each failure scored as an empty text.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from drp_ray.evaluation.metrics.base import Metric
+
+FROM_PREDICTIONS = ("user_id", "method", "status", "reference")
+
+
+class Number(NamedTuple):
+    """A metric's number and how many users it is over; None over no user."""
+
+    value: float | None
+    n: int
+
+
+Numbers = dict[str, Number]
+"""Every metric's number, by its name."""
+
+
+@dataclass(frozen=True)
+class UserScores:
+    """One row a user: `user_id`, `method` (that really ran), `status`, `reference`, and the columns of all metrics."""
+
+    table: pa.Table
+
+    @classmethod
+    def join(cls, predictions: pa.Table, scores: pa.Table) -> "UserScores":
+        """Put the rows of `scores` beside those of `predictions`, in user_id order."""
+        left = predictions.select(FROM_PREDICTIONS).sort_by("user_id")
+        right = scores.sort_by("user_id")
+        for name in right.column_names[1:]:
+            left = left.append_column(name, right[name])
+        return cls(left.combine_chunks())
+
+    @property
+    def users(self) -> frozenset[str]:
+        """All users."""
+        return frozenset(self.table["user_id"].to_pylist())
+
+    @property
+    def ok_users(self) -> frozenset[str]:
+        """The users with a prediction."""
+        return frozenset(self.table.filter(self._is_ok())["user_id"].to_pylist())
+
+    def numbers(self, metrics: Sequence[Metric], users: Iterable[str] | None = None) -> Numbers:
+        """What every metric reports over the ok users, or over those of them that are named."""
+        return _numbers(metrics, self._chosen(users))
+
+    def numbers_with_failures(self, metrics: Sequence[Metric]) -> Numbers:
+        """What every metric reports over all users, with each failed one scored as an empty text."""
+        failed = self.table.filter(pc.invert(self._is_ok()))["reference"].to_pylist()
+        ok = self._chosen(None)
+        numbers = {}
+        for metric in metrics:
+            is_scored = len(ok) > ok[metric.name].null_count
+            empty = metric.score_batch([""] * len(failed), failed) if is_scored and failed else []
+            numbers[metric.name] = _number(metric, ok, empty)
+        return numbers
+
+    def by_method(self, metrics: Sequence[Metric]) -> dict[str, Numbers]:
+        """What every metric reports over the ok users of each method that really ran."""
+        ok = self._chosen(None)
+        return {
+            method: _numbers(metrics, ok.filter(pc.equal(ok["method"], method)))
+            for method in sorted(set(ok["method"].to_pylist()))
+        }
+
+    def _is_ok(self) -> pa.ChunkedArray:
+        return pc.equal(self.table["status"], "ok")
+
+    def _chosen(self, users: Iterable[str] | None) -> pa.Table:
+        ok = self.table.filter(self._is_ok())
+        return ok if users is None else ok.filter(pc.is_in(ok["user_id"], pa.array(sorted(users), pa.string())))
+
+
+def _numbers(metrics: Sequence[Metric], rows: pa.Table) -> Numbers:
+    return {metric.name: _number(metric, rows, []) for metric in metrics}
+
+
+def _number(metric: Metric, rows: pa.Table, besides: Sequence[Mapping[str, float]]) -> Number:
+    """The number over the rows that the metric scored, and some scores besides."""
+    scored = rows.filter(pc.is_valid(rows[metric.name]))
+    sums = {
+        field.name: float(np.sum(scored[field.name].to_numpy())) + sum(scores[field.name] for scores in besides)
+        for field in metric.columns
+    }
+    n = len(scored) + len(besides)
+    return Number(metric.aggregate(sums, n) if n else None, n)
+
+
+def common_users(runs: Iterable[UserScores]) -> frozenset[str]:
+    """The users who are ok in all runs."""
+    return frozenset.intersection(*(run.ok_users for run in runs))

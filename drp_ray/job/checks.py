@@ -1,0 +1,205 @@
+"""What is checked before a job starts: its dataset, keys, models, and that the cluster is large enough."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import ray
+
+from drp_ray.config import Embedding, Model, api_key
+from drp_ray.engines.base import ModelSpec
+from drp_ray.engines.vllm import problem_with
+from drp_ray.errors import BadInput
+from drp_ray.inputs.dataset_check import check_dataset
+from drp_ray.inputs.leaks import LeakCounts
+from drp_ray.job.opened_job import OpenedJob
+from drp_ray.running.cluster import Claim, Say, check_resources, connect
+from drp_ray.running.progress import start_monitor
+from drp_ray.running.stage_info import RunOptions
+from drp_ray.stages.embedder import SENTENCE_TRANSFORMERS, locate_model, warning_about
+from drp_ray.storage.parts import part_names, read_committed, read_manifest
+from drp_ray.storage.versions import differing, versions
+
+
+def validate(job: OpenedJob) -> str:
+    """Check the dataset's content; says what was found.
+
+    Raises:
+        BadInput: it is not what the job needs.
+    """
+    check_api_keys(job)
+    leaks = check_dataset(job.dataset, job.config.users.leaks)
+    users = sum(group.rows for group in job.dataset.row_groups())
+    lines = [f"{job.dataset.folder.uri}: {users:,} users; configuration and dataset are valid"]
+    return "\n".join([*lines, *_leak_lines(job, leaks)])
+
+
+def _leak_lines(job: OpenedJob, leaks: LeakCounts) -> list[str]:
+    return [f"Leaks ({job.config.users.leaks}): {leaks}"] if leaks else []
+
+
+@contextmanager
+def prepared(
+    jobs: Sequence[OpenedJob], names: Iterable[str], say: Say, retry_errors: bool, use_lease: bool
+) -> Iterator[RunOptions]:
+    """Check what the named stages of all jobs need, on the Ray that they are to run on; then they may start."""
+    runtime = jobs[0].config.runtime
+    for job in jobs:
+        check_api_keys(job)
+    _check_datasets(jobs, say)
+    for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
+        say(f"Note: {note}")
+    names, left = set(names), {job.config.name: _unfinished_stages(job) for job in jobs}
+    embedder_checks = [_begin_embedder_check(settings) for settings in _embedders(jobs, left, names)]
+    with connect(runtime.num_cpus):
+        for job in jobs:
+            check_resources(claims_of(job, names), runtime.resources_wait_s, say)
+        _check_models(_models(jobs, left, names))
+        for finish_check in embedder_checks:
+            finish_check()
+        yield RunOptions(runtime.heartbeat_s, runtime.lease_ttl_s if use_lease else None, retry_errors, start_monitor())
+
+
+def check_api_keys(job: OpenedJob) -> None:
+    """See that the variables with the keys of the job's endpoints are set.
+
+    Raises:
+        BadInput: one is not.
+    """
+    for model in job.plan.models().values():
+        api_key(model)
+
+
+def _check_datasets(jobs: Sequence[OpenedJob], say: Say) -> None:
+    """Check each dataset once, unless its users were taken from it already under the same rule for leaks."""
+    for job in {(job.dataset.folder.uri, job.config.users.leaks): job for job in jobs}.values():
+        if read_manifest(job.plan.stages["users"].folder) is None:
+            say(f"Checking the dataset {job.dataset.folder.uri}")
+            for line in _leak_lines(job, check_dataset(job.dataset, job.config.users.leaks)):
+                say(line)
+
+
+def notes_on(job: OpenedJob) -> list[str]:
+    """What a user should know of the models of a job before it runs."""
+    notes = [
+        warning
+        for resources in job.plan.resources().values()
+        if resources.embedder is not None and (warning := warning_about(resources.embedder))
+    ]
+    for name, model in job.plan.models().items():
+        if (Path(model.id) / "tiny_model.json").is_file():
+            notes.append(f"the model {name} is a tiny random one: its text is noise, only the machinery is real")
+    needed = {model.id for model in job.plan.models().values()} | _embedder_ids(job)
+    notes += [
+        f"{name} is not pinned: the hub could not be asked for its commit. Give a revision, or results of another "
+        "version of it may be continued."
+        for name, commit in job.revisions.items()
+        if commit is None and name in needed
+    ]
+    return [*notes, *_notes_on_versions(job)]
+
+
+def _embedder_ids(job: OpenedJob) -> set[str]:
+    return {each.embedder.model for each in job.plan.resources().values() if each.embedder is not None}
+
+
+def _notes_on_versions(job: OpenedJob) -> list[str]:
+    """Where the first part of a stage was made with other versions than those here."""
+    notes = []
+    for name, info in job.plan.stages.items():
+        first = next(iter(read_committed(info.folder, part_names(info.folder)[:1]).values()), None)
+        if first is not None and first.made_with and (others := differing(first.made_with, versions())):
+            notes.append(f"parts of {name} were made with other versions: {'; '.join(others)}")
+    return notes
+
+
+def claims_of(job: OpenedJob, names: Iterable[str]) -> dict[str, Claim]:
+    """What each of the named stages holds of the cluster at once, where it holds a model."""
+    return {
+        name: Claim(gpus=pool.replicas * pool.num_gpus, cpus=pool.replicas * pool.num_cpus)
+        for name, resources in job.plan.resources().items()
+        if name in names
+        for pool in [resources.pool]
+    }
+
+
+def _unfinished_stages(job: OpenedJob) -> set[str]:
+    manifests = job.manifests().items()
+    return {name for name, manifest in manifests if manifest is None or not manifest.is_done}
+
+
+def _embedders(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> Iterable[Embedding]:
+    """The embedding models that are still to be loaded, each once."""
+    found = {
+        str(resources.embedder): resources.embedder
+        for job in jobs
+        for name, resources in job.plan.resources().items()
+        if resources.embedder is not None and name in left[job.config.name] & names
+    }
+    return found.values()
+
+
+def _models(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> Iterable[tuple[str, Model]]:
+    """The language models that are still to be loaded, by name; each once."""
+    found = {
+        f"{name} {model!r}": (name, model)
+        for job in jobs
+        for stage, resources in job.plan.resources().items()
+        if stage in left[job.config.name] & names
+        for name, model in resources.models.items()
+    }
+    return found.values()
+
+
+def _check_models(models: Iterable[tuple[str, Model]]) -> None:
+    """Let vLLM read the configuration of the models it is to load, on nodes where such models run.
+
+    Raises:
+        BadInput: one cannot be loaded; the message is the engine's own.
+    """
+    checks = [
+        (name, ray.remote(num_cpus=1, num_gpus=model.gpus)(_problem_of_vllm_model).remote(model))
+        for name, model in models
+        if model.engine == "vllm"
+    ]
+    for name, check in checks:
+        _refuse(name, ray.get(check))
+
+
+def _begin_embedder_check(settings: Embedding) -> Callable[[], None]:
+    """Let transformers read the embedding model's configuration in a process of its own, while Ray starts.
+
+    What comes back waits for the outcome; it raises BadInput with the library's message where the model cannot
+    be loaded.
+    """
+    if settings.engine != SENTENCE_TRANSFORMERS:
+        return lambda: None
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    check = pool.submit(_problem_of_embedder, settings)
+    pool.shutdown(wait=False)
+    return lambda: _refuse("embedding", check.result())
+
+
+def _refuse(name: str, problem: str | None) -> None:
+    if problem is not None:
+        raise BadInput(f"{name}: the model cannot be loaded: {problem}")
+
+
+def _problem_of_embedder(settings: Embedding) -> str | None:
+    """Read the embedding model's configuration; None where that works."""
+    # Imported here: the driver must start without transformers.
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(
+            locate_model(settings), revision=settings.revision, trust_remote_code=settings.trust_remote_code
+        )
+    except Exception as error:  # transformers and the hub raise what they like here
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _problem_of_vllm_model(model: Model) -> str | None:
+    return problem_with(ModelSpec.of(model, None))

@@ -1,0 +1,155 @@
+"""Answers the rows of a part with language models: rows and their calls run concurrently, and none fails its part.
+
+A row's work is an async function that asks roles as often as it likes. Replies that cannot be used and engines that
+die are this module's business.
+"""
+
+import asyncio
+import math
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from drp_ray.engines.base import CallGivenUp, EngineDied, ModelSpec
+from drp_ray.llm.kept import KeepSettings
+from drp_ray.llm.live_engine import LiveEngine
+from drp_ray.llm.replies import UnusableReply
+from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
+from drp_ray.llm.seats import Seats
+from drp_ray.running.worker import Key, Worker
+from drp_ray.storage.parts import Facts
+
+CROWD = 16
+"""Rows that may run together after the engine died once with all of them; after a second death a row runs alone."""
+
+DEATHS_OF_A_ROW = 3
+"""Engine deaths after which a row that was in flight each time, the last time alone, becomes an error row."""
+
+SUMMED = (
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "thinking_tokens",
+    "unfinished_thinking",
+    "cut_off",
+    "preambles",
+    "truncated",
+)
+"""The call columns that a part's facts add up."""
+
+COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
+"""The call columns that are reported while a part is under way."""
+
+Columns = dict[str, Any]
+"""Values of a row's columns, by name."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """How a stage asks about one row: `answer` makes the columns of its result, `blank` those of an error row."""
+
+    key: str
+    answer: Callable[[RowCaller], Awaitable[Columns]]
+    blank: Columns
+
+
+@dataclass
+class ModelWorker(Worker):
+    """A worker that answers rows. A stage derives from it and says what a row asks (`rows_of`)."""
+
+    models: Mapping[str, ModelSpec]
+    roles: Mapping[str, RoleSpec]
+    seed: int
+    max_attempts: int
+    keep: KeepSettings = field(default_factory=KeepSettings, kw_only=True)
+    _engines: dict[str, LiveEngine] = field(default_factory=dict, init=False, repr=False)
+    _exchanges: dict[Key, list[Exchange]] = field(default_factory=dict, init=False, repr=False)
+
+    @abstractmethod
+    def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
+        """What each row of an input part asks."""
+
+    async def start(self, count: Callable[..., None]) -> None:
+        """Load the models."""
+        self._count = count
+        for name, spec in self.models.items():
+            self._engines[name] = LiveEngine(spec)
+            await self._engines[name].start()
+        self._seats = Seats(min(engine.concurrency for engine in self._engines.values()))
+
+    async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
+        """Answer all rows of a part, or those that had errors earlier."""
+        before = {self._key(row): row for row in earlier.to_pylist()} if earlier is not None else {}
+        kept = {key: row for key, row in before.items() if row["status"] == "ok"}
+        wanted = self.rows_of(rows)
+        asked = [row for row in wanted if self._key(row.blank) not in kept]
+        self._count(rows=len(kept))
+        attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
+        answered = await asyncio.gather(*map(self._answer, asked, attempts))
+        done = {**kept, **{self._key(row): row for row in answered}}
+        exchanges = {self._key(row.blank): self._exchanges.pop(self._key(row.blank), []) for row in asked}
+        await asyncio.to_thread(self.keep.write, part, self.keys, exchanges)
+        return pa.Table.from_pylist([done[self._key(row.blank)] for row in wanted], self.schema)
+
+    def facts(self, rows: pa.Table) -> Facts:
+        """Error rows, tokens and what went wrong on the way."""
+        facts: Facts = {"errors": rows["status"].to_pylist().count("error")}
+        for name in SUMMED:
+            facts[name] = sum(int(value) for value in rows[name].to_pylist())
+        return facts
+
+    async def close(self) -> None:
+        """Stop the engines."""
+        for engine in self._engines.values():
+            await engine.close()
+
+    def _key(self, row: Columns) -> Key:
+        return tuple(row[name] for name in self.keys)
+
+    async def _answer(self, row: ModelRow, attempts_before: int) -> Columns:
+        """Try a row until its replies can be used, its attempts are spent or it has killed too many engines."""
+        caller = RowCaller(row.key, self.roles, self._engines, self.seed)
+        attempt, error, unusable, deaths = attempts_before, "", 0, 0
+        while unusable < self.max_attempts and deaths < DEATHS_OF_A_ROW:
+            attempt = attempts_before + unusable + deaths
+            caller.begin(attempt)
+            try:
+                async with self._seats.taken(self._weight(deaths)), self._in_flight():
+                    columns = await row.answer(caller)
+                return self._result(row, caller, attempt, columns)
+            except RowFailed as failure:
+                return self._result(row, caller, attempt, {}, str(failure))
+            except UnusableReply as failure:
+                unusable, error = unusable + 1, f"no usable reply: {failure}"
+            except CallGivenUp as failure:
+                unusable, error = unusable + 1, f"the endpoint did not answer: {failure}"
+            except EngineDied as failure:
+                deaths, error = deaths + 1, f"the engine died over this row: {failure}"
+        return self._result(row, caller, attempt, {}, error)
+
+    def _weight(self, deaths: int) -> int:
+        """How many seats a row takes: after deaths, more of the engine is left empty around a suspect."""
+        if deaths == 0:
+            return 1
+        return math.ceil(self._seats.total / CROWD) if deaths == 1 else self._seats.total
+
+    @asynccontextmanager
+    async def _in_flight(self) -> AsyncIterator[None]:
+        self._count(in_flight=1)
+        try:
+            yield
+        finally:
+            self._count(in_flight=-1)
+
+    def _result(
+        self, row: ModelRow, caller: RowCaller, attempt: int, columns: Columns, error: str | None = None
+    ) -> Columns:
+        accounts = caller.accounts.columns()
+        self._count(rows=1, errors=int(error is not None), **{name: accounts[name] for name in COUNTED})
+        self._exchanges[self._key(row.blank)] = caller.exchanges
+        status = "ok" if error is None else "error"
+        return {**row.blank, **columns, **accounts, "attempts": attempt + 1, "status": status, "error": error}

@@ -1,0 +1,58 @@
+"""What the runner needs to know: of a stage its name, folder and work, and of the job how to run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import ray
+
+from drp_ray.running.worker import Pool, Worker
+from drp_ray.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """What names a stage's result: its fingerprint and the payload that it is a hash of."""
+
+    name: str
+    fingerprint: str
+    made_from: Mapping[str, Any]
+    folder: Folder
+
+
+@dataclass(frozen=True)
+class PartStage:
+    """A stage whose output part i is a function of input part i alone."""
+
+    info: StageInfo
+    source: StageInfo
+    worker: Worker
+    pool: Pool | None = None
+    expected_rows: str = "rows"
+    """The fact of an input part that says how many rows its output part has."""
+
+
+class Regrouping(Protocol):
+    """Makes all parts of a folder. Equal inputs must give parts with equal bytes."""
+
+    def plan(self, folder: Folder) -> ray.data.Dataset | None:
+        """The Ray Data plan that writes the parts and yields an outcome row for each; None where there are none."""
+
+
+@dataclass(frozen=True)
+class RegroupStage:
+    """A stage that is made whole or not at all."""
+
+    info: StageInfo
+    inputs: Sequence[StageInfo]
+    regrouping: Regrouping
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How stages are run. With `lease_ttl_s` None no lease is taken; `monitor` is Ray's handle of a `Monitor`."""
+
+    heartbeat_s: float
+    lease_ttl_s: float | None
+    retry_errors: bool
+    monitor: Any = field(repr=False)

@@ -1,0 +1,59 @@
+"""The work of a stage as its own code sees it: rows of an input part in, rows of an output part out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from drp_ray.storage.parts import Facts
+
+Key = tuple[Any, ...]
+
+
+class Worker(ABC):
+    """The work of a stage, from the rows of an input part to the rows of the output part.
+
+    Workers travel to other processes before they start, so they must pickle. Reading, committing, resuming,
+    counting and retrying are the runner's.
+    """
+
+    schema: pa.Schema
+    keys: tuple[str, ...]
+
+    async def start(self, count: Callable[..., None]) -> None:  # noqa: B027 (most workers load nothing)
+        """Load what the work needs. `count(rows=1, errors=0, …)` reports progress within a part."""
+
+    @abstractmethod
+    async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
+        """Turn an input part into an output part; `earlier` is the output that has error rows to be done again."""
+
+    def asked(self, part: str, rows: pa.Table) -> Iterable[Key]:
+        """The keys of the rows that an input part asks for; by default those of its own rows."""
+        return keys_of(rows, self.keys)
+
+    def facts(self, rows: pa.Table) -> Facts:
+        """Numbers about an output part that add up over parts."""
+        return {}
+
+    async def close(self) -> None:  # noqa: B027 (nor hold anything)
+        """Free what `start` took."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many workers hold a model at the same time, and what each takes of the cluster.
+
+    `parts_in_flight` is how many parts a worker is given at once.
+    """
+
+    replicas: int
+    num_gpus: float
+    num_cpus: float = 1
+    parts_in_flight: int = 2
+
+
+def keys_of(rows: pa.Table, columns: Iterable[str]) -> list[Key]:
+    """The key of every row."""
+    return list(zip(*(rows[column].to_pylist() for column in columns), strict=True))

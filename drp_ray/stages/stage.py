@@ -1,0 +1,96 @@
+"""What a stage is: one definition that says all that the rest of the package asks about it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from drp_ray.config import Config, Embedding, Model
+from drp_ray.inputs.catalogue import build_catalogue
+from drp_ray.inputs.dataset import Dataset
+from drp_ray.methods.base import DifferenceProgramme, Method
+from drp_ray.prompts.pack import PromptPack
+from drp_ray.running.stage_info import Regrouping
+from drp_ray.running.worker import Pool, Worker
+from drp_ray.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What a job computes: its configuration, what that names, and what the dataset's files hold."""
+
+    config: Config
+    method: Method
+    differences: DifferenceProgramme | None
+    prompts: PromptPack
+    dataset_identity: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What the work of a stage is made with: the job, its dataset, the folders of its stages, and a local cache.
+
+    `catalogues` has the item catalogues that this process has built, by dataset: jobs of one sweep share it.
+    """
+
+    spec: JobSpec
+    dataset: Dataset
+    folders: Mapping[str, Folder]
+    cache: Path
+    catalogues: dict[str, Any]
+
+    @property
+    def config(self) -> Config:
+        """The job's configuration."""
+        return self.spec.config
+
+    def catalogue(self) -> Any:
+        """Ray's reference to the dataset's item catalogue, which is built when it is first asked for."""
+        uri = self.dataset.folder.uri
+        if uri not in self.catalogues:
+            self.catalogues[uri] = ray.remote(num_cpus=1)(build_catalogue).remote(self.dataset)
+        return self.catalogues[uri]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage holds on the cluster while it runs: a pool of workers, and the models that each of them loads."""
+
+    pool: Pool
+    models: Mapping[str, Model] = field(default_factory=dict)
+    embedder: Embedding | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of every job, or of the jobs for which `is_needed` says so.
+
+    `inputs` are the stages that it reads. Where `make` returns a `Worker`, an output part is a function of the part of
+    the same name of the first input; where it returns a `Regrouping`, the stage is made whole or not at all.
+    `settings` are all values that can change its rows: they are hashed into its fingerprint, with `version`, which is
+    raised when a change to the code changes rows. `from_libraries` names those settings that follow from the libraries
+    installed here and not from the job. `expected_rows` is the fact of an input part that says how many rows its
+    output part has.
+    """
+
+    name: str
+    version: int
+    inputs: Callable[[JobSpec], tuple[str, ...]]
+    make: Callable[[StageContext], Worker | Regrouping]
+    settings: Callable[[JobSpec], Mapping[str, Any]] = lambda spec: {}
+    from_libraries: tuple[str, ...] = ()
+    resources: Callable[[JobSpec], Resources | None] = lambda spec: None
+    is_needed: Callable[[JobSpec], bool] = lambda spec: True
+    expected_rows: str = "rows"
+
+
+def after(*names: str) -> Callable[[JobSpec], tuple[str, ...]]:
+    """The inputs of a stage that reads the same stages in every job."""
+    return lambda spec: names
+
+
+def for_need(name: str) -> Callable[[JobSpec], bool]:
+    """Whether a job has the stage `name`: its method says so."""
+    return lambda spec: name in spec.method.needs.stages

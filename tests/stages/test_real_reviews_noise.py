@@ -1,0 +1,54 @@
+"""Real reviews, embedded in other batches by other numbers of workers: the same comparisons in the same folders."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from drp_ray.stages.items import vectors_by_text
+from tests.data.test_real_build import OPTIONS, RAW
+from tests.end_to_end.conftest import Job
+
+QUICKSTART = Path(__file__).parents[2] / "jobs/quickstart.yaml"
+
+pytestmark = pytest.mark.skipif(
+    not RAW.is_dir(), reason="the raw reviews lie beside the developers' checkouts and are not part of the project"
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """All 234 users, built in a process of its own: the jobs have the CPUs to themselves."""
+    out = tmp_path_factory.mktemp("built") / "music"
+    inputs = ["--reviews", str(RAW / "Digital_Music.jsonl.gz"), "--meta", str(RAW / "meta_Digital_Music.jsonl.gz")]
+    command = [sys.executable, "-m", "drp_ray", "data", "amazon", *inputs, "--out", str(out), *OPTIONS]
+    subprocess.run(command, check=True, capture_output=True)
+    return out / "test"
+
+
+def run_until_comparisons(folder, dataset, tiny_model, **embedding):
+    """The quickstart's job on the real reviews, with a root of its own."""
+    settings = yaml.safe_load(QUICKSTART.read_text())
+    settings |= {"dataset": str(dataset), "root": str(folder / "results"), "runtime": {"num_cpus": 4}}
+    settings["models"]["llm"]["id"] = str(tiny_model)
+    settings["embedding"] |= embedding
+    folder.mkdir()
+    job = Job(folder, settings)
+    done = job.run("run", "--until", "comparisons")
+    assert done.returncode == 0, done.stderr
+    return job
+
+
+def test_other_batches_and_other_numbers_of_workers_give_equal_comparisons(tmp_path, dataset, tiny_model):
+    one = run_until_comparisons(tmp_path / "one", dataset, tiny_model, batch_size=8, replicas=1)
+    two = run_until_comparisons(tmp_path / "two", dataset, tiny_model, batch_size=32, replicas=2)
+    vectors, others = (vectors_by_text(job.rows("embeddings")) for job in (one, two))
+    largest = max(float(np.abs(vectors[name] - others[name]).max()) for name in vectors)
+    assert vectors.keys() == others.keys() and 0 < largest < 1e-6, "the vectors differ, and only by rounding"
+    assert one.stage("comparisons").uri.partition("results")[2] == two.stage("comparisons").uri.partition("results")[2]
+    pairs = one.rows("comparisons")
+    assert pairs.num_rows > 1000
+    assert pairs.equals(two.rows("comparisons"))

@@ -1,0 +1,72 @@
+"""A folder of a file system stays whole: killed writers, failing writes, files that vanish."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from drp_ray.errors import BadInput
+from drp_ray.storage.folder import S3Options, open_folder
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+from drp_ray.storage.folder import LocalFolder
+folder = LocalFolder(Path(sys.argv[1]))
+print("ready", flush=True)
+while True:
+    folder.write("file", b"new" * 1_000_000)
+    folder.write("file", b"old" * 1_000_000)
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_file_and_nothing_else_listed(tmp_path):
+    folder = open_folder(str(tmp_path), S3Options())
+    leftovers = 0
+    for attempt in range(5):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITE_FOREVER, str(tmp_path)], stdout=subprocess.PIPE, env={**os.environ}
+        )
+        assert writer.stdout.readline() == b"ready\n"
+        time.sleep(0.05 + 0.03 * attempt)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        assert folder.read("file") in (b"new" * 1_000_000, b"old" * 1_000_000)
+        assert [entry.name for entry in folder.entries()] == ["file"]
+        leftovers += len(list(tmp_path.iterdir())) - 1
+    assert leftovers, "no writer was killed within a write, so that nothing was shown"
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(tmp_path, monkeypatch):
+    folder = open_folder(str(tmp_path), S3Options())
+    folder.write("file", b"old")
+
+    def no_space(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        folder.write("file", b"new")
+    assert folder.read("file") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_written_is_bad_input(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BadInput, match="file/below: cannot write here"):
+        open_folder(str(tmp_path / "file" / "below"), S3Options()).write("x", b"")
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_is_not_listed(tmp_path):
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "here").write_bytes(b"x")
+    assert [entry.name for entry in open_folder(str(tmp_path), S3Options()).entries()] == ["here"]
+
+
+def test_written_files_can_be_read_by_others(tmp_path):
+    open_folder(str(tmp_path), S3Options()).write("file", b"x")
+    assert (tmp_path / "file").stat().st_mode & 0o444 == 0o444
