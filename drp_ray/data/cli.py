@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import wraps
 from inspect import Signature, signature
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -154,11 +154,16 @@ def amazon(
     reviews: Annotated[Paths, typer.Option(metavar="PATH…", help="Files or folders: JSON lines, .gz or Parquet.")],
     meta: Annotated[Paths, typer.Option(metavar="PATH…", help="The items' metadata, likewise.")],
     out: Out,
+    item_key: Annotated[
+        Literal["asin", "parent_asin"],
+        typer.Option(help="What of a review names its item: asin, as published, or the parent of its variants."),
+    ] = "asin",
 ) -> None:
     """Build a dataset from raw Amazon Reviews 2023 files."""
-    from drp_ray.data.formats import AMAZON
+    from drp_ray.data.formats import AMAZON, AMAZON_PARENTS
 
-    _build(AMAZON, reviews, meta, out, _rules(thresholds), _build_options(options))
+    raw_format = AMAZON if item_key == "asin" else AMAZON_PARENTS
+    _build(raw_format, reviews, meta, out, _rules(thresholds), _build_options(options))
 
 
 @data_app.command(cls=ManyValues)

@@ -12,6 +12,7 @@ from drp_ray.data.layout import read_json
 from drp_ray.data.task_runner import on_ray
 from drp_ray.data.text_leaks import LEAK_KINDS, TextLeaks, find_text_leaks
 from drp_ray.inputs.dataset import SPLITS, Dataset
+from drp_ray.inputs.leaks import LeakCounts, count_leaks
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import MANIFEST
 
@@ -44,7 +45,8 @@ def describe_dataset(folder: Folder, parent: Folder, options: DescribeOptions) -
         for name, dataset in splits.items():
             figures[name], leaks = find_text_leaks(runner, dataset, options.near)
             counts = count_coverage(dataset, options.n, options.k, options.query, options.scratch, options.memory_gb)
-            tables.append(_coverage_table(name, counts, leaks, figures[name].profile.size, options.near))
+            n_rows = figures[name].profile.size
+            tables.append(_coverage_table(name, counts, leaks, _profile_leaks(dataset), n_rows, options.near))
     items = sum(rows.num_rows for rows in next(iter(splits.values())).read_catalogue())
     return as_text([figures_table(figures, items, manifest.get("reviews"), category), *tables])
 
@@ -58,7 +60,14 @@ def _splits(folder: Folder, parent: Folder) -> dict[str, Dataset]:
     return {name if name in SPLITS else "test": Dataset.open(folder, parent)}
 
 
-def _coverage_table(name: str, counts: Sequence[CoverageCount], leaks: TextLeaks, n_rows: int, near: float) -> Table:
+def _profile_leaks(dataset: Dataset) -> LeakCounts:
+    """The leaks through users' own profiles, which a job's `users.leaks` is about."""
+    return sum((count_leaks(dataset.read_users(group)) for group in dataset.row_groups()), LeakCounts())
+
+
+def _coverage_table(
+    name: str, counts: Sequence[CoverageCount], leaks: TextLeaks, own: LeakCounts, n_rows: int, near: float
+) -> Table:
     table = Table(f"{name}: coverage and leakage", "rows", "share", "of", "for example")
 
     def add(what: str, found: int, of: int, examples: Sequence[str] = ()) -> None:
@@ -70,4 +79,6 @@ def _coverage_table(name: str, counts: Sequence[CoverageCount], leaks: TextLeaks
     for kind, what in LEAK_KINDS.items():
         measure = f" (Jaccard ≥ {near:g})" if "near" in kind else ""
         add(what + measure, len(leaks.rows.get(kind, ())), n_rows, leaks.users.get(kind, []))
+    for what, users, first in own.rows():
+        add(what, users, n_rows, [first] if first is not None else [])
     return table

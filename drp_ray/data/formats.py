@@ -46,7 +46,25 @@ class ItemRow(msgspec.Struct):
 
 
 class AmazonReview(ReviewRow):
-    """A row of `raw_review_*` of Amazon Reviews 2023."""
+    """A row of `raw_review_*` of Amazon Reviews 2023, by the item that was bought (DPL, appendix A).
+
+    The catalogue lists parents of variants. A review of a variant that is not its own parent so names no item.
+    """
+
+    user_id: str
+    asin: str
+    rating: float | None
+    title: str | None
+    text: str | None
+    timestamp: Milliseconds | None
+
+    def review(self) -> RawReview:
+        """The review of the item with this `asin`."""
+        return RawReview(self.user_id, self.asin, self.rating, self.title, self.text, self.timestamp)
+
+
+class AmazonParentReview(ReviewRow):
+    """The same row, by the parent of the variants that was bought: every review names an item of the catalogue."""
 
     user_id: str
     parent_asin: str
@@ -56,7 +74,7 @@ class AmazonReview(ReviewRow):
     timestamp: Milliseconds | None
 
     def review(self) -> RawReview:
-        """The review; the parent of an item's variants is the item."""
+        """The review of the item with this `parent_asin`."""
         return RawReview(self.user_id, self.parent_asin, self.rating, self.title, self.text, self.timestamp)
 
 
@@ -128,5 +146,6 @@ class Format:
     has_descriptions: bool
 
 
-AMAZON = Format("amazon", AmazonReview, AmazonItem, has_titles=True, has_descriptions=True)
+AMAZON = Format("amazon-asin", AmazonReview, AmazonItem, has_titles=True, has_descriptions=True)
+AMAZON_PARENTS = Format("amazon-parent_asin", AmazonParentReview, AmazonItem, has_titles=True, has_descriptions=True)
 YELP = Format("yelp", YelpReview, YelpBusiness, has_titles=False, has_descriptions=False)

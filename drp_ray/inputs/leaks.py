@@ -36,6 +36,13 @@ class LeakCounts:
             self.first_later if self.first_later is not None else other.first_later,
         )
 
+    def rows(self) -> list[tuple[str, int, str | None]]:
+        """Each kind of leak with its users and the first of them."""
+        return [
+            ("the target review in the user's own profile", self.target_users, self.first_target),
+            ("reviews later than the target in the user's own profile", self.later_users, self.first_later),
+        ]
+
     def __bool__(self) -> bool:
         return self.target_users + self.later_users > 0
 

@@ -153,11 +153,11 @@ def test_the_options_defaults_are_those_of_the_rules_and_of_a_build():
     assert options == build
 
 
-def test_amazon_and_yelp_have_the_same_options_but_for_descriptions_which_yelp_lacks():
+def test_amazon_and_yelp_have_the_same_options_but_for_what_yelps_files_lack():
     commands = get_command(data_app).commands
     options = {name: {option.opts[0] for option in command.params} for name, command in commands.items()}
     descriptions = {"--min-description-chars", "--max-description-chars"}
-    assert options["amazon"] - options["yelp"] == {"--meta", *descriptions}
+    assert options["amazon"] - options["yelp"] == {"--meta", "--item-key", *descriptions}
     assert options["yelp"] - options["amazon"] == {"--business"}
     thresholds = {f"--{field.name.replace('_', '-')}" for field in fields(Thresholds)}
     assert options["yelp"] - options["table"] == {"--reviews", "--business", "--reviews-per-part", *thresholds}
@@ -185,7 +185,7 @@ def test_a_half_made_dataset_is_refused_by_a_job(raw, ray_here, tiny_model):
 
 
 def test_parquet_and_json_lines_make_the_same_users(raw, tmp_path):
-    columns = ["user_id", "parent_asin", "rating", "title", "text", "timestamp"]
+    columns = ["user_id", "asin", "rating", "title", "text", "timestamp"]
     rows = pa.Table.from_pylist([{name: row[name] for name in columns} for row in raw.rows])
     pq.write_table(rows, tmp_path / "reviews.parquet", row_group_size=7)
     pq.write_table(pa.Table.from_pylist(raw.items), tmp_path / "meta.parquet")
@@ -195,7 +195,7 @@ def test_parquet_and_json_lines_make_the_same_users(raw, tmp_path):
     assert read_items(tmp_path / "a") == read_items(tmp_path / "b")
     pq.write_table(rows.drop_columns("rating"), tmp_path / "reviews.parquet")
     raw.reviews = tmp_path / "reviews.parquet"
-    assert "column rating is missing (found: user_id, parent_asin, title" in raw.refused()
+    assert "column rating is missing (found: user_id, asin, title" in raw.refused()
 
 
 def test_yelp_takes_the_business_by_its_name_and_the_date_as_the_time(tmp_path, ray_here):
@@ -329,3 +329,22 @@ def test_other_peoples_tables_become_a_dataset(raw, ray_here, tmp_path):
     write_lines(paths[0], users)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2 and "'unheard-of' (user u2)" in result.stderr
+
+
+def test_a_review_is_of_the_item_that_was_bought_or_of_its_parent(tmp_path):
+    """Variants: the catalogue lists the parent, which only some of the reviews name as what was bought."""
+    reviews, meta = small_world(users=6, items=6, reviews=5)
+    for number, row in enumerate(reviews):
+        row["parent_asin"] = row["asin"]
+        if number % 5 == 0:
+            row["asin"] = f"{row['asin']}-variant"
+    paths = write_lines(tmp_path / "r.jsonl", reviews), write_lines(tmp_path / "m.jsonl", meta)
+    found = {}
+    for key in ("asin", "parent_asin"):
+        out = tmp_path / key
+        arguments = ["--reviews", str(paths[0]), "--meta", str(paths[1]), "--out", str(out), "--item-key", key]
+        result = CliRunner().invoke(app, ["data", "amazon", *arguments, *LOOSE_OPTIONS])
+        assert result.exit_code == 0, result.output
+        found[key] = sum(len(row["profile"]) + 1 for row in read_split(out, "test"))
+    assert found["parent_asin"] == len(reviews)
+    assert found["asin"] == sum(not row["asin"].endswith("-variant") for row in reviews)
