@@ -1,4 +1,4 @@
-"""Thinning out on DuckDB against the same on Ray Data: alternate item and user thresholds on (user, item) pairs.
+"""The thresholds of items and users in turn, on (user, item) pairs: DuckDB against Ray Data.
 
     python -m benchmarks.kcore [--pairs 1000000]
 

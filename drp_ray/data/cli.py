@@ -162,8 +162,8 @@ def amazon(
     """Build a dataset from raw Amazon Reviews 2023 files."""
     from drp_ray.data.formats import AMAZON, AMAZON_PARENTS
 
-    kind = AMAZON if item_key == "asin" else AMAZON_PARENTS
-    _build(kind, reviews, meta, out, thresholds, options)
+    raw_format = AMAZON if item_key == "asin" else AMAZON_PARENTS
+    _build(raw_format, reviews, meta, out, _rules(thresholds), _build_options(options))
 
 
 @data_app.command(cls=ManyValues)
@@ -178,16 +178,15 @@ def yelp(
     """Build a dataset from the Yelp Open Dataset: the business's name is the title, there is no description."""
     from drp_ray.data.formats import YELP
 
-    _build(YELP, reviews, business, out, thresholds, options)
+    _build(YELP, reviews, business, out, _rules(thresholds), _build_options(options))
 
 
 def _build(
-    raw_format: "Format", reviews: Paths, meta: Paths, out: str, thresholds: Thresholds, options: RawOptions
+    raw_format: "Format", reviews: Paths, meta: Paths, out: str, rules: "Rules", options: "BuildOptions"
 ) -> None:
     from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
 
-    rules, build_options = _rules(thresholds), _build_options(options)
-    build = RawBuild(raw_format, _files(reviews), _files(meta), _folder(out), rules, build_options)
+    build = RawBuild(raw_format, _files(reviews), _files(meta), _folder(out), rules, options)
     say(build_from_raw_files(build, say))
     say(f"dataset {build.out.uri}")
 
