@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.raw_reviews import ITEM_STEEPNESS, ITEMS_PER_REVIEW, USER_STEEPNESS, USERS_PER_REVIEW, long_tailed
-from drp_ray.data import rules as names
-from drp_ray.data.apply_rules import Thinning, open_database
+from drp_ray.data import rules
+from drp_ray.data.apply_rules import RuleFilter
+from drp_ray.data.database import open_database
 from drp_ray.data.rules import Rules
 from drp_ray.running.cluster import connect
 
@@ -71,16 +72,16 @@ def make_pairs(count: int) -> pa.Table:
 
 def on_duckdb(file: Path, scratch: Path) -> int:
     """The pairs that the item and user thresholds leave."""
-    with open_database(scratch, 2.0) as database:
-        thinning = Thinning(database, RULES)
+    with open_database(str(scratch), 2.0) as database:
+        rule_filter = RuleFilter(database, RULES)
         parquet = pq.ParquetFile(file)
         for group in range(parquet.metadata.num_row_groups):
             rows = parquet.read_row_group(group)
-            thinning.add_reviews(rows)
+            rule_filter.add_reviews(rows)
             items = rows.select(["row_id", "item_id"]).append_column("problem", pa.nulls(len(rows), pa.string()))
-            thinning.add_items(items)
-        thinning.run()
-    return next(drop.left for drop in thinning.drops if drop.rule == names.USER_ACTIVITY)
+            rule_filter.add_items(items)
+        rule_filter.apply()
+    return next(drop.left for drop in rule_filter.drops if drop.rule == rules.USER_ACTIVITY)
 
 
 def on_ray_data(ray: Any, file: Path) -> tuple[int, int]:

@@ -28,8 +28,8 @@ from typing import Any
 
 import yaml
 
+from drp_ray.data.sample import write_sample
 from drp_ray.data.tiny_model import build_tiny_model
-from drp_ray.data.write import write_sample
 from drp_ray.engines.base import Completion, Message, ModelSpec, Sampling
 from drp_ray.engines.vllm import VllmEngine
 from drp_ray.running.cluster import connect

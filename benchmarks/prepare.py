@@ -69,7 +69,7 @@ def build_dataset(raw: Path, folder: Path, thresholds: Mapping[str, int]) -> Non
     """Build a dataset with thresholds that fit so small a fragment of Amazon's reviews."""
     [reviews] = set(raw.glob("*.jsonl.gz")) - set(raw.glob("meta_*"))
     [items] = raw.glob("meta_*.jsonl.gz")
-    command = [sys.executable, "-m", "drp_ray", "data", "amazon", "--out", str(folder)]
+    command = [sys.executable, "-m", "drp_ray", "data", "amazon", "--item-key", "parent_asin", "--out", str(folder)]
     command += ["--reviews", str(reviews), "--meta", str(items), "--holdout", "1", "--min-description-chars", "0"]
     command += ["--min-profile-item-reviewers", "1", "--min-profile-reviews", "1"]
     command += [word for name, value in thresholds.items() for word in (f"--{name}", str(value))]

@@ -16,6 +16,9 @@ ROLES: tuple[Role, ...] = get_args(Role)
 Dimension = Literal["writing", "emotion", "semantic"]
 """What a comparison looks at: writing style, emotional style, semantic style (DPL)."""
 
+Leaks = Literal["refuse", "drop", "keep"]
+"""What becomes of a dataset in which a profile holds its user's target review or later ones."""
+
 DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
 Count = Annotated[int, Field(ge=1)]
 
@@ -27,11 +30,15 @@ class Section(BaseModel):
 
 
 class Users(Section):
-    """Whom to predict for: the first `limit` users, or `sample` users drawn with `seed`."""
+    """Whom to predict for: the first `limit` users, or `sample` users drawn with `seed`.
+
+    `leaks` says what becomes of profiles that hold the target review or later ones.
+    """
 
     limit: Count | None = None
     sample: Count | None = None
     seed: int = 0
+    leaks: Leaks = "refuse"
 
     @model_validator(mode="after")
     def _one_choice(self) -> "Users":

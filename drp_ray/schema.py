@@ -70,6 +70,7 @@ REPRESENTATIVE = pa.struct(
         ("rating", pa.float64()),
         ("title", pa.string()),
         ("text", pa.string()),
+        ("timestamp", pa.int64()),
     ]
 )
 
@@ -83,6 +84,7 @@ COMPARISONS = pa.schema(
         ("description", pa.string()),
         ("cluster", pa.int32()),
         ("representatives", pa.list_(REPRESENTATIVE)),
+        ("target_timestamp", pa.int64()),
     ]
 )
 

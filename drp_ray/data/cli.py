@@ -1,6 +1,10 @@
 """`drp-ray data`: from the forms in which data exists to a dataset that a job accepts."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import wraps
+from inspect import Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -9,10 +13,11 @@ from drp_ray.console import failures_reported, say, stopped_by_signals
 from drp_ray.errors import BadInput
 
 if TYPE_CHECKING:
-    from drp_ray.data.build import Options
+    from drp_ray.data.build_options import BuildOptions
     from drp_ray.data.formats import Format
+    from drp_ray.data.raw_files import RawFile
     from drp_ray.data.rules import Rules
-    from drp_ray.storage.folder import S3Options
+    from drp_ray.storage.folder import Folder
 
 data_app = typer.Typer(help="Make datasets of raw files, hub sets or tables, and describe them.", no_args_is_help=True)
 
@@ -23,147 +28,171 @@ class ManyValues(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before every further value."""
         repeatable = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
-        spelt, option = [], None
-        values = 0
+        words: list[str] = []
+        option = None
         for word in args:
             if word.startswith("--"):
-                option, values = (word if word in repeatable else None), 0
-            elif option is not None:
-                values += 1
-                if values > 1:
-                    spelt.append(option)
-            spelt.append(word)
-        return super().parse_args(ctx, spelt)
+                option = word if word in repeatable else None
+            elif option is not None and words[-1] != option:
+                words.append(option)
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+
+Command = Callable[..., None]
+
+
+def with_options_of(**makers: Callable[..., object]) -> Callable[[Command], Command]:
+    """Add the options of some functions to a command, which gets what each function makes of them under its name."""
+
+    def add(command: Command) -> Command:
+        options_of = {name: signature(maker).parameters for name, maker in makers.items()}
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            with failures_reported(), stopped_by_signals():
+                for name, options in options_of.items():
+                    values[name] = makers[name](**{option: values.pop(option) for option in options})
+                command(**values)
+
+        own = [parameter for name, parameter in signature(command).parameters.items() if name not in makers]
+        added = [parameter for options in options_of.values() for parameter in options.values()]
+        # Typer reads both.
+        run.__signature__ = Signature([*own, *added])  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+        return run
+
+    return add
 
 
 Paths = list[str]
 Out = Annotated[str, typer.Option(metavar="DIR", help="Where the dataset goes: a folder or s3://BUCKET/PREFIX.")]
-MinReviewChars = Annotated[int, typer.Option(min=0, help="Characters that a review needs.")]
-MinItemReviewers = Annotated[int, typer.Option(min=0, help="Reviewers that an item needs.")]
-MinUserReviews = Annotated[int, typer.Option(min=0, help="Reviews that a user needs.")]
-MaxUserReviews = Annotated[int, typer.Option(min=1, help="Reviews that a user may have.")]
-Holdout = Annotated[
-    int,
-    typer.Option(min=1, help="The last H reviews of a user are inputs: H-2 train, one val, one test; 1: test only."),
-]
-MinProfileItemReviewers = Annotated[
-    int, typer.Option(min=0, help="Reviewers that an item needs among what precedes the inputs.")
-]
-MinProfileReviews = Annotated[int, typer.Option(min=0, help="Such reviews that a user needs before the inputs.")]
-MaxBadRows = Annotated[str, typer.Option(metavar="SHARE", help="Rows that may be unreadable: 0.1% or 0.001.")]
-AllowTruncated = Annotated[
-    bool, typer.Option("--allow-truncated", help="Use what a gzip file holds that ends too early.")
-]
 MemoryGb = Annotated[float, typer.Option(min=0.1, help="Memory of the database of ids; the rest spills to --scratch.")]
-ChunkMb = Annotated[float, typer.Option(min=0.001, help="How much of a file a task reads at once.")]
-ReviewsPerPart = Annotated[int, typer.Option(min=1, help="Reviews of a part of users.")]
 Scratch = Annotated[str | None, typer.Option(metavar="DIR", help="Local disk for the database of ids.")]
 NumCpus = Annotated[int | None, typer.Option(min=1, help="CPUs of the Ray that is started here.")]
+ReviewsPerPart = Annotated[int, typer.Option(min=1, help="Reviews of a part of users.")]
+
+
+def _thresholds(
+    min_review_chars: Annotated[int, typer.Option(min=0, help="Characters that a review needs.")] = 200,
+    min_item_reviewers: Annotated[int, typer.Option(min=0, help="Reviewers that an item needs.")] = 8,
+    min_user_reviews: Annotated[int, typer.Option(min=0, help="Reviews that a user needs.")] = 18,
+    max_user_reviews: Annotated[int, typer.Option(min=1, help="Reviews that a user may have.")] = 500,
+    holdout: Annotated[
+        int,
+        typer.Option(
+            min=1, help="The last H reviews of a user are inputs: H-2 train, one val, one test; 1: test only."
+        ),
+    ] = 10,
+    min_profile_item_reviewers: Annotated[
+        int, typer.Option(min=0, help="Reviewers that an item needs among what precedes the inputs.")
+    ] = 5,
+    min_profile_reviews: Annotated[
+        int, typer.Option(min=0, help="Such reviews that a user needs before the inputs.")
+    ] = 8,
+) -> dict[str, int]:
+    return {
+        "min_review_chars": min_review_chars,
+        "min_item_reviewers": min_item_reviewers,
+        "min_user_reviews": min_user_reviews,
+        "max_user_reviews": max_user_reviews,
+        "holdout": holdout,
+        "min_profile_item_reviewers": min_profile_item_reviewers,
+        "min_profile_reviews": min_profile_reviews,
+    }
+
+
+def _build_options(
+    max_bad_rows: Annotated[
+        str, typer.Option(metavar="SHARE", help="Rows that may be unreadable: 0.1% or 0.001.")
+    ] = "0.1%",
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Use what a gzip file holds that ends too early.")
+    ] = False,
+    memory_gb: MemoryGb = 2.0,
+    chunk_mb: Annotated[float, typer.Option(min=0.001, help="How much of a file a task reads at once.")] = 32.0,
+    scratch: Scratch = None,
+    num_cpus: NumCpus = None,
+) -> "BuildOptions":
+    from drp_ray.data.build_options import BuildOptions
+
+    return BuildOptions(
+        max_bad_rows=_share(max_bad_rows),
+        allow_truncated=allow_truncated,
+        memory_gb=memory_gb,
+        chunk_bytes=round(chunk_mb * (1 << 20)),
+        scratch=scratch,
+        num_cpus=num_cpus,
+    )
+
+
+def _share(text: str) -> float:
+    """A share from "0.1%" or "0.001"."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise BadInput(f"--max-bad-rows {text}: a share is needed, such as 0.1% or 0.001")
+    return share
 
 
 @data_app.command(cls=ManyValues)
+@with_options_of(thresholds=_thresholds, options=_build_options)
 def amazon(
+    thresholds: dict[str, int],
+    options: "BuildOptions",
     reviews: Annotated[Paths, typer.Option(metavar="PATH…", help="Files or folders: JSON lines, .gz or Parquet.")],
     meta: Annotated[Paths, typer.Option(metavar="PATH…", help="The items' metadata, likewise.")],
     out: Out,
-    min_review_chars: MinReviewChars = 200,
     min_description_chars: Annotated[
         int, typer.Option(min=0, help="Characters that a description needs; 0: an item needs none.")
     ] = 100,
     max_description_chars: Annotated[int, typer.Option(min=0, help="Characters that it may have.")] = 2000,
-    min_item_reviewers: MinItemReviewers = 8,
-    min_user_reviews: MinUserReviews = 18,
-    max_user_reviews: MaxUserReviews = 500,
-    holdout: Holdout = 10,
-    min_profile_item_reviewers: MinProfileItemReviewers = 5,
-    min_profile_reviews: MinProfileReviews = 8,
-    max_bad_rows: MaxBadRows = "0.1%",
-    allow_truncated: AllowTruncated = False,
-    memory_gb: MemoryGb = 2.0,
-    chunk_mb: ChunkMb = 32.0,
+    item_key: Annotated[
+        Literal["asin", "parent_asin"],
+        typer.Option(help="What of a review names its item: asin, as published, or the parent of its variants."),
+    ] = "asin",
     reviews_per_part: ReviewsPerPart = 8192,
-    scratch: Scratch = None,
-    num_cpus: NumCpus = None,
 ) -> None:
     """Build a dataset from raw Amazon Reviews 2023 files."""
-    from drp_ray.data.formats import AMAZON
+    from drp_ray.data.formats import AMAZON, AMAZON_PARENTS
 
-    with failures_reported(), stopped_by_signals():
-        rules = _rules(
-            min_review_chars=min_review_chars,
-            min_description_chars=min_description_chars,
-            max_description_chars=max_description_chars,
-            min_item_reviewers=min_item_reviewers,
-            min_user_reviews=min_user_reviews,
-            max_user_reviews=max_user_reviews,
-            holdout=holdout,
-            min_profile_item_reviewers=min_profile_item_reviewers,
-            min_profile_reviews=min_profile_reviews,
-        )
-        options = _options(max_bad_rows, allow_truncated, memory_gb, chunk_mb, reviews_per_part, scratch, num_cpus)
-        _build(AMAZON, reviews, meta, out, rules, options)
+    descriptions = {"min_description_chars": min_description_chars, "max_description_chars": max_description_chars}
+    kind = AMAZON if item_key == "asin" else AMAZON_PARENTS
+    _build(kind, reviews, meta, out, _rules(thresholds | descriptions), options, reviews_per_part)
 
 
 @data_app.command(cls=ManyValues)
+@with_options_of(thresholds=_thresholds, options=_build_options)
 def yelp(
+    thresholds: dict[str, int],
+    options: "BuildOptions",
     reviews: Annotated[Paths, typer.Option(metavar="PATH…", help="yelp_academic_dataset_review.json")],
     business: Annotated[Paths, typer.Option(metavar="PATH…", help="yelp_academic_dataset_business.json")],
     out: Out,
-    min_review_chars: MinReviewChars = 200,
-    min_item_reviewers: MinItemReviewers = 8,
-    min_user_reviews: MinUserReviews = 18,
-    max_user_reviews: MaxUserReviews = 500,
-    holdout: Holdout = 10,
-    min_profile_item_reviewers: MinProfileItemReviewers = 5,
-    min_profile_reviews: MinProfileReviews = 8,
-    max_bad_rows: MaxBadRows = "0.1%",
-    allow_truncated: AllowTruncated = False,
-    memory_gb: MemoryGb = 2.0,
-    chunk_mb: ChunkMb = 32.0,
     reviews_per_part: ReviewsPerPart = 8192,
-    scratch: Scratch = None,
-    num_cpus: NumCpus = None,
 ) -> None:
     """Build a dataset from the Yelp Open Dataset: the business's name is the title, there is no description."""
     from drp_ray.data.formats import YELP
 
-    with failures_reported(), stopped_by_signals():
-        rules = _rules(
-            min_review_chars=min_review_chars,
-            min_item_reviewers=min_item_reviewers,
-            min_user_reviews=min_user_reviews,
-            max_user_reviews=max_user_reviews,
-            holdout=holdout,
-            min_profile_item_reviewers=min_profile_item_reviewers,
-            min_profile_reviews=min_profile_reviews,
-        )
-        options = _options(max_bad_rows, allow_truncated, memory_gb, chunk_mb, reviews_per_part, scratch, num_cpus)
-        _build(YELP, reviews, business, out, rules, options)
+    _build(YELP, reviews, business, out, _rules(thresholds), options, reviews_per_part)
 
 
 @data_app.command()
+@with_options_of(options=_build_options)
 def table(
+    options: "BuildOptions",
     users: Annotated[str, typer.Argument(metavar="USERS", help="user_id, profile, target: a file or folder.")],
     items: Annotated[str, typer.Argument(metavar="ITEMS", help="item_id, title, description: likewise.")],
     out: Out,
-    max_bad_rows: MaxBadRows = "0.1%",
-    allow_truncated: AllowTruncated = False,
-    memory_gb: MemoryGb = 2.0,
-    chunk_mb: ChunkMb = 32.0,
-    scratch: Scratch = None,
-    num_cpus: NumCpus = None,
 ) -> None:
     """Make a dataset of users and items that exist as such, in Parquet or JSON lines."""
     from drp_ray.data.from_tables import TableBuild, build_from_tables
-    from drp_ray.data.inputs import find_files
-    from drp_ray.storage.folder import open_folder
 
-    with failures_reported(), stopped_by_signals():
-        options = _options(max_bad_rows, allow_truncated, memory_gb, chunk_mb, 1, scratch, num_cpus)
-        s3 = _s3()
-        job = TableBuild(find_files([users], s3), find_files([items], s3), open_folder(out, s3), options)
-        say(build_from_tables(job, say))
-        say(f"dataset {job.out.uri}")
+    build = TableBuild(_files([users]), _files([items]), _folder(out), options)
+    say(build_from_tables(build, say))
+    say(f"dataset {build.out.uri}")
 
 
 @data_app.command()
@@ -184,14 +213,13 @@ def hub(
 ) -> None:
     """Make a dataset of one that is on the Hugging Face hub, or of a local copy of it."""
     from drp_ray.data.from_hub import HubBuild, HubSource, build_from_hub
-    from drp_ray.storage.folder import open_folder
 
     with failures_reported(), stopped_by_signals():
         users = HubSource(source, config, split, revision)
         items = None if meta is None else HubSource(meta, meta_config or config, meta_split, None)
-        job = HubBuild(users, items, split, open_folder(out, _s3()), scratch)
-        say(build_from_hub(job, say))
-        say(f"dataset {job.out.uri}")
+        build = HubBuild(users, items, split, _folder(out), scratch)
+        say(build_from_hub(build, say))
+        say(f"dataset {build.out.uri}")
 
 
 @data_app.command()
@@ -210,77 +238,59 @@ def describe(
     num_cpus: NumCpus = None,
 ) -> None:
     """Describe a dataset: its figures, what a job will lack in it, and texts that it should not see."""
-    from drp_ray.data.describe import QUERY_FIELDS, Questions
-    from drp_ray.data.describe import describe as described
-    from drp_ray.storage.folder import check_reachable, open_folder
+    from drp_ray.data.coverage import QUERY_FIELDS
+    from drp_ray.data.describe import DescribeOptions, describe_dataset
+    from drp_ray.storage.folder import check_reachable
 
     with failures_reported(), stopped_by_signals():
-        fields = tuple(query.split(","))
-        if unknown := [name for name in fields if name not in QUERY_FIELDS]:
+        asked = query.split(",")
+        if unknown := [name for name in asked if name not in QUERY_FIELDS]:
             raise BadInput(f"--query {', '.join(unknown)}: known: {', '.join(QUERY_FIELDS)}")
-        folder = open_folder(directory, _s3())
+        fields = tuple(field for field in QUERY_FIELDS if field in asked)
+        folder = _folder(directory)
         check_reachable(folder)
-        parent = open_folder(directory.rstrip("/").rpartition("/")[0] or ".", _s3())
-        asked = Questions(n, k, fields, near, memory_gb, scratch, num_cpus)  # type: ignore[arg-type]
-        say(described(folder, parent, asked))
+        parent = _folder(directory.rstrip("/").rpartition("/")[0] or ".")
+        options = DescribeOptions(n, k, fields, near, memory_gb, scratch, num_cpus)
+        say(describe_dataset(folder, parent, options))
 
 
-def _rules(**values: Any) -> "Rules":
+def _rules(thresholds: Mapping[str, int]) -> "Rules":
     from pydantic import ValidationError
 
     from drp_ray.data.rules import Rules
 
     try:
-        return Rules(**values)
+        return Rules.model_validate(thresholds)
     except ValidationError as error:
         raise BadInput("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())) from error
 
 
-def _options(
-    max_bad_rows: str,
-    allow_truncated: bool,
-    memory_gb: float,
-    chunk_mb: float,
+def _build(
+    kind: "Format",
+    reviews: Paths,
+    meta: Paths,
+    out: str,
+    rules: "Rules",
+    options: "BuildOptions",
     reviews_per_part: int,
-    scratch: str | None,
-    num_cpus: int | None,
-) -> "Options":
-    from drp_ray.data.build import Options
+) -> None:
+    from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
 
-    return Options(
-        max_bad_rows=_share(max_bad_rows),
-        allow_truncated=allow_truncated,
-        memory_gb=memory_gb,
-        chunk_bytes=round(chunk_mb * (1 << 20)),
-        reviews_per_part=reviews_per_part,
-        scratch=scratch,
-        num_cpus=num_cpus,
-    )
+    options = replace(options, reviews_per_part=reviews_per_part)
+    build = RawBuild(kind, _files(reviews), _files(meta), _folder(out), rules, options)
+    say(build_from_raw_files(build, say))
+    say(f"dataset {build.out.uri}")
 
 
-def _share(text: str) -> float:
-    """A share from "0.1%" or "0.001"."""
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise BadInput(f"--max-bad-rows {text}: a share is needed, such as 0.1% or 0.001")
-    return share
+def _files(locations: Paths) -> "list[RawFile]":
+    from drp_ray.config import s3_options
+    from drp_ray.data.raw_files import find_files
+
+    return find_files(locations, s3_options())
 
 
-def _build(kind: "Format", reviews: Paths, meta: Paths, out: str, rules: "Rules", options: "Options") -> None:
-    from drp_ray.data.build import Build, build
-    from drp_ray.data.inputs import find_files
+def _folder(location: str) -> "Folder":
+    from drp_ray.config import s3_options
     from drp_ray.storage.folder import open_folder
 
-    s3 = _s3()
-    job = Build(kind, find_files(reviews, s3), find_files(meta, s3), open_folder(out, s3), rules, options)
-    say(build(job, say))
-    say(f"dataset {job.out.uri}")
-
-
-def _s3() -> "S3Options":
-    from drp_ray.config import s3_options
-
-    return s3_options()
+    return open_folder(location, s3_options())

@@ -1,57 +1,34 @@
 """The first pass: raw files, chunk by chunk, into Parquet files that hold what passes the rules of a single row.
 
-A file of this pass says in its footer how many lines its chunk had and what became of them, so that the files alone
-are the progress of the pass: what is there is not made again.
+The footer of such a file says how many lines its chunk had and what became of them. So the files alone say how far the
+pass has come, and a chunk whose file exists is not read again.
 """
 
-import hashlib
-import json
+import math
+import time
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Generic
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from drp_ray.data import rules
-from drp_ray.data.formats import Format, Milliseconds
-from drp_ray.data.inputs import Piece, RawFile, read_chunks
-from drp_ray.data.rules import Rules
-from drp_ray.data.tables import read_told, write_table
+from drp_ray.data.footers import read_footers, write_with_footer
+from drp_ray.data.formats import Milliseconds
+from drp_ray.data.raw_files import Piece, RawFile, pieces_of, read_chunks
+from drp_ray.data.row_rules import NAMED_BAD_ROWS, BadRows, RowT, TableMaker
+from drp_ray.data.task_runner import Progress, Task, TaskRunner
 from drp_ray.errors import BadInput
+from drp_ray.running.cluster import Say
 from drp_ray.storage.folder import Folder
 
 LINE_BITS, CHUNK_BITS = 26, 21
-"""A row id is file, chunk and line: in the order of the input, whatever reads it."""
-FEW = 5
-"""How many bad rows are named."""
-
-RAW_REVIEWS = pa.schema(
-    [
-        ("row_id", pa.int64()),
-        ("user_id", pa.string()),
-        ("item_id", pa.string()),
-        ("timestamp", pa.int64()),
-        ("text_hash", pa.int64()),
-        ("rating", pa.float64()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-    ]
-)
-RAW_ITEMS = pa.schema(
-    [
-        ("row_id", pa.int64()),
-        ("item_id", pa.string()),
-        ("problem", pa.string()),
-        ("title", pa.string()),
-        ("description", pa.string()),
-    ]
-)
-"""`problem` is the rule that the item breaks; its words are left out then."""
+"""A row id is made of file, chunk and line, so ids are in the order of the input, however it is read."""
+COLUMN_READERS = 4
 
 
 class ChunkFacts(msgspec.Struct):
@@ -75,133 +52,16 @@ class ChunkFacts(msgspec.Struct):
 
 
 def chunk_name(file: int, chunk: int) -> str:
-    """The name of what a chunk of a file becomes."""
+    """The name of the file that a chunk of a raw file becomes."""
     return f"part-{file:05d}-{chunk:07d}.parquet"
 
 
-class Made(NamedTuple):
-    """The table of a chunk, and how many rows each rule dropped."""
-
-    table: pa.Table
-    dropped: Mapping[str, int]
-
-
-class Maker(Protocol):
-    """Makes a table of decoded rows."""
-
-    @property
-    def row_type(self) -> type[msgspec.Struct]:
-        """What a row decodes to. A row that does not is bad."""
-
-    def make(self, rows: Iterable[tuple[int, Any]], bad: "BadRows") -> Made:
-        """The table of `(line in the chunk, row)` pairs. `row_id` holds the line; a row may still turn out bad."""
-
-
-class BadRows:
-    """Counts the rows of a chunk that cannot be read, and keeps the first few."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[tuple[int, str]] = []
-
-    def add(self, line: int, reason: str) -> None:
-        """Note a bad row; `line` counts from 0."""
-        self.count += 1
-        if len(self.first) < FEW:
-            self.first.append((line, reason))
-
-
 @dataclass(frozen=True)
-class ReviewMaker:
-    """Keeps the reviews that are whole and long enough."""
-
-    format: Format
-    rules: Rules
-
-    @property
-    def row_type(self) -> type[Any]:
-        """A row of a reviews file."""
-        return self.format.review
-
-    def make(self, rows: Iterable[tuple[int, Any]], bad: BadRows) -> Made:
-        """A table as `RAW_REVIEWS` names it, white space collapsed."""
-        columns: list[tuple[Any, ...]] = []
-        dropped: Counter[str] = Counter()
-        for line, row in rows:
-            try:
-                review = row.review()
-            except ValueError as error:
-                bad.add(line, str(error))
-                continue
-            title = collapsed(review.title)
-            if self.format.has_titles and not title:
-                dropped[rules.NO_TITLE] += 1
-            elif review.rating is None or review.timestamp is None:
-                dropped[rules.NO_NUMBERS] += 1
-            elif len(review.text or "") < self.rules.min_review_chars or not (text := collapsed(review.text)):
-                dropped[rules.SHORT_REVIEW] += 1
-            else:
-                numbers = (review.timestamp, text_hash(text), review.rating)
-                columns.append((line, review.user_id, review.item_id, *numbers, title or None, text))
-        return Made(table_of(columns, RAW_REVIEWS), dropped)
-
-
-@dataclass(frozen=True)
-class ItemMaker:
-    """Says of every item whether it may stay, and keeps the words of those that may."""
-
-    format: Format
-    rules: Rules
-
-    @property
-    def row_type(self) -> type[Any]:
-        """A row of a metadata file."""
-        return self.format.item
-
-    def make(self, rows: Iterable[tuple[int, Any]], bad: BadRows) -> Made:
-        """A table as `RAW_ITEMS` names it; nothing is dropped, as the first entry of an item counts, good or not."""
-        columns: list[tuple[Any, ...]] = []
-        for line, row in rows:
-            item = row.item()
-            title, description = collapsed(item.title), collapsed(item.description)
-            problem = self._problem(title, item.description if description else None)
-            words = (None, None) if problem else (title, description or None)
-            columns.append((line, item.item_id, problem, *words))
-        return Made(table_of(columns, RAW_ITEMS), {})
-
-    def _problem(self, title: str, description: str | None) -> str | None:
-        if not title:
-            return rules.NO_ITEM_TITLE
-        if not self.format.has_descriptions or (description is None and self.rules.min_description_chars == 0):
-            return None
-        if self.rules.min_description_chars <= len(description or "") <= self.rules.max_description_chars:
-            return None
-        return rules.DESCRIPTION
-
-
-def collapsed(text: str | None) -> str:
-    """A text with every run of white space made one space; "" for none."""
-    return " ".join(text.split()) if text else ""
-
-
-def text_hash(text: str) -> int:
-    """64 bits that stand for a text."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
-
-
-def table_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    """A table of rows."""
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-@dataclass(frozen=True)
-class Extraction:
+class Extraction(Generic[RowT]):
     """A pass over raw files: which files, what is made of their rows, and where it goes."""
 
     files: Sequence[RawFile]
-    maker: Maker
+    maker: TableMaker[RowT]
     folder: Folder
     chunk_bytes: int
     allow_truncated: bool
@@ -212,9 +72,8 @@ class Extraction:
         Raises:
             BadInput: the file cannot be read.
         """
-        file = self.files[piece.file]
         chunks = read_chunks(
-            file,
+            self.files[piece.file],
             piece,
             self.columns,
             self.chunk_bytes,
@@ -223,25 +82,24 @@ class Extraction:
         )
         for chunk in chunks:
             bad = BadRows()
-            lines = len(chunk.rows)
             if isinstance(chunk.rows, pa.Table):
-                rows, decoded = lines, self._converted(chunk.rows, bad)
+                rows, decoded = len(chunk.rows), self._converted(chunk.rows, bad)
             else:
                 rows, decoded = sum(1 for line in chunk.rows if line.strip()), self.decoded(chunk.rows, bad)
             made = self.maker.make(decoded, bad)
             facts = ChunkFacts(
                 file=piece.file,
                 chunk=chunk.index,
-                lines=lines,
+                lines=len(chunk.rows),
                 rows=rows,
                 kept=made.table.num_rows,
                 bad=bad.count,
                 is_last=chunk.is_last,
                 is_truncated=chunk.is_truncated,
-                first_bad=sorted(bad.first)[:FEW],
+                first_bad=sorted(bad.first),
                 dropped=dict(made.dropped),
             )
-            write_table(self.folder, facts.name, with_row_ids(made.table, facts), msgspec.to_builtins(facts))
+            write_chunk(self.folder, made.table, facts)
             yield facts
 
     @property
@@ -249,7 +107,7 @@ class Extraction:
         """The columns that rows are made of."""
         return [column.name for column in msgspec.structs.fields(self.maker.row_type)]
 
-    def decoded(self, lines: Sequence[bytes], bad: BadRows) -> Iterator[tuple[int, Any]]:
+    def decoded(self, lines: Sequence[bytes], bad: BadRows) -> Iterator[tuple[int, RowT]]:
         """The rows in some lines of JSON, by line; those that cannot be read are noted."""
         decode = msgspec.json.Decoder(self.maker.row_type).decode
         for number, line in enumerate(lines):
@@ -259,7 +117,7 @@ class Extraction:
                 except ValueError as error:
                     bad.add(number, str(error))
 
-    def _converted(self, rows: pa.Table, bad: BadRows) -> Iterator[tuple[int, Any]]:
+    def _converted(self, rows: pa.Table, bad: BadRows) -> Iterator[tuple[int, RowT]]:
         for number, row in enumerate(_plain_times(rows, self.maker.row_type).to_pylist()):
             try:
                 yield number, msgspec.convert(row, self.maker.row_type)
@@ -279,28 +137,79 @@ def _plain_times(rows: pa.Table, row_type: type[msgspec.Struct]) -> pa.Table:
     return rows
 
 
-def with_row_ids(table: pa.Table, facts: ChunkFacts) -> pa.Table:
-    """Make row ids of lines, where the table has them."""
-    if "row_id" not in table.column_names:
-        return table
-    before = ((facts.file << CHUNK_BITS) | facts.chunk) << LINE_BITS
-    return table.set_column(0, "row_id", pc.add(table["row_id"], before))
+def write_chunk(folder: Folder, table: pa.Table, facts: ChunkFacts) -> None:
+    """Write what a chunk became, with row ids in place of its lines where it has them."""
+    if "row_id" in table.column_names:
+        before = ((facts.file << CHUNK_BITS) | facts.chunk) << LINE_BITS
+        table = table.set_column(0, "row_id", pc.add(table["row_id"], before))
+    write_with_footer(folder, facts.name, table, msgspec.to_builtins(facts))
 
 
-def extract_piece(batch: pa.Table, extraction: Extraction, done: frozenset[str]) -> Iterator[pa.Table]:
-    """A task of Ray Data: make the chunks of one piece; a row with the facts for each."""
-    (piece,) = batch.to_pylist()
-    for facts in extraction.extract(Piece(**piece), done):
-        yield pa.table({"facts": [json.dumps(msgspec.to_builtins(facts))]})
+def extract_all(
+    runner: TaskRunner, extraction: Extraction[Any], what: str, max_bad_rows: float, say: Say
+) -> list[ChunkFacts]:
+    """Run the pass over all files, or what is left of it; the facts of its chunks, in order.
+
+    Raises:
+        BadInput: a file cannot be read, or too many rows cannot.
+    """
+    began = time.monotonic()
+    done = {chunk.name: chunk for chunk in _finished_chunks(extraction)}
+    pieces = [asdict(piece) for piece in _pending_pieces(extraction, list(done.values()), runner.cpus)]
+    progress = Progress(f"Reading {what}", say)
+    for row in runner.run(pieces, _extract_piece, {"extraction": extraction, "done": frozenset(done)}):
+        chunk = msgspec.json.decode(row["facts"], type=ChunkFacts)
+        done[chunk.name] = chunk
+        progress.report(f"{sum(chunk.rows for chunk in done.values()):,} rows")
+    facts = sorted(done.values(), key=lambda chunk: (chunk.file, chunk.chunk))
+    bad = _check_bad_rows(extraction.files, facts, max_bad_rows)
+    rows, kept = sum(chunk.rows for chunk in facts), sum(chunk.kept for chunk in facts)
+    say(f"{what}: {rows:,} rows, {bad:,} bad, {kept:,} kept, {time.monotonic() - began:.1f} s")
+    return facts
 
 
-def facts_of_done(extraction: Extraction) -> list[ChunkFacts]:
-    """The facts of the chunks that are there."""
+def _finished_chunks(extraction: Extraction[Any]) -> list[ChunkFacts]:
     names = [entry.name for entry in extraction.folder.entries() if entry.name.startswith("part-")]
-    return [msgspec.convert(told, ChunkFacts) for told in read_told(extraction.folder, names).values()]
+    return [msgspec.convert(footer, ChunkFacts) for footer in read_footers(extraction.folder, names).values()]
 
 
-def refuse_foreign(extraction: Extraction) -> None:
+def _pending_pieces(extraction: Extraction[Any], done: Sequence[ChunkFacts], cpus: int) -> Iterator[Piece]:
+    """The pieces with chunks that are not done. A gzip file shows only at its end how many chunks it has."""
+    gzip_files = [file for file in extraction.files if file.kind == "gzip"]
+    readers = math.ceil(cpus / max(len(gzip_files), 1))
+    for number, file in enumerate(extraction.files):
+        found = {chunk.chunk: chunk for chunk in done if chunk.file == number}
+        pieces = pieces_of(number, file, extraction.chunk_bytes, readers)
+        if file.kind != "gzip":
+            yield from (piece for piece in pieces if piece.first not in found)
+        elif not any(chunk.is_last for chunk in found.values()) or len(found) <= max(found):
+            yield from pieces
+
+
+def _extract_piece(piece: Task, extraction: Extraction[Any], done: frozenset[str]) -> Iterator[Task]:
+    """A task: make the chunks of one piece; the facts of each."""
+    for facts in extraction.extract(Piece(**piece), done):
+        yield {"facts": msgspec.json.encode(facts)}
+
+
+def columns_of(folder: Folder, chunks: Sequence[ChunkFacts], columns: list[str]) -> Iterator[pa.Table]:
+    """Some columns of every chunk, in order."""
+
+    def read(chunk: ChunkFacts) -> pa.Table:
+        with folder.open(chunk.name) as file:
+            return pq.read_table(file, columns=columns)
+
+    with ThreadPoolExecutor(COLUMN_READERS) as pool:
+        for begin in range(0, len(chunks), COLUMN_READERS):
+            yield from pool.map(read, chunks[begin : begin + COLUMN_READERS])
+
+
+def truncated_files(files: Sequence[RawFile], facts: Sequence[ChunkFacts]) -> list[str]:
+    """The names of the files that end too early."""
+    return [files[chunk.file].name for chunk in facts if chunk.is_truncated]
+
+
+def check_first_rows(extraction: Extraction[Any]) -> None:
     """Look at the first rows of every file, so that a file of another kind is refused at once.
 
     Raises:
@@ -338,7 +247,7 @@ def _refuse_columns(file: RawFile, row_type: type[msgspec.Struct]) -> None:
         raise BadInput(f"{file.uri}: column {', '.join(missing)} is missing (found: {', '.join(found)})")
 
 
-def check_bad_rows(files: Sequence[RawFile], facts: Sequence[ChunkFacts], max_bad_rows: float) -> int:
+def _check_bad_rows(files: Sequence[RawFile], facts: Sequence[ChunkFacts], max_bad_rows: float) -> int:
     """How many rows could not be read.
 
     Raises:
@@ -361,4 +270,4 @@ def _places(files: Sequence[RawFile], facts: Sequence[ChunkFacts]) -> list[str]:
             word = "row" if file.kind == "parquet" else "line"
             places.append(f"{file.uri}, {word} {lines_before[chunk.file] + line + 1}: {reason}")
         lines_before[chunk.file] += chunk.lines
-    return places[:FEW]
+    return places[:NAMED_BAD_ROWS]

@@ -1,8 +1,8 @@
-"""How the kinds of raw files name what a review and an item are made of. A new kind is two structs and a `Format`."""
+"""How the kinds of raw files name the fields of reviews and items. A new kind is two structs and a `Format`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -29,22 +29,42 @@ class RawItem(NamedTuple):
     description: str | None
 
 
-class ReviewRow(Protocol):
+class ReviewRow(msgspec.Struct):
     """A decoded row of a reviews file."""
 
     def review(self) -> RawReview:
         """The review in the row; raises ValueError where a value cannot be understood."""
+        raise NotImplementedError
 
 
-class ItemRow(Protocol):
+class ItemRow(msgspec.Struct):
     """A decoded row of a metadata file."""
 
     def item(self) -> RawItem:
         """The item in the row."""
+        raise NotImplementedError
 
 
-class AmazonReview(msgspec.Struct):
-    """A row of `raw_review_*` of Amazon Reviews 2023."""
+class AmazonReview(ReviewRow):
+    """A row of `raw_review_*` of Amazon Reviews 2023, by the item that was bought (DPL, appendix A).
+
+    The catalogue lists parents of variants. A review of a variant that is not its own parent so names no item.
+    """
+
+    user_id: str
+    asin: str
+    rating: float | None
+    title: str | None
+    text: str | None
+    timestamp: Milliseconds | None
+
+    def review(self) -> RawReview:
+        """The review of the item with this `asin`."""
+        return RawReview(self.user_id, self.asin, self.rating, self.title, self.text, self.timestamp)
+
+
+class AmazonParentReview(ReviewRow):
+    """The same row, by the parent of the variants that was bought: every review names an item of the catalogue."""
 
     user_id: str
     parent_asin: str
@@ -54,11 +74,11 @@ class AmazonReview(msgspec.Struct):
     timestamp: Milliseconds | None
 
     def review(self) -> RawReview:
-        """The review; the parent of an item's variants is the item."""
+        """The review of the item with this `parent_asin`."""
         return RawReview(self.user_id, self.parent_asin, self.rating, self.title, self.text, self.timestamp)
 
 
-class AmazonItem(msgspec.Struct):
+class AmazonItem(ItemRow):
     """A row of `raw_meta_*` of Amazon Reviews 2023. The description is a list of paragraphs."""
 
     parent_asin: str
@@ -67,13 +87,10 @@ class AmazonItem(msgspec.Struct):
 
     def item(self) -> RawItem:
         """The item, its paragraphs joined by a space."""
-        words = self.description
-        if isinstance(words, list):
-            words = " ".join(paragraph for paragraph in words if paragraph)
-        return RawItem(self.parent_asin, self.title, words)
+        return RawItem(self.parent_asin, self.title, joined_paragraphs(self.description))
 
 
-class YelpReview(msgspec.Struct):
+class YelpReview(ReviewRow):
     """A row of `yelp_academic_dataset_review.json`."""
 
     user_id: str
@@ -88,7 +105,7 @@ class YelpReview(msgspec.Struct):
         return RawReview(self.user_id, self.business_id, self.stars, None, self.text, timestamp)
 
 
-class YelpBusiness(msgspec.Struct):
+class YelpBusiness(ItemRow):
     """A row of `yelp_academic_dataset_business.json`."""
 
     business_id: str
@@ -99,6 +116,13 @@ class YelpBusiness(msgspec.Struct):
         return RawItem(self.business_id, self.name, None)
 
 
+def joined_paragraphs(description: list[str | None] | str | None) -> str | None:
+    """A description as one text: the paragraphs of a list joined by a space, those that are empty left out."""
+    if isinstance(description, list):
+        return " ".join(paragraph for paragraph in description if paragraph)
+    return description
+
+
 def milliseconds(date: str) -> int:
     """Milliseconds since 1970 of an ISO date and time; without a zone it is UTC.
 
@@ -106,7 +130,9 @@ def milliseconds(date: str) -> int:
         ValueError: it is no such date.
     """
     moment = datetime.fromisoformat(date)
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)
 
 
 @dataclass(frozen=True)
@@ -120,5 +146,6 @@ class Format:
     has_descriptions: bool
 
 
-AMAZON = Format("amazon", AmazonReview, AmazonItem, has_titles=True, has_descriptions=True)
+AMAZON = Format("amazon-asin", AmazonReview, AmazonItem, has_titles=True, has_descriptions=True)
+AMAZON_PARENTS = Format("amazon-parent_asin", AmazonParentReview, AmazonItem, has_titles=True, has_descriptions=True)
 YELP = Format("yelp", YelpReview, YelpBusiness, has_titles=False, has_descriptions=False)

@@ -1,8 +1,8 @@
-"""A dataset's folder while it is made, and when it is whole.
+"""A dataset's folder while it is made, and when it is complete.
 
-`unfinished.json` is written before anything else and removed after everything else, and no job takes a dataset with
-it. It says what is being made, so the same command continues and another one starts afresh. `manifest.json` is written
-when all parts are there.
+`unfinished.json` is written before anything else and removed after everything else, and a job refuses a folder that has
+it. It says what is being made, so the same command continues and another one starts from the beginning.
+`manifest.json` is written when all parts are there.
 """
 
 import json
@@ -10,10 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
+from drp_ray.data.figures import manifest_as_text
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.inputs.dataset import SPLITS, UNFINISHED
+from drp_ray.running.cluster import Say
 from drp_ray.storage.fingerprint import fingerprint
 from drp_ray.storage.folder import Folder, LocalFolder, check_reachable
 from drp_ray.storage.lease import LEASE, LeaseHeld, lease
@@ -26,8 +28,8 @@ WORK_FOLDERS = ("reviews", "meta", "routes", "routed", "item-routes", "item-rout
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where a dataset is made, what it is made from, and what else must be the same for a half to be continued."""
+class Destination:
+    """Where a dataset is made, what it is made from, and what else must be the same for a begun one to be continued."""
 
     out: Folder
     made_from: Mapping[str, Any]
@@ -35,11 +37,11 @@ class Target:
 
     @property
     def fingerprint(self) -> str:
-        """The name of what the dataset will hold."""
+        """The fingerprint of what the dataset is made from."""
         return fingerprint(self.made_from)
 
     def work(self, name: str) -> Folder:
-        """A folder for what is needed only until the dataset is whole."""
+        """A folder for what is needed only until the dataset is complete."""
         return self.out.at(WORK, name)
 
     def users(self, split: str) -> Folder:
@@ -51,44 +53,50 @@ class Target:
         """The folder of the catalogue."""
         return self.out.at("items")
 
+    @property
+    def filled(self) -> list[Folder]:
+        """All folders that the dataset's parts may lie in."""
+        return [self.items, *(self.users(split) for split in SPLITS)]
+
 
 def read_json(folder: Folder, name: str) -> dict[str, Any] | None:
-    """A file of JSON; None where there is none."""
+    """A JSON object in a file; None where there is no such file."""
     try:
-        return json.loads(folder.read(name))
+        found: dict[str, Any] = json.loads(folder.read(name))
     except FileNotFoundError:
         return None
+    return found
 
 
-def is_built(target: Target) -> bool:
-    """Whether exactly this dataset is there already, whole.
+def table_if_complete(destination: Destination, say: Say) -> str | None:
+    """The table of the dataset where exactly this one is there already, complete; else None.
 
     Raises:
         BadInput: the folder holds another dataset, or something that was not made here.
     """
-    check_reachable(target.out)
-    manifest, marker = read_json(target.out, MANIFEST), read_json(target.out, UNFINISHED)
+    check_reachable(destination.out)
+    manifest, marker = read_json(destination.out, MANIFEST), read_json(destination.out, UNFINISHED)
     if marker is not None:
-        all_parts_there = manifest is not None and manifest.get("fingerprint") == target.fingerprint
-        if not all_parts_there or marker != _marker(target):
-            return False
-        with being_made(target, lambda _: None):  # only the clearing away was cut short
-            discard_work(target.out)
-        return True
-    if manifest is None:
-        folders = [target.items, *(target.users(split) for split in SPLITS)]
-        if strange := [folder.uri for folder in folders if folder.entries()]:
+        if not manifest or manifest.get("fingerprint") != destination.fingerprint or marker != _marker(destination):
+            return None
+        with being_made(destination, lambda _: None):  # only the clearing away was interrupted
+            discard_work(destination.out)
+    elif manifest is None:
+        if strange := [folder.uri for folder in destination.filled if folder.entries()]:
             raise BadInput(f"{', '.join(strange)}: holds files that no `drp-ray data` made; choose another --out")
-        return False
-    if manifest.get("fingerprint") == target.fingerprint:
-        return True
-    differ = sorted(
-        key
-        for key in {*manifest.get("made_from", {}), *target.made_from}
-        if manifest.get("made_from", {}).get(key) != _as_json(target.made_from.get(key))
-    )
+        return None
+    elif manifest.get("fingerprint") != destination.fingerprint:
+        _refuse_another(destination, manifest.get("made_from", {}))
+    say(f"Nothing to do: {destination.out.uri} is complete.")
+    return manifest_as_text(manifest)
+
+
+def _refuse_another(destination: Destination, found: Mapping[str, Any]) -> NoReturn:
+    wanted = _as_json(destination.made_from)
+    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
     raise BadInput(
-        f"{target.out.uri}: holds another dataset (other {', '.join(differ)}); choose another --out or remove it"
+        f"{destination.out.uri}: holds another dataset (other {', '.join(differing)}); "
+        "choose another --out or remove it"
     )
 
 
@@ -97,51 +105,52 @@ def _as_json(value: Any) -> Any:
 
 
 @contextmanager
-def being_made(target: Target, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def being_made(destination: Destination, say: Say) -> Iterator[Callable[[], None]]:
     """Hold the folder while the dataset is made; yields a function that raises once another process has it.
 
-    The dataset is whole when the block has ended: the lease is given back first, as it is no part of it.
+    The dataset is complete after the block. The lease is given back before that, as it is no part of the dataset.
 
     Raises:
         JobFailed: another process is making a dataset here.
     """
     try:
-        with lease(target.out, LEASE_TTL_S) as held:
-            _begin(target, say)
+        with lease(destination.out, LEASE_TTL_S) as held:
+            _begin(destination, say)
             yield held.check
     except LeaseHeld as error:
-        raise JobFailed(f"{target.out.uri}: another command is making a dataset here; wait for it") from error
-    for folder in (target.out, target.items, *(target.users(split) for split in SPLITS)):
-        _sweep(folder)
-    target.out.delete(UNFINISHED)
+        raise JobFailed(f"{destination.out.uri}: another command is making a dataset here; wait for it") from error
+    for folder in (destination.out, *destination.filled):
+        _remove_temporary_files(folder)
+    destination.out.delete(UNFINISHED)
 
 
-def _marker(target: Target) -> dict[str, Any]:
-    return {"fingerprint": target.fingerprint, "state": _as_json(target.state)}
+def _marker(destination: Destination) -> dict[str, Any]:
+    return {"fingerprint": destination.fingerprint, "state": _as_json(destination.state)}
 
 
-def _begin(target: Target, say: Callable[[str], None]) -> None:
-    wanted = _marker(target)
-    found = read_json(target.out, UNFINISHED)
-    if found is None:
-        target.out.write(UNFINISHED, json.dumps(wanted, indent=1, sort_keys=True).encode())
-    elif found == wanted:
-        say(f"{target.out.uri}: continuing")
-    else:
-        say(f"{target.out.uri}: holds the beginning of another dataset, which is removed")
-        target.out.delete(MANIFEST)
-        discard_work(target.out)
-        for folder in (target.items, *(target.users(split) for split in SPLITS)):
+def _begin(destination: Destination, say: Say) -> None:
+    wanted = _marker(destination)
+    found = read_json(destination.out, UNFINISHED)
+    if found == wanted:
+        say(f"{destination.out.uri}: continuing")
+        return
+    if found is not None:
+        say(f"{destination.out.uri}: holds the beginning of another dataset, which is removed")
+        destination.out.delete(MANIFEST)
+        discard_work(destination.out)
+        for folder in destination.filled:
             delete_others(folder, set())
-        target.out.write(UNFINISHED, json.dumps(wanted, indent=1, sort_keys=True).encode())
+    destination.out.write(UNFINISHED, json.dumps(wanted, indent=1, sort_keys=True).encode())
 
 
-def finish(target: Target, manifest: Mapping[str, Any], table: str) -> None:
-    """Write what says that all parts are there, and clear away what is not part of the dataset."""
-    target.out.write(TABLE, table.encode())
-    made = {"fingerprint": target.fingerprint, "made_from": target.made_from, **manifest}
-    target.out.write(MANIFEST, json.dumps(made, indent=1).encode())
-    discard_work(target.out)
+def mark_complete(destination: Destination, manifest: Mapping[str, Any]) -> str:
+    """Write the table and the manifest, which says that all parts are there, and clear away the rest; the table."""
+    table = manifest_as_text(manifest)
+    destination.out.write(TABLE, table.encode())
+    made = {"fingerprint": destination.fingerprint, "made_from": destination.made_from, **manifest}
+    destination.out.write(MANIFEST, json.dumps(made, indent=1).encode())
+    discard_work(destination.out)
+    return table
 
 
 def discard_work(out: Folder) -> None:
@@ -152,8 +161,8 @@ def discard_work(out: Folder) -> None:
         shutil.rmtree(out.path / WORK, ignore_errors=True)
 
 
-def _sweep(folder: Folder) -> None:
-    """Remove what killed writers left of files that they had not finished; nobody else writes here."""
+def _remove_temporary_files(folder: Folder) -> None:
+    """Remove the temporary files of writers that were killed; nobody else writes here."""
     if isinstance(folder, LocalFolder) and folder.path.is_dir():
         for name in ("*.parquet", LEASE, MANIFEST, TABLE, UNFINISHED):
             for path in folder.path.glob(f".{name}.*"):

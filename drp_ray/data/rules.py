@@ -1,11 +1,8 @@
 """The published thresholds, each a setting, and the names of the rules in the order in which they apply."""
 
-from typing import Annotated
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-Chars = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
 
 class Rules(BaseModel):
@@ -17,15 +14,15 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_review_chars: Chars = 200
-    min_description_chars: Chars = 100
-    max_description_chars: Chars = 2000
-    min_item_reviewers: Count = 8
-    min_user_reviews: Count = 18
-    max_user_reviews: Annotated[int, Field(ge=1)] = 500
-    holdout: Annotated[int, Field(ge=1)] = 10
-    min_profile_item_reviewers: Count = 5
-    min_profile_reviews: Count = 8
+    min_review_chars: NonNegativeInt = 200
+    min_description_chars: NonNegativeInt = 100
+    max_description_chars: NonNegativeInt = 2000
+    min_item_reviewers: NonNegativeInt = 8
+    min_user_reviews: NonNegativeInt = 18
+    max_user_reviews: PositiveInt = 500
+    holdout: PositiveInt = 10
+    min_profile_item_reviewers: NonNegativeInt = 5
+    min_profile_reviews: NonNegativeInt = 8
 
     @model_validator(mode="after")
     def _in_order(self) -> "Rules":
@@ -37,8 +34,9 @@ class Rules(BaseModel):
     @property
     def splits(self) -> dict[str, range]:
         """Which of a user's inputs, counted from the oldest, belong to which split."""
-        train, val = max(self.holdout - 2, 0), max(self.holdout - 1, 0)
-        return {"train": range(train), "val": range(train, val), "test": range(val, self.holdout)}
+        val = max(self.holdout - 2, 0)
+        test = self.holdout - 1
+        return {"train": range(val), "val": range(val, test), "test": range(test, self.holdout)}
 
 
 BAD_ROW = "row that cannot be read"
@@ -56,19 +54,10 @@ NO_HOLDOUT = "user with fewer reviews than are held out"
 RARE_PROFILE_ITEM = "profile: item with too few reviewers"
 SHORT_PROFILE = "profile: user with too few reviews"
 
-ALL_RULES = (
-    BAD_ROW,
-    NO_TITLE,
-    NO_NUMBERS,
-    SHORT_REVIEW,
-    UNKNOWN_ITEM,
-    NO_ITEM_TITLE,
-    DESCRIPTION,
-    OLDER_REVIEW,
-    REPEATED_TEXT,
-    RARE_ITEM,
-    USER_ACTIVITY,
-    NO_HOLDOUT,
-    RARE_PROFILE_ITEM,
-    SHORT_PROFILE,
-)
+
+class Drop(NamedTuple):
+    """What a rule removed, and how many reviews it left."""
+
+    rule: str
+    dropped: int
+    left: int

@@ -1,4 +1,4 @@
-"""An invented dataset in which every user has a manner of writing that can be recognised.
+"""The embedded dataset: invented users, each with a manner of writing that can be recognised.
 
 A review is put together from the clauses in the tables of `sample_words`. What is said (which aspects,
 praise or complaint) follows from the item and the rating; how it is said (register, tone, punctuation,
@@ -6,13 +6,16 @@ structure, length, pet words) follows from the user alone. Every user and every 
 seeded by its number, so that any slice of the dataset can be made without the rest.
 """
 
-from collections.abc import Iterator
-from functools import lru_cache
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import accumulate, cycle
 from random import Random
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from drp_ray import schema
 from drp_ray.data.sample_words import (
@@ -37,9 +40,11 @@ from drp_ray.data.sample_words import (
     Register,
     Tone,
 )
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import part_name
 
 MIN_ITEMS = 24
-"""So many items there are however few the users, since a profile and its target need distinct ones."""
+"""However few users there are, since a profile and its target need distinct items."""
 
 PROFILE_LENGTHS = range(8, 21)
 NEWCOMER_EVERY, NEWCOMER_AT, NEWCOMER_LENGTH = 50, 17, 2
@@ -69,7 +74,7 @@ class Style(NamedTuple):
     life: dict[str, str]
 
 
-class Item(NamedTuple):
+class SampleItem(NamedTuple):
     """A catalogue entry, with what people tend to think of it (`quality` is a rating before noise)."""
 
     item_id: str
@@ -84,7 +89,7 @@ class Item(NamedTuple):
 class Opinion(NamedTuple):
     """What one user has to say about one item: the aspects that get praise and those that get blame."""
 
-    item: Item
+    item: SampleItem
     rating: int
     good: tuple[Aspect, ...]
     bad: tuple[Aspect, ...]
@@ -92,7 +97,9 @@ class Opinion(NamedTuple):
     @property
     def mood(self) -> str:
         """The rating as one of the keys of verdicts, titles and remarks."""
-        return "good" if self.rating >= 4 else "mixed" if self.rating == 3 else "bad"
+        if self.rating == 3:
+            return "mixed"
+        return "good" if self.rating > 3 else "bad"
 
     def points(self) -> list[tuple[str, Aspect]]:
         """The aspects with their side (`good` or `bad`), praise first."""
@@ -102,16 +109,52 @@ class Opinion(NamedTuple):
 # --- The dataset -----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class SampleFile:
+    """A file of the dataset: its name in the dataset's folder, and what makes its rows."""
+
+    name: str
+    make_rows: Callable[[], pa.Table]
+
+    def write(self, folder: Folder) -> None:
+        """Write the file into the dataset's folder; equal rows give equal bytes."""
+        sink = io.BytesIO()
+        pq.write_table(self.make_rows(), sink, compression="zstd")
+        folder.write(self.name, sink.getvalue())
+
+
+def sample_files(n_users: int, seed: int) -> list[SampleFile]:
+    """The files of the dataset, each with a chunk of users or with all items; nothing is generated yet."""
+    files = [
+        SampleFile(f"users/{part_name(number)}", partial(sample_users, n_users, seed, chunk.start, chunk.stop))
+        for number, chunk in enumerate(_chunks(n_users))
+    ]
+    return [*files, SampleFile(f"items/{part_name(0)}", partial(sample_items, n_users, seed))]
+
+
+def write_sample(folder: Folder, n_users: int, seed: int) -> None:
+    """Write the dataset over what is there; the same arguments give the same bytes."""
+    files = sample_files(n_users, seed)
+    for file in files:
+        file.write(folder)
+    names = {file.name for file in files}
+    for entry in folder.at("users").entries():
+        if f"users/{entry.name}" not in names:
+            folder.delete(f"users/{entry.name}")
+
+
+def _chunks(n_users: int) -> list[range]:
+    starts = range(0, n_users, USERS_PER_CHUNK)
+    return [range(start, min(start + USERS_PER_CHUNK, n_users)) for start in starts]
+
+
 def sample_dataset(n_users: int, seed: int) -> tuple[pa.Table, pa.Table]:
     """Make `n_users` users (`schema.USERS`) and the items they write about (`schema.CATALOGUE`).
 
     The same arguments give the same tables, byte for byte. Raises ValueError for fewer than one user.
     """
-    chunks = [
-        sample_users(n_users, seed, start, min(start + USERS_PER_CHUNK, n_users))
-        for start in range(0, n_users, USERS_PER_CHUNK)
-    ]
     items = sample_items(n_users, seed)
+    chunks = [sample_users(n_users, seed, chunk.start, chunk.stop) for chunk in _chunks(n_users)]
     return pa.concat_tables(chunks), items
 
 
@@ -153,12 +196,12 @@ def _numbered(prefix: str, number: int, count: int, at_least: int) -> str:
 
 
 @lru_cache(maxsize=200_000)
-def _item(n_users: int, seed: int, number: int) -> Item:
+def _item(n_users: int, seed: int, number: int) -> SampleItem:
     rng = Random(f"item {number} of seed {seed}")
     kind = KINDS[number % len(KINDS)]
     slots = {name: rng.choice(words) for name, words in kind.slots.items()}
     slots |= {f"{name}_lower": word.lower() for name, word in slots.items()}
-    return Item(
+    return SampleItem(
         item_id=_numbered("item", number, _n_items(n_users), at_least=4),
         kind=kind,
         title=kind.title.format_map(slots),
@@ -210,10 +253,10 @@ def _style(rng: Random) -> Style:
 # --- One review ------------------------------------------------------------------------------------------
 
 
-def _review(item: Item, style: Style, timestamp: int, rng: Random) -> dict[str, Any]:
+def _review(item: SampleItem, style: Style, timestamp: int, rng: Random) -> dict[str, Any]:
     opinion = _opinion(item, style, rng)
     title = _title(opinion, style, rng)
-    text = " ".join(_finish(sentence, style.punctuation, rng) for sentence in _sentences(opinion, style, rng))
+    text = " ".join(_with_stop(sentence, style.punctuation, rng) for sentence in _sentences(opinion, style, rng))
     if style.punctuation.lower:
         title, text = title.lower(), text.lower()
     return {
@@ -225,7 +268,7 @@ def _review(item: Item, style: Style, timestamp: int, rng: Random) -> dict[str, 
     }
 
 
-def _opinion(item: Item, style: Style, rng: Random) -> Opinion:
+def _opinion(item: SampleItem, style: Style, rng: Random) -> Opinion:
     """Rate the item and divide some of its aspects into praised and blamed, praising its strengths first."""
     rating = min(5, max(1, round(item.quality + style.tone.leniency + rng.gauss(0.0, 0.7))))
     aspects = rng.sample(item.kind.aspects, style.length.aspects)
@@ -263,8 +306,8 @@ def _sentences(opinion: Opinion, style: Style, rng: Random) -> list[str]:
 
 def _points(opinion: Opinion, style: Style, rng: Random) -> list[str]:
     """One sentence an aspect: a claim and its reason, in the user's words and joined in the user's way."""
-    frames = _in_turn(style.frames, rng)
-    claims = {side: _in_turn(templates, rng) for side, templates in style.claims.items()}
+    frames = _in_random_turn(style.frames, rng)
+    claims = {side: _in_random_turn(templates, rng) for side, templates in style.claims.items()}
     points = []
     for side, aspect in opinion.points():
         word = style.words[side]
@@ -284,12 +327,12 @@ def _lists(opinion: Opinion, style: Style, rng: Random) -> list[str]:
     return [f"{label}: {'; '.join(side) or 'nothing to speak of'}" for label, side in labelled]
 
 
-def _in_turn(phrases: tuple[str, ...], rng: Random) -> Iterator[str]:
-    """Every phrase once, in a random order, before any comes again: nobody says a thing twice in a row."""
+def _in_random_turn(phrases: tuple[str, ...], rng: Random) -> Iterator[str]:
+    """Every phrase once, in a random order, before any comes again, so that none comes twice in a row."""
     return cycle(rng.sample(phrases, len(phrases)))
 
 
-def _finish(sentence: str, punctuation: Punctuation, rng: Random) -> str:
+def _with_stop(sentence: str, punctuation: Punctuation, rng: Random) -> str:
     stop = punctuation.stop if rng.random() < punctuation.stop_share else "."
     return _capitalised(sentence) + stop
 

@@ -1,4 +1,4 @@
-"""From a part's reviews to the rows of train, val and test: arithmetic on positions, no text is touched."""
+"""From a part's reviews to the rows of train, val and test: computed on positions, no text is looked at."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +8,7 @@ from drp_ray.data.rules import Rules
 
 
 def split_users(reviews: pa.Table, rules: Rules) -> dict[str, pa.Table]:
-    """The rows of every split: a user has as many in a split as inputs; the profile is what precedes the input.
+    """The rows of every split that has inputs: one for every input of a user; the profile is what precedes the input.
 
     `reviews` has a user's reviews together, in time order, with the columns of a review and `user_id`.
     """
@@ -20,6 +20,7 @@ def split_users(reviews: pa.Table, rules: Rules) -> dict[str, pa.Table]:
     return {
         name: _rows(users, structs, begins, ends - rules.holdout, np.arange(inputs.start, inputs.stop))
         for name, inputs in rules.splits.items()
+        if inputs
     }
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from drp_ray import schema
 from drp_ray.errors import BadInput
+from drp_ray.inputs.leaks import without_leaks
 from drp_ray.storage.folder import Entry, Folder
 
 SPLITS = ("train", "val", "test")
@@ -29,11 +30,15 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder with `users/` inside, and `items/` inside or beside it."""
+    """A folder with `users/` inside, and `items/` inside or beside it.
+
+    With `drops_leaks` every profile is read without the user's target and without reviews later than that.
+    """
 
     folder: Folder
     users: Folder
     items: Folder
+    drops_leaks: bool = False
 
     @classmethod
     def open(cls, folder: Folder, parent: Folder) -> "Dataset":
@@ -53,9 +58,8 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """The folder's name; for a split (`test`), with its parent's name before it."""
-        path = PurePosixPath(self.folder.uri.replace("://", "/"))
-        return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
+        """The name of its folder (`dataset_name`)."""
+        return dataset_name(self.folder.uri)
 
     def identity(self) -> dict[str, str]:
         """A tag of each file's content, by the file's name."""
@@ -77,7 +81,8 @@ class Dataset:
 
     def read_users(self, group: RowGroup) -> pa.Table:
         """A row group with the columns and types of `schema.USERS`."""
-        return self._read_group(group, None).select(schema.USERS.names).cast(schema.USERS)
+        users = self._read_group(group, None).select(schema.USERS.names).cast(schema.USERS)
+        return without_leaks(users) if self.drops_leaks else users
 
     def read_user_ids(self, group: RowGroup) -> list[str]:
         """The user ids of a row group."""
@@ -86,7 +91,7 @@ class Dataset:
 
     def read_profile_items(self, group: RowGroup) -> pa.Table:
         """Which user has which item in the profile: columns `user` (row in the group) and `item_id`, each pair once."""
-        rows = self._read_group(group, ["profile.*.item_id"])
+        rows = self.read_users(group) if self.drops_leaks else self._read_group(group, ["profile.*.item_id"])
         if "profile" not in rows.column_names:  # all are empty, and the writer, which infers types, wrote no field
             return pa.table({"user": pa.array([], pa.int64()), "item_id": pa.array([], pa.string())})
         profiles = rows["profile"].combine_chunks()
@@ -117,6 +122,12 @@ class Dataset:
             leaves = [parquet.schema.column(index).path for index in range(len(parquet.schema))]
             wanted = [leaf for leaf in leaves if any(fnmatch(leaf, pattern) for pattern in patterns)]
             return parquet.read_row_group(group.index, columns=wanted)
+
+
+def dataset_name(uri: str) -> str:
+    """The folder's name; for a split (`test`), with its parent's name before it."""
+    path = PurePosixPath(uri.replace("://", "/"))
+    return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
 
 
 def _refuse_unfinished(folder: Folder, parent: Folder) -> None:

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from drp_ray import schema
+from drp_ray.config import Leaks
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset import Dataset, parquet_files
+from drp_ray.inputs.leaks import LeakCounts, count_leaks
 from drp_ray.storage.folder import Folder
 
 REQUIRED_OF_REVIEW = ("item_id", "rating", "text", "timestamp")
@@ -17,13 +20,17 @@ MAX_EXAMPLES = 5
 """How many wrong rows an error names."""
 
 
-def check_dataset(dataset: Dataset) -> None:
-    """Read the whole dataset once, in pieces, and refuse what a stage could fail on later.
+def check_dataset(dataset: Dataset, leaks: Leaks = "keep") -> LeakCounts:
+    """Read the whole dataset once, in pieces, and refuse what a stage could fail on later; the leaks in it.
 
     Raises:
         BadInput: a column is missing or has another type, an id is null or occurs twice, a value that a review
-            needs is null, an item is not in the catalogue, or there are no users; file and row are named.
+            needs is null, an item is not in the catalogue, or there are no users; file and row are named. With
+            `leaks` refuse also where a profile holds the user's target or later reviews.
     """
+    # With leaks dropped there would be none to count.
+    dataset = replace(dataset, drops_leaks=False)
+    found = LeakCounts()
     known_items = _checked_items(dataset)
     user_ids: set[str] = set()
     for entry in parquet_files(dataset.users):
@@ -35,9 +42,16 @@ def check_dataset(dataset: Dataset) -> None:
             rows = dataset.read_users(group)
         _check_ids(rows["user_id"], "user_id", user_ids, where, first_row)
         _check_reviews(rows, known_items, where)
+        found += count_leaks(rows)
         rows_before[group.file] = first_row + group.rows
     if not user_ids:
         raise BadInput(f"{dataset.users.uri}: the dataset has no users")
+    if found and leaks == "refuse":
+        raise BadInput(
+            f"{dataset.users.uri}: {found}. They give away what is to be predicted: `users.leaks: drop` reads every "
+            "profile without them, `keep` as it is"
+        )
+    return found
 
 
 def _checked_items(dataset: Dataset) -> pa.Array:

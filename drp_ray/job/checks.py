@@ -13,6 +13,7 @@ from drp_ray.engines.base import ModelSpec
 from drp_ray.engines.vllm import problem_with
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset_check import check_dataset
+from drp_ray.inputs.leaks import LeakCounts
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.running.cluster import Claim, Say, check_resources, connect
 from drp_ray.running.progress import start_monitor
@@ -29,9 +30,14 @@ def validate(job: OpenedJob) -> str:
         BadInput: it is not what the job needs.
     """
     check_api_keys(job)
-    check_dataset(job.dataset)
+    leaks = check_dataset(job.dataset, job.config.users.leaks)
     users = sum(group.rows for group in job.dataset.row_groups())
-    return f"{job.dataset.folder.uri}: {users:,} users; configuration and dataset are valid"
+    lines = [f"{job.dataset.folder.uri}: {users:,} users; configuration and dataset are valid"]
+    return "\n".join([*lines, *_leak_lines(job, leaks)])
+
+
+def _leak_lines(job: OpenedJob, leaks: LeakCounts) -> list[str]:
+    return [f"Leaks ({job.config.users.leaks}): {leaks}"] if leaks else []
 
 
 @contextmanager
@@ -67,11 +73,12 @@ def check_api_keys(job: OpenedJob) -> None:
 
 
 def _check_datasets(jobs: Sequence[OpenedJob], say: Say) -> None:
-    """Check each dataset once, unless its users were taken from it already."""
-    for job in {job.dataset.folder.uri: job for job in jobs}.values():
+    """Check each dataset once, unless its users were taken from it already under the same rule for leaks."""
+    for job in {(job.dataset.folder.uri, job.config.users.leaks): job for job in jobs}.values():
         if read_manifest(job.plan.stages["users"].folder) is None:
             say(f"Checking the dataset {job.dataset.folder.uri}")
-            check_dataset(job.dataset)
+            for line in _leak_lines(job, check_dataset(job.dataset, job.config.users.leaks)):
+                say(line)
 
 
 def notes_on(job: OpenedJob) -> list[str]:

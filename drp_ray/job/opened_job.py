@@ -1,7 +1,7 @@
 """A job that is opened: its configuration, its dataset and the folders of all that is made of it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drp_ray.config import Config, cache_folder, s3_options
@@ -67,5 +67,6 @@ def open_job(config: Config) -> OpenedJob:
     folder = root.at(dataset.name)
     revisions = look_up(config, recorded_revisions(read_record(folder.at("runs", config.name))))
     config = pinned(config, revisions)
+    dataset = replace(dataset, drops_leaks=config.users.leaks == "drop")
     plan = make_plan(config, dataset.name, dataset.identity(), root)
     return OpenedJob(config, dataset, plan, folder, revisions)

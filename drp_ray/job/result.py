@@ -90,6 +90,7 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
         "comparisons_without_difference": int(found.get("no_difference", 0)),
         "comparisons_per_user": _per(comparisons, users),
         "representatives_per_comparison": _per(found.get("representatives", 0), comparisons),
+        "representatives_later_than_the_target": int(totals.get("comparisons", {}).get("later_representatives", 0)),
         "users_without_peers": int(totals.get("peers", {}).get("without_peers", 0)),
         "differences_not_parsed": int(found.get("unparsed", 0)),
         "error_rows": _of_stages(totals, "errors"),

@@ -16,6 +16,7 @@ from drp_ray.config import Config, checked, read_settings
 from drp_ray.errors import BadInput
 from drp_ray.evaluation.metrics.base import open_metrics
 from drp_ray.evaluation.user_scores import UserScores, common_users
+from drp_ray.inputs.dataset import dataset_name
 from drp_ray.job.opened_job import OpenedJob, open_job
 from drp_ray.job.result import Result, len_of, values_of
 from drp_ray.running.survey import is_current
@@ -115,8 +116,9 @@ def choices_of(place: Place, values: list[Any], path: Path) -> list[Choice]:
 
 
 def _label(key: str, value: Any) -> str:
-    """A method or a model by its own name, a number after its key, anything else by its key."""
+    """A dataset, a method or a model by its own name, a number after its key, anything else by its key."""
     if isinstance(value, str):
+        value = dataset_name(value) if key == "dataset" else value
         name = re.sub(r"[^A-Za-z0-9._]+", "-", value.rstrip("/").rpartition("/")[2]).strip("-")
         return name[:LONGEST_LABEL] or key
     return f"{key}{value}".replace("+", "") if isinstance(value, int | float) else key

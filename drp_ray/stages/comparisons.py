@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from drp_ray import schema
 from drp_ray.config import Selection
@@ -15,7 +16,7 @@ from drp_ray.stages.items import vectors_by_text
 from drp_ray.stages.stage import Stage, after, for_need
 from drp_ray.stages.strategies.base import Chosen, find_strategy
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import part_name, read_part
+from drp_ray.storage.parts import Facts, part_name, read_part
 
 Row = dict[str, Any]
 
@@ -36,6 +37,13 @@ class Compare(Worker):
             for item in rows.select(["item_id", "requested_by"]).to_pylist()
             for request in item["requested_by"]
         ]
+
+    def facts(self, rows: pa.Table) -> Facts:
+        """How many representatives wrote after the target: none with `selection.as_of: target`."""
+        lists = rows["representatives"].combine_chunks()
+        written = pc.struct_field(pc.list_flatten(lists), "timestamp")
+        targets = rows["target_timestamp"].combine_chunks().take(pc.list_parent_indices(lists))
+        return {"later_representatives": pc.sum(pc.greater(written, targets), min_count=0).as_py()}
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Items in, (user, item) pairs out; the pairs of an item stay neighbours."""
@@ -85,6 +93,7 @@ def _pair(item: Row, request: Row, own: Row, reviews: list[Row], chosen: Chosen)
             {**reviews[representative.position], "cluster": representative.cluster}
             for representative in chosen.representatives
         ],
+        "target_timestamp": request["target_timestamp"],
     }
 
 

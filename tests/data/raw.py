@@ -3,16 +3,19 @@
 import gzip
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from drp_ray.data.build import Build, Options
+from drp_ray.data.build_options import BuildOptions
 from drp_ray.data.formats import AMAZON
-from drp_ray.data.inputs import find_files
+from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
+from drp_ray.data.raw_files import find_files
 from drp_ray.data.rules import Rules
+from drp_ray.data.task_runner import in_this_process
 from drp_ray.storage.folder import Folder, LocalFolder, S3Options
 
 DESCRIPTION = "It has a description. " * 10
@@ -21,7 +24,7 @@ DESCRIPTION = "It has a description. " * 10
 def review(user: str, item: str, timestamp: int, text: str = "", **more: Any) -> dict[str, Any]:
     """A raw row of Amazon's; the text is of its own unless given."""
     text = text or f"{user} on {item} at {timestamp}: " + "it is what it is " * 13
-    row = {"user_id": user, "parent_asin": item, "asin": f"{item}x", "timestamp": timestamp, "text": text}
+    row = {"user_id": user, "asin": item, "parent_asin": f"{item}-parent", "timestamp": timestamp, "text": text}
     return {"rating": 4.0, "title": f"title of {item}", "images": [], **row, **more}
 
 
@@ -54,12 +57,19 @@ def write_lines(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def job(reviews: list[Path], meta: list[Path], out: Path | Folder, rules: Rules, kind=AMAZON, **options: Any) -> Build:
+def job(
+    reviews: list[Path], meta: list[Path], out: Path | Folder, rules: Rules, kind=AMAZON, **options: Any
+) -> RawBuild:
     """A build of local files."""
     s3 = S3Options()
     folder = LocalFolder(out) if isinstance(out, Path) else out
     files = [find_files([str(path) for path in paths], s3) for paths in (reviews, meta)]
-    return Build(kind, *files, folder, rules, Options(**options))
+    return RawBuild(kind, *files, folder, rules, BuildOptions(**options))
+
+
+def build_here(wanted: RawBuild, say: Callable[[str], None] = print) -> str:
+    """Build without Ray."""
+    return build_from_raw_files(wanted, say, in_this_process)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -87,12 +97,12 @@ def plain_build(reviews: list[dict], meta: list[dict], rules: Rules) -> dict[str
     by_pair: dict[tuple[str, str], dict] = {}
     for row in reviews:  # of equally new ones the last one in the input
         whole = row["title"] and row["rating"] is not None and row["timestamp"] is not None
-        if whole and len(row["text"]) >= rules.min_review_chars and row["text"].split() and row["parent_asin"] in good:
-            pair = row["user_id"], row["parent_asin"]
+        if whole and len(row["text"]) >= rules.min_review_chars and row["text"].split() and row["asin"] in good:
+            pair = row["user_id"], row["asin"]
             if pair not in by_pair or row["timestamp"] >= by_pair[pair]["timestamp"]:
                 by_pair[pair] = row
     by_text: dict[tuple[str, str], dict] = {}
-    for row in sorted(by_pair.values(), key=lambda row: (row["timestamp"], row["parent_asin"])):
+    for row in sorted(by_pair.values(), key=lambda row: (row["timestamp"], row["asin"])):
         by_text[row["user_id"], " ".join(row["text"].split())] = row
     left = _in_turn(
         list(by_text.values()),
@@ -100,14 +110,14 @@ def plain_build(reviews: list[dict], meta: list[dict], rules: Rules) -> dict[str
         lambda count: rules.min_user_reviews <= count <= rules.max_user_reviews,
     )
     users: dict[str, list[dict]] = {}
-    for row in sorted(left, key=lambda row: (row["user_id"], row["timestamp"], row["parent_asin"])):
+    for row in sorted(left, key=lambda row: (row["user_id"], row["timestamp"], row["asin"])):
         users.setdefault(row["user_id"], []).append(row)
     users = {name: rows for name, rows in users.items() if len(rows) >= rules.holdout}
     base = {name: rows[: len(rows) - rules.holdout] for name, rows in users.items()}
     while True:
-        reviewers = Counter(row["parent_asin"] for rows in base.values() for row in rows)
+        reviewers = Counter(row["asin"] for rows in base.values() for row in rows)
         thinner = {
-            name: [row for row in rows if reviewers[row["parent_asin"]] >= rules.min_profile_item_reviewers]
+            name: [row for row in rows if reviewers[row["asin"]] >= rules.min_profile_item_reviewers]
             for name, rows in base.items()
         }
         thinner = {name: rows for name, rows in thinner.items() if len(rows) >= rules.min_profile_reviews}
@@ -121,7 +131,7 @@ def plain_build(reviews: list[dict], meta: list[dict], rules: Rules) -> dict[str
             from_end = rules.holdout - number
             split = {1: "test", 2: "val"}.get(from_end, "train")
             splits[split].append((name, [_plain(row) for row in base[name] + inputs[:number]], _plain(target)))
-    kept = {row["parent_asin"] for name in base for row in base[name] + users[name][-rules.holdout :]}
+    kept = {row["asin"] for name in base for row in base[name] + users[name][-rules.holdout :]}
     return {"splits": splits, "items": sorted(kept)}
 
 
@@ -137,8 +147,8 @@ def _is_good_item(row: dict, rules: Rules) -> bool:
 def _in_turn(rows: list[dict], is_item_kept, is_user_kept) -> list[dict]:
     while True:
         before = len(rows)
-        reviewers = Counter(row["parent_asin"] for row in rows)
-        rows = [row for row in rows if is_item_kept(reviewers[row["parent_asin"]])]
+        reviewers = Counter(row["asin"] for row in rows)
+        rows = [row for row in rows if is_item_kept(reviewers[row["asin"]])]
         activity = Counter(row["user_id"] for row in rows)
         rows = [row for row in rows if is_user_kept(activity[row["user_id"]])]
         if len(rows) == before:
@@ -146,7 +156,7 @@ def _in_turn(rows: list[dict], is_item_kept, is_user_kept) -> list[dict]:
 
 
 def _plain(row: dict) -> tuple:
-    return row["parent_asin"], row["timestamp"], " ".join(row["text"].split()), " ".join(row["title"].split())
+    return row["asin"], row["timestamp"], " ".join(row["text"].split()), " ".join(row["title"].split())
 
 
 def built(folder: Path) -> dict[str, Any]:

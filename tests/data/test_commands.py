@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 
 from drp_ray import schema
 from drp_ray.cli import app
-from drp_ray.data.build import Build, Options, build
+from drp_ray.data.build_options import BuildOptions
 from drp_ray.data.formats import AMAZON
-from drp_ray.data.inputs import find_files
-from drp_ray.data.tasks import here
+from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
+from drp_ray.data.raw_files import find_files
 from drp_ray.inputs.dataset import UNFINISHED, Dataset
 from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.storage.folder import open_folder
-from tests.data.raw import LOOSE, contents, job, read_items, read_split, review, small_world, write_lines
+from tests.data.raw import LOOSE, build_here, contents, job, read_items, read_split, review, small_world, write_lines
 
 LOOSE_OPTIONS = [
     *("--min-item-reviewers", "2", "--min-user-reviews", "3", "--holdout", "1"),
@@ -163,17 +163,17 @@ def test_a_half_made_dataset_is_refused_by_a_job(raw, ray_here, tiny_model):
 
 
 def test_parquet_and_json_lines_make_the_same_users(raw, tmp_path):
-    columns = ["user_id", "parent_asin", "rating", "title", "text", "timestamp"]
+    columns = ["user_id", "asin", "rating", "title", "text", "timestamp"]
     rows = pa.Table.from_pylist([{name: row[name] for name in columns} for row in raw.rows])
     pq.write_table(rows, tmp_path / "reviews.parquet", row_group_size=7)
     pq.write_table(pa.Table.from_pylist(raw.items), tmp_path / "meta.parquet")
-    build(job([tmp_path / "reviews.parquet"], [tmp_path / "meta.parquet"], tmp_path / "a", LOOSE), print, here)
-    build(job([raw.reviews], [raw.meta], tmp_path / "b", LOOSE), print, here)
+    build_here(job([tmp_path / "reviews.parquet"], [tmp_path / "meta.parquet"], tmp_path / "a", LOOSE))
+    build_here(job([raw.reviews], [raw.meta], tmp_path / "b", LOOSE))
     assert read_split(tmp_path / "a", "test") == read_split(tmp_path / "b", "test")
     assert read_items(tmp_path / "a") == read_items(tmp_path / "b")
     pq.write_table(rows.drop_columns("rating"), tmp_path / "reviews.parquet")
     raw.reviews = tmp_path / "reviews.parquet"
-    assert "column rating is missing (found: user_id, parent_asin, title" in raw.refused()
+    assert "column rating is missing (found: user_id, asin, title" in raw.refused()
 
 
 def test_yelp_takes_the_business_by_its_name_and_the_date_as_the_time(tmp_path, ray_here):
@@ -222,14 +222,16 @@ def test_from_a_bucket_into_a_bucket(raw, s3_server, bucket, ray_here):
     found = [
         find_files([f"s3://{bucket}/raw/{name}"], s3_server.options) for name in ("reviews.jsonl.gz", "meta.jsonl")
     ]
-    build(Build(AMAZON, *found, out, LOOSE, Options(chunk_bytes=3000, reviews_per_part=9)), print)
-    build(job([raw.reviews], [raw.meta], raw.out, LOOSE, chunk_bytes=3000, reviews_per_part=9), print, here)
+    build_from_raw_files(
+        RawBuild(AMAZON, *found, out, LOOSE, BuildOptions(chunk_bytes=3000, reviews_per_part=9)), print
+    )
+    build_here(job([raw.reviews], [raw.meta], raw.out, LOOSE, chunk_bytes=3000, reviews_per_part=9))
     local = {name: data for name, data in contents(raw.out).items() if name != "table.txt"}
     assert not out.at("build", "reviews").entries() and not out.at("build", "routed").entries()
     names = {name: name.rpartition("/") for name in local}
     remote = {name: out.at(*([place] if place else [])).read(last) for name, (place, _, last) in names.items()}
-    told = json.loads(remote.pop("manifest.json")), json.loads(local.pop("manifest.json"))
-    assert told[0]["splits"] == told[1]["splits"] and told[0]["drops"] == told[1]["drops"]
+    manifests = [json.loads(files.pop("manifest.json")) for files in (remote, local)]
+    assert all(manifests[0][key] == manifests[1][key] for key in ("splits", "drops"))
     rows = {
         name: [pq.read_table(pa.BufferReader(files[name])).to_pylist() for files in (remote, local)] for name in local
     }
@@ -247,7 +249,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path):
     reviews = write_lines(tmp_path / "reviews.jsonl.gz", rows)
     meta = write_lines(tmp_path / "meta.jsonl", items)
     arrangement = {"chunk_bytes": round(0.01 * (1 << 20)), "reviews_per_part": 40}
-    build(job([reviews], [meta], tmp_path / "undisturbed", LOOSE, **arrangement), print, here)
+    build_here(job([reviews], [meta], tmp_path / "undisturbed", LOOSE, **arrangement))
     out = tmp_path / "out"
     inputs = ["--reviews", str(reviews), "--meta", str(meta), "--out", str(out)]
     command = [sys.executable, "-m", "drp_ray", "data", "amazon", *inputs, *LOOSE_OPTIONS]
@@ -281,7 +283,7 @@ def as_users(rows: list[dict]) -> list[dict]:
 
 
 def test_other_peoples_tables_become_a_dataset(raw, ray_here, tmp_path):
-    build(job([raw.reviews], [raw.meta], raw.out, LOOSE), print, here)
+    build_here(job([raw.reviews], [raw.meta], raw.out, LOOSE))
     users, items = as_users(read_split(raw.out, "test")), read_items(raw.out)
     for user in users:
         user["profile"] = user["profile"][::-1]
@@ -305,3 +307,22 @@ def test_other_peoples_tables_become_a_dataset(raw, ray_here, tmp_path):
     write_lines(paths[0], users)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2 and "'unheard-of' (user u2)" in result.stderr
+
+
+def test_a_review_is_of_the_item_that_was_bought_or_of_its_parent(tmp_path):
+    """Variants: the catalogue lists the parent, which only some of the reviews name as what was bought."""
+    reviews, meta = small_world(users=6, items=6, reviews=5)
+    for number, row in enumerate(reviews):
+        row["parent_asin"] = row["asin"]
+        if number % 5 == 0:
+            row["asin"] = f"{row['asin']}-variant"
+    paths = write_lines(tmp_path / "r.jsonl", reviews), write_lines(tmp_path / "m.jsonl", meta)
+    found = {}
+    for key in ("asin", "parent_asin"):
+        out = tmp_path / key
+        arguments = ["--reviews", str(paths[0]), "--meta", str(paths[1]), "--out", str(out), "--item-key", key]
+        result = CliRunner().invoke(app, ["data", "amazon", *arguments, *LOOSE_OPTIONS])
+        assert result.exit_code == 0, result.output
+        found[key] = sum(len(row["profile"]) + 1 for row in read_split(out, "test"))
+    assert found["parent_asin"] == len(reviews)
+    assert found["asin"] == sum(not row["asin"].endswith("-variant") for row in reviews)

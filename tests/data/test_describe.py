@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from drp_ray import schema
 from drp_ray.cli import app
+from drp_ray.data.footers import write_with_footer
 from drp_ray.data.shingles import WORDS, References, shingle
-from drp_ray.data.tables import write_table
 from drp_ray.storage.folder import LocalFolder
 
 VOCABULARY = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -89,14 +89,16 @@ def planted(tmp_path_factory):
     users[8]["profile"] = [review(3, number, text_of(9000 + number)) for number in range(501)]
     items = [{"item_id": f"i{n}", "title": "x", "description": None if n == 5 else "d"} for n in range(6)]
     for part, rows in enumerate((users[:4], users[4:])):
-        write_table(
+        write_with_footer(
             LocalFolder(folder / "test" / "users"), f"part-{part}.parquet", pa.Table.from_pylist(rows, schema.USERS), {}
         )
-    write_table(LocalFolder(folder / "items"), "part-0.parquet", pa.Table.from_pylist(items, schema.CATALOGUE), {})
+    write_with_footer(
+        LocalFolder(folder / "items"), "part-0.parquet", pa.Table.from_pylist(items, schema.CATALOGUE), {}
+    )
     return folder
 
 
-def told(output: str) -> dict[str, tuple[str, str, str, str]]:
+def report_lines(output: str) -> dict[str, tuple[str, str, str, str]]:
     """The lines of the report: count, share, of how many, examples."""
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if "│" in line]
     return {cells[0]: tuple(cells[1:]) for cells in lines if len(cells) == 5}
@@ -105,7 +107,7 @@ def told(output: str) -> dict[str, tuple[str, str, str, str]]:
 def test_planted_leaks_and_thin_spots_are_counted(planted, ray_here):
     result = CliRunner().invoke(app, ["data", "describe", str(planted), "--n", "3", "--k", "4"])
     assert result.exit_code == 0, result.output
-    lines = told(result.stdout)
+    lines = report_lines(result.stdout)
     assert lines["target's text in the user's own profile"] == ("1", "10.00%", "10", "u0")
     assert lines["target's text nearly in the user's own profile (Jaccard ≥ 0.7)"] == ("1", "10.00%", "10", "u1")
     assert lines["target's text in another user's profile"] == ("1", "10.00%", "10", "u3")
@@ -125,7 +127,7 @@ def test_a_split_can_be_described_by_itself_and_thresholds_count(planted, ray_he
         app, ["data", "describe", str(planted / "test"), "--near", "0.8", "--query", "item_title"]
     )
     assert result.exit_code == 0, result.output
-    lines = told(result.stdout)
+    lines = report_lines(result.stdout)
     assert lines["target's text nearly in the user's own profile (Jaccard ≥ 0.8)"][0] == "0"
     assert lines["empty queries"][0] == "0"
     result = CliRunner().invoke(app, ["data", "describe", str(planted), "--query", "stars"])

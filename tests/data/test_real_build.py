@@ -15,6 +15,7 @@ from tests.end_to_end.conftest import Job, sample, settings
 RAW = Path(__file__).parents[3] / "shared" / "data" / "digital_music"
 __all__ = ["sample", "settings"]
 OPTIONS = [
+    *("--item-key", "parent_asin"),
     *("--min-description-chars", "0", "--min-item-reviewers", "5", "--min-user-reviews", "5", "--holdout", "1"),
     *("--min-profile-item-reviewers", "1", "--min-profile-reviews", "1"),
 ]

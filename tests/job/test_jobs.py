@@ -7,11 +7,12 @@ from typing import get_args
 import pytest
 import yaml
 
-from drp_ray.config import Config, Role, load_config
+from drp_ray.config import Config, Role, load_config, read_settings
 from drp_ray.methods.base import DIFFERENCES, METHODS, Asker
 
 REPOSITORY = Path(__file__).parents[2]
 JOBS = sorted((REPOSITORY / "jobs").glob("*.yaml"))
+SWEEPS = sorted((REPOSITORY / "jobs" / "sweeps").glob("*.yaml"))
 PAPER_JOBS = ["yelp_drp", "yelp_dpl", "books_drp"]
 DRP_JOBS = ["yelp_drp", "books_drp"]
 WRITER = "Qwen/Qwen2.5-14B-Instruct"
@@ -45,7 +46,7 @@ def test_a_job_names_no_model_that_nothing_asks(path: Path) -> None:
 
 
 def test_runs_have_names_of_their_own() -> None:
-    names = [load_config(path).name for path in JOBS]
+    names = [read_settings(path)["name"] for path in (*JOBS, *SWEEPS)]
     assert len(set(names)) == len(names)
 
 
@@ -109,19 +110,18 @@ def test_the_yelp_jobs_share_all_that_comes_before_the_language_model() -> None:
         assert getattr(dpl, section) == getattr(drp, section)
 
 
-@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*JOBS, *SWEEPS], ids=lambda path: path.stem)
 def test_vllm_knows_every_engine_argument(path: Path) -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     known = {field.name for field in fields(AsyncEngineArgs)}
-    for model in load_config(path).models.values():
-        assert set(model.engine_args) <= known
+    for model in read_settings(path)["models"].values():
+        assert set(model.get("engine_args", {})) <= known
 
 
 @pytest.mark.parametrize("name", PAPER_JOBS)
 def test_a_paper_job_fills_the_gpus_of_the_cluster(name: str) -> None:
-    worker = cluster()["available_node_types"]["h100"]
-    gpus = worker["min_workers"] * GPUS_OF_INSTANCE[worker["node_config"]["InstanceType"]]
+    gpus = gpus_of_cluster()
     config = job(name)
     assert config.embedding.replicas * config.embedding.num_gpus == gpus
     for model in config.models.values():
@@ -145,6 +145,11 @@ def test_the_cluster_installs_the_requirements_that_it_mounts() -> None:
 @pytest.mark.parametrize("step", ["head_start_ray_commands", "worker_start_ray_commands"])
 def test_every_node_of_the_cluster_asks_for_the_token(step: str) -> None:
     assert any("RAY_AUTH_MODE=token" in command and "ray start" in command for command in cluster()[step])
+
+
+def gpus_of_cluster() -> int:
+    worker = cluster()["available_node_types"]["h100"]
+    return worker["min_workers"] * GPUS_OF_INSTANCE[worker["node_config"]["InstanceType"]]
 
 
 def cluster() -> dict:

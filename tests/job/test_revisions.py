@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from drp_ray.config import checked
-from drp_ray.data.write import write_sample
+from drp_ray.data.sample import write_sample
 from drp_ray.job import revisions
 from drp_ray.job.checks import notes_on
 from drp_ray.job.opened_job import open_job

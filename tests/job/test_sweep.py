@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drp_ray.data.write import write_sample
+from drp_ray.data.sample import write_sample
 from drp_ray.errors import BadInput
 from drp_ray.job.sweep import choices_of, means_of, open_sweep
 from drp_ray.storage.folder import LocalFolder
@@ -136,6 +136,7 @@ def test_datasets_can_be_swept(sweep, data, tmp_path):
         shutil.copytree(data, tmp_path / name / "test")
     opened = sweep(dataset=[str(tmp_path / name / "test") for name in ("books", "yelp")])
     assert [run.job.dataset.name for run in opened.runs] == ["books-test", "yelp-test"]
+    assert names(opened) == ["s-books-test", "s-yelp-test"]
 
 
 @given(

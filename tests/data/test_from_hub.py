@@ -1,4 +1,4 @@
-"""Sets in the hub's layouts, as `datasets` writes them, become datasets; what cannot be mapped is refused, and told."""
+"""Sets in the hub's layouts, as `datasets` writes them, become datasets; what cannot be mapped is refused by name."""
 
 import os
 import subprocess

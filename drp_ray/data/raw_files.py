@@ -1,15 +1,16 @@
-"""Raw files in pieces: where they are, and how a file of any size is cut into chunks that do not depend on the reader.
+"""Raw files: where they are, and how one of any size is cut into chunks that do not depend on who reads it.
 
 Chunk `k` of a text file holds the lines that begin in bytes `[k * chunk_bytes, (k + 1) * chunk_bytes)` of its
 decompressed content; chunk `k` of a Parquet file is its row group `k`. A gzip file can only be read from its start, so
-several readers decompress all of it, and each parses its share of the chunks: decompressing is the cheaper half.
+several readers decompress all of it and each parses its share of the chunks: decompressing costs less than parsing.
 """
 
 import hashlib
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,7 +40,25 @@ class RawFile:
         """The file as a stream that can seek. Local files are read, not mapped: maps would count as memory."""
         if isinstance(self.folder, LocalFolder):
             return (self.folder.path / self.name).open("rb")
-        return self.folder.open(self.name)
+        stream: BinaryIO = self.folder.open(self.name)
+        return stream
+
+    def identity(self) -> dict[str, str | int]:
+        """What stands for the content: name, size, and S3's tag or a digest of the first and the last megabyte."""
+        if isinstance(self.folder, LocalFolder):
+            with self.open() as stream:
+                ends = hashlib.sha256(stream.read(READ_BYTES))
+                stream.seek(max(self.size - READ_BYTES, 0))
+                ends.update(stream.read(READ_BYTES))
+            return {"name": self.name, "size": self.size, "tag": ends.hexdigest()[:32]}
+        (entry,) = (entry for entry in self.folder.entries() if entry.name == self.name)
+        return {"name": self.name, "size": self.size, "tag": self.folder.content_tag(entry)}
+
+    def changed_at(self) -> int:
+        """When a local file was changed, in nanoseconds; 0 where the store keeps a tag of the content instead."""
+        if isinstance(self.folder, LocalFolder):
+            return (self.folder.path / self.name).stat().st_mtime_ns
+        return 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,7 @@ class Piece:
 
 
 class TruncatedGzip(BadInput):
-    """A gzip file ends before its end."""
+    """A gzip file ends in the middle of its data."""
 
 
 def find_files(locations: Sequence[str], s3: S3Options) -> list[RawFile]:
@@ -94,40 +113,15 @@ def _raw_file(folder: Folder, entry: Entry) -> RawFile:
     return RawFile(folder, entry.name, entry.size, kind)
 
 
-def identity(file: RawFile) -> dict[str, Any]:
-    """What stands for a file's content: name, size, and S3's tag or a digest of the first and the last megabyte."""
-    if isinstance(file.folder, LocalFolder):
-        with file.open() as stream:
-            ends = hashlib.sha256(stream.read(READ_BYTES))
-            stream.seek(max(file.size - READ_BYTES, 0))
-            ends.update(stream.read(READ_BYTES))
-        return {"name": file.name, "size": file.size, "tag": ends.hexdigest()[:32]}
-    (entry,) = (entry for entry in file.folder.entries() if entry.name == file.name)
-    return {"name": file.name, "size": file.size, "tag": file.folder.content_tag(entry)}
-
-
-def changed_at(file: RawFile) -> int:
-    """When a local file was changed, in nanoseconds; 0 where the store keeps a tag of the content instead."""
-    if isinstance(file.folder, LocalFolder):
-        return (file.folder.path / file.name).stat().st_mtime_ns
-    return 0
-
-
 def pieces_of(number: int, file: RawFile, chunk_bytes: int, gzip_readers: int) -> list[Piece]:
-    """The pieces that cover a file."""
+    """The pieces that together are a file."""
     if file.kind == "gzip":
         return [Piece(number, reader, gzip_readers) for reader in range(gzip_readers)]
-    chunks = row_groups(file) if file.kind == "parquet" else max(1, -(-file.size // chunk_bytes))
+    if file.kind == "parquet":
+        chunks = _parquet(file).metadata.num_row_groups
+    else:
+        chunks = max(1, math.ceil(file.size / chunk_bytes))
     return [Piece(number, chunk, 0) for chunk in range(chunks)]
-
-
-def row_groups(file: RawFile) -> int:
-    """The number of row groups of a Parquet file.
-
-    Raises:
-        BadInput: it is no Parquet file.
-    """
-    return _parquet(file).metadata.num_row_groups
 
 
 def read_chunks(
@@ -146,7 +140,7 @@ def read_chunks(
     """
     if file.kind == "gzip":
         with file.open() as stream:
-            yield from cut(
+            yield from _cut(
                 _decompressed(stream, file.uri),
                 chunk_bytes,
                 allow_truncated,
@@ -177,11 +171,11 @@ def _row_group(file: RawFile, index: int, columns: Sequence[str]) -> Chunk:
 
 
 def _text_chunk(file: RawFile, index: int, chunk_bytes: int) -> Chunk:
-    """Seek to one byte before the chunk: a line begins with the chunk only where that byte ends one."""
+    """Read from one byte before the chunk, because a line begins at the chunk only where that byte is a line end."""
     begin = index * chunk_bytes
     with file.open() as stream:
         stream.seek(max(begin - 1, 0))
-        content = stream.read(chunk_bytes + (1 if begin else 0))
+        content = stream.read(begin + chunk_bytes - stream.tell())
         while not content.endswith(b"\n") and (more := stream.read(READ_BYTES)):
             head, line_end, _ = more.partition(b"\n")
             content += head + line_end
@@ -195,13 +189,12 @@ def _lines(content: bytes | bytearray) -> list[bytes]:
     return lines if lines[-1] else lines[:-1]
 
 
-def cut(
+def _cut(
     blocks: Iterator[bytes], chunk_bytes: int, allow_truncated: bool, is_wanted: Callable[[int], bool]
 ) -> Iterator[Chunk]:
     """Cut a stream after the first line end at or behind every multiple of `chunk_bytes`; the wanted chunks.
 
-    Raises:
-        TruncatedGzip: the stream does, unless that is allowed; then its last line, which is not whole, is left out.
+    Of a stream that ends too early, where that is allowed, the last line is left out, as it is not whole.
     """
     held, begins_at, index, is_truncated, at_end = bytearray(), 0, 0, False, False
     while not at_end:
@@ -219,7 +212,8 @@ def cut(
                 size = 0  # the line before covers the whole chunk
             else:
                 size = held.find(b"\n", (index + 1) * chunk_bytes - 1 - begins_at) + 1
-                if size in (0, len(held)):  # more of the line is to come, or this may be the last chunk
+                is_line_unfinished, may_be_last = size == 0, size == len(held)
+                if is_line_unfinished or may_be_last:
                     break
             if is_wanted(index):
                 yield Chunk(index, _lines(held[:size]), False)
@@ -243,4 +237,4 @@ def _decompressed(stream: BinaryIO, where: str) -> Iterator[bytes]:
                 raise BadInput(f"{where}: the gzip file is damaged: {error}") from error
             block = member.unused_data
     if not member.eof:
-        raise TruncatedGzip(f"{where}: the gzip file ends too early; get it again, or add --allow-truncated")
+        raise TruncatedGzip(f"{where}: the gzip file ends too early; download it again, or add --allow-truncated")

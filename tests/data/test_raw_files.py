@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from drp_ray.data.inputs import find_files, pieces_of, read_chunks
+from drp_ray.data.raw_files import find_files, pieces_of, read_chunks
 from drp_ray.storage.folder import S3Options
 
 

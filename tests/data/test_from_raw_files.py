@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drp_ray.data.build import build
+from drp_ray.data.from_raw_files import build_from_raw_files
 from drp_ray.data.rules import Rules
-from drp_ray.data.tasks import here
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset import UNFINISHED, Dataset
 from drp_ray.inputs.dataset_check import check_dataset
@@ -17,6 +16,7 @@ from drp_ray.storage.lease import LEASE
 from tests.data.raw import (
     DESCRIPTION,
     LOOSE,
+    build_here,
     built,
     contents,
     item,
@@ -29,16 +29,11 @@ from tests.data.raw import (
     write_lines,
 )
 
-
-def silent(_: str) -> None:
-    """Nobody listens."""
-
-
 TEXTS = ["a good one ", "not for me\t\n", "what  can I say "]
 
 
 def drawn_world(seed: int, size: int) -> tuple[list[dict], list[dict]]:
-    """Raw rows of five users and seven items: ties in time, repeated texts, gaps, and items told of twice."""
+    """Raw rows of five users and seven items: ties in time, repeated texts, gaps, and items with two entries."""
     draw = random.Random(seed)
     reviews = [
         review(
@@ -98,9 +93,9 @@ def test_users_items_and_splits_are_those_of_a_plain_implementation(
     wanted = job(files, [described], folder / "out", rules, chunk_bytes=chunk_bytes, reviews_per_part=per_part)
     if not expected["splits"]["test"]:
         with pytest.raises(BadInput, match="nothing is left after the rule"):
-            build(wanted, silent, here)
+            build_here(wanted)
         return
-    build(wanted, silent, here)
+    build_here(wanted)
     assert built(folder / "out") == expected
     for split in ("val", "test"):
         if expected["splits"][split]:
@@ -116,7 +111,7 @@ def world(tmp_path):
 def test_a_user_has_eight_inputs_for_training_one_for_validation_and_the_newest_for_the_test(tmp_path):
     reviews, meta = small_world(20, 20, 20)
     files = write_lines(tmp_path / "r.jsonl", reviews), write_lines(tmp_path / "m.jsonl", meta)
-    build(job([files[0]], [files[1]], tmp_path / "out", Rules()), silent, here)
+    build_here(job([files[0]], [files[1]], tmp_path / "out", Rules()))
     for split, sizes in (("train", list(range(10, 18))), ("val", [18]), ("test", [19])):
         rows = [row for row in read_split(tmp_path / "out", split) if row["user_id"] == "u3"]
         assert [len(row["profile"]) for row in rows] == sizes
@@ -126,22 +121,22 @@ def test_a_user_has_eight_inputs_for_training_one_for_validation_and_the_newest_
 
 
 def test_a_holdout_of_two_is_one_for_validation_and_one_for_the_test(tmp_path, world):
-    build(job([world[0]], [world[1]], tmp_path / "out", LOOSE.model_copy(update={"holdout": 2})), silent, here)
+    build_here(job([world[0]], [world[1]], tmp_path / "out", LOOSE.model_copy(update={"holdout": 2})))
     assert not (tmp_path / "out" / "train").exists()
     assert [len(read_split(tmp_path / "out", split)) for split in ("val", "test")] == [12, 12]
 
 
 def test_the_files_do_not_depend_on_how_the_input_is_read(tmp_path, world):
     reviews, meta = world
-    build(job([reviews], [meta], tmp_path / "whole", LOOSE), silent, here)
-    build(job([reviews], [meta], tmp_path / "pieces", LOOSE, chunk_bytes=500, memory_gb=0.2), silent, here)
+    build_here(job([reviews], [meta], tmp_path / "whole", LOOSE))
+    build_here(job([reviews], [meta], tmp_path / "pieces", LOOSE, chunk_bytes=500, memory_gb=0.2))
     assert contents(tmp_path / "whole") == contents(tmp_path / "pieces")
 
 
 def test_on_ray_and_in_this_process_the_same_files_are_made(tmp_path, world, ray_here):
     reviews, meta = world
-    build(job([reviews], [meta], tmp_path / "here", LOOSE, chunk_bytes=2000, reviews_per_part=9), silent, here)
-    build(job([reviews], [meta], tmp_path / "ray", LOOSE, chunk_bytes=2000, reviews_per_part=9), silent)
+    build_here(job([reviews], [meta], tmp_path / "here", LOOSE, chunk_bytes=2000, reviews_per_part=9))
+    build_from_raw_files(job([reviews], [meta], tmp_path / "ray", LOOSE, chunk_bytes=2000, reviews_per_part=9), print)
     assert contents(tmp_path / "here") == contents(tmp_path / "ray")
     assert len(list((tmp_path / "ray" / "test" / "users").iterdir())) > 3
 
@@ -180,7 +175,7 @@ class FailingFolder(LocalFolder):
 def test_wherever_it_is_cut_short_it_does_not_look_whole_and_ends_as_if_it_had_not_been(tmp_path, world):
     reviews, meta = world
     arrangement = {"chunk_bytes": 2000, "reviews_per_part": 9}
-    build(job([reviews], [meta], tmp_path / "undisturbed", LOOSE, **arrangement), silent, here)
+    build_here(job([reviews], [meta], tmp_path / "undisturbed", LOOSE, **arrangement))
     expected = contents(tmp_path / "undisturbed")
     cuts, draw = 0, random.Random(7)
     for begin in range(1, 120, 30):
@@ -188,7 +183,7 @@ def test_wherever_it_is_cut_short_it_does_not_look_whole_and_ends_as_if_it_had_n
         FailingFolder.countdown, FailingFolder.after = begin, draw.random() < 0.5
         while True:
             try:
-                build(job([reviews], [meta], FailingFolder(out), LOOSE, **arrangement), silent, here)
+                build_here(job([reviews], [meta], FailingFolder(out), LOOSE, **arrangement))
                 break
             except CutShort:
                 cuts += 1
@@ -205,16 +200,16 @@ def test_wherever_it_is_cut_short_it_does_not_look_whole_and_ends_as_if_it_had_n
 
 def test_the_same_command_again_does_nothing_and_another_one_is_refused(tmp_path, world):
     reviews, meta = world
-    table = build(job([reviews], [meta], tmp_path / "out", LOOSE), silent, here)
+    table = build_here(job([reviews], [meta], tmp_path / "out", LOOSE))
     before = contents(tmp_path / "out")
     said: list[str] = []
-    assert build(job([reviews], [meta], tmp_path / "out", LOOSE), said.append, here) == table
+    assert build_here(job([reviews], [meta], tmp_path / "out", LOOSE), said.append) == table
     assert said == [f"Nothing to do: {tmp_path / 'out'} is complete."]
     with pytest.raises(BadInput, match=r"holds another dataset \(other rules\)"):
-        build(job([reviews], [meta], tmp_path / "out", LOOSE.model_copy(update={"holdout": 2})), silent, here)
+        build_here(job([reviews], [meta], tmp_path / "out", LOOSE.model_copy(update={"holdout": 2})))
     write_lines(reviews, [*(line for line in reviews.read_text().splitlines()), review("new", "i0", 5)])
     with pytest.raises(BadInput, match=r"holds another dataset \(other reviews\)"):
-        build(job([reviews], [meta], tmp_path / "out", LOOSE), silent, here)
+        build_here(job([reviews], [meta], tmp_path / "out", LOOSE))
     assert contents(tmp_path / "out") == before
 
 
@@ -222,11 +217,11 @@ def test_the_beginning_of_another_dataset_is_replaced(tmp_path, world):
     reviews, meta = world
     FailingFolder.countdown, FailingFolder.after = 25, False
     with pytest.raises(CutShort):
-        build(job([reviews], [meta], FailingFolder(tmp_path / "out"), LOOSE, reviews_per_part=9), silent, here)
+        build_here(job([reviews], [meta], FailingFolder(tmp_path / "out"), LOOSE, reviews_per_part=9))
     FailingFolder.countdown = 0
     other = LOOSE.model_copy(update={"holdout": 2})
-    build(job([reviews], [meta], tmp_path / "out", other), silent, here)
-    build(job([reviews], [meta], tmp_path / "afresh", other), silent, here)
+    build_here(job([reviews], [meta], tmp_path / "out", other))
+    build_here(job([reviews], [meta], tmp_path / "afresh", other))
     assert contents(tmp_path / "out") == contents(tmp_path / "afresh")
 
 
@@ -234,17 +229,17 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, world):
     (tmp_path / "out" / "items").mkdir(parents=True)
     (tmp_path / "out" / "items" / "mine.parquet").write_bytes(b"mine")
     with pytest.raises(BadInput, match="choose another --out"):
-        build(job([world[0]], [world[1]], tmp_path / "out", LOOSE), silent, here)
+        build_here(job([world[0]], [world[1]], tmp_path / "out", LOOSE))
     assert (tmp_path / "out" / "items" / "mine.parquet").read_bytes() == b"mine"
 
 
 def test_the_first_metadata_of_an_item_counts_and_the_others_are_counted(tmp_path, world):
     reviews, meta = world
     again = write_lines(tmp_path / "again.jsonl", [item("i0", title="another name"), item("i1", title="")])
-    table = build(job([reviews], [meta, again], tmp_path / "out", LOOSE), silent, here)
+    table = build_here(job([reviews], [meta, again], tmp_path / "out", LOOSE))
     assert "came again and was left out: 2" in table
     assert {row["item_id"]: row["title"] for row in read_items(tmp_path / "out")}["i0"] == "name of i0"
-    first = build(job([reviews], [again, meta], tmp_path / "first", LOOSE), silent, here)
+    first = build_here(job([reviews], [again, meta], tmp_path / "first", LOOSE))
     assert "another name" in {row["title"] for row in read_items(tmp_path / "first")}
     assert "i1" not in {row["item_id"] for row in read_items(tmp_path / "first")}, first
 
@@ -254,7 +249,7 @@ def test_white_space_is_collapsed_and_lengths_count_what_was_written(tmp_path):
     spaced = "word  \n" * 40  # 280 characters, 199 once collapsed
     reviews.append(review("u0", "i5", 99_000, spaced, title="  a \t title "))
     files = write_lines(tmp_path / "r.jsonl", reviews), write_lines(tmp_path / "m.jsonl", meta)
-    build(job([files[0]], [files[1]], tmp_path / "out", LOOSE), silent, here)
+    build_here(job([files[0]], [files[1]], tmp_path / "out", LOOSE))
     target = next(row["target"] for row in read_split(tmp_path / "out", "test") if row["user_id"] == "u0")
     assert (target["text"], target["title"]) == (" ".join(["word"] * 40), "a title")
 
@@ -269,7 +264,7 @@ def test_the_table_accounts_for_every_review(tmp_path, world):
         review("u0", "unknown", 1),
     ]
     write_lines(reviews, [*rows, *extra])
-    table = build(job([reviews], [meta], tmp_path / "out", LOOSE), silent, here)
+    table = build_here(job([reviews], [meta], tmp_path / "out", LOOSE))
     assert (tmp_path / "out" / "table.txt").read_text() == table
     dropped = {
         cells[1].strip(): (int(cells[2].replace(",", "")), int(cells[3].replace(",", "")))
