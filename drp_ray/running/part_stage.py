@@ -25,7 +25,7 @@ import ray
 
 from drp_ray.errors import JobFailed
 from drp_ray.running.blocks import one_block_each
-from drp_ray.running.outcome_rows import committed_in
+from drp_ray.running.part_outcomes import committed_in
 from drp_ray.running.part_work import PartActor, run_part_in_task
 from drp_ray.running.progress import Amount, Heartbeat
 from drp_ray.running.stage_info import PartStage, RunOptions
