@@ -211,7 +211,7 @@ def _print_result(result: "Result") -> None:
         empty = [_score(metrics["with_failures_as_empty"][name])] if metrics["failed_users"] else []
         scores.add_row(name, _score(value), str(metrics["scored"][name]), *empty)
     print_table(scores)
-    _print_by_method(f"{metrics['run']}, by method", metrics["by_method"])
+    _print_by_method(f"{metrics['run']}, by method", metrics["method"], metrics["by_method"])
     coverage = Table("coverage", "")
     for what, numbers in coverage_lines(result.metrics["coverage"]):
         coverage.add_row(what, numbers)
@@ -249,16 +249,16 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
             means.add_row(choices, str(row["runs"]), *numbers, ", ".join(f"{n:,}" for n in sorted(set(row["n"]))))
         print_table(means)
     for row in comparison["runs"]:
-        _print_by_method(row["run"], row["by_method"])
+        _print_by_method(row["run"], row["method"], row["by_method"])
     say(f"sweep        {comparison['folder']}")
 
 
-def _print_by_method(run: str, by_method: dict[str, Any]) -> None:
-    """The scores by the method that really ran, where it was not one for all users."""
-    if len(by_method) < 2:
+def _print_by_method(title: str, method: str, by_method: dict[str, Any]) -> None:
+    """The scores by the method that really ran, where that is not the configured one for all users."""
+    if set(by_method) <= {method}:
         return
     metrics = list(next(iter(by_method.values()))["metrics"])
-    table = Table("method that ran", *metrics, "n", title=run)
+    table = Table("method that ran", *metrics, "n", title=title)
     for method, numbers in by_method.items():
         table.add_row(method, *(_score(numbers["metrics"][name]) for name in metrics), f"{numbers['n']:,}")
     print_table(table)

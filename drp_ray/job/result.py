@@ -48,7 +48,7 @@ def report(
     scores = reported(opened, totals["scores"])
     metrics = {
         "run": config.name,
-        "method": config.method,
+        "method": plan.spec.method.name,
         "users": int(totals["users"]["rows"]),
         "metrics": scores,
         "scored": {metric.name: int(totals["scores"].get(f"scored:{metric.name}", 0)) for metric in opened},

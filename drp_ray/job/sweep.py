@@ -188,6 +188,7 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
         rows.append(
             {
                 "run": run.job.config.name,
+                "method": result.metrics["method"],
                 "choices": {".".join(choice.place): choice.value for choice in run.choices},
                 "fixed": {".".join(choice.place): choice.value for choice in run.choices if not choice.is_averaged},
                 "metrics": values_of(numbers),

@@ -85,27 +85,30 @@ class RowCaller:
             CallGivenUp: the endpoint did not answer this call.
             EngineDied: the engine is gone, which is nobody's fault yet.
         """
-        spec = self.roles[role]
-        sampling = spec.sampling.model_copy(update={"seed": self._next_seed(role)})
-        completion, messages = await self._complete(spec, prompt, sampling)
-        try:
-            answer, thinking = self._without_thinking(completion, spec)
-        except UnfinishedThinking as error:
-            if completion.finish_reason != "length":
-                raise UnusableReply(f"{role}: {error}") from error
-            budget = self._twice_the_budget(spec, sampling, completion)
-            longer = sampling.model_copy(update={"max_tokens": budget})
-            completion, messages = await self._complete(spec, prompt, longer)
-            try:
-                answer, thinking = self._without_thinking(completion, spec)
-            except UnfinishedThinking as unfinished:
-                raise RowFailed(f"{role}: the thinking did not end within {budget} tokens") from unfinished
+        messages, thinking, answer = await self._answer_after_thinking(role, prompt)
         preamble, answer = split_marker(answer, marker) if marker else ("", answer)
         self.accounts.preambles += bool(preamble)
         if not answer:
             raise UnusableReply(f"{role}: the reply is empty{f' after [{marker}]:' if marker else ''}")
         self.exchanges.append(Exchange(role, messages, thinking, answer))
         return answer
+
+    async def _answer_after_thinking(self, role: str, prompt: Prompt) -> tuple[list[Message], str, str]:
+        """The messages that were sent, the thinking and the answer."""
+        spec = self.roles[role]
+        sampling = spec.sampling.model_copy(update={"seed": self._next_seed(role)})
+        completion, messages = await self._complete(spec, prompt, sampling)
+        try:
+            return messages, *self._parted(completion, spec)
+        except UnfinishedThinking as error:
+            if completion.finish_reason != "length":
+                raise UnusableReply(f"{role}: {error}") from error
+        budget = self._twice_the_budget(spec, sampling, completion)
+        completion, messages = await self._complete(spec, prompt, sampling.model_copy(update={"max_tokens": budget}))
+        try:
+            return messages, *self._parted(completion, spec)
+        except UnfinishedThinking as error:
+            raise RowFailed(f"{role}: the thinking did not end within {budget} tokens") from error
 
     async def _complete(self, spec: RoleSpec, prompt: Prompt, sampling: Sampling) -> tuple[Completion, list[Message]]:
         engine = self.engines[spec.model]
@@ -133,8 +136,8 @@ class RowCaller:
         if engine.honours_seed and sampling.seed is not None:
             self.accounts.seeds.append(sampling.seed)
 
-    def _without_thinking(self, completion: Completion, spec: RoleSpec) -> tuple[str, str]:
-        """Answer and thinking, which is counted by its share of the reply's characters."""
+    def _parted(self, completion: Completion, spec: RoleSpec) -> tuple[str, str]:
+        """Thinking, which is counted by its share of the reply's characters, and answer."""
         try:
             answer, thinking = strip_thinking(completion.text, spec.thinking)
         except UnfinishedThinking:
@@ -143,7 +146,7 @@ class RowCaller:
             raise
         share = len(thinking) / max(len(completion.text), 1)
         self.accounts.thinking_tokens += round(completion.completion_tokens * share)
-        return answer, thinking
+        return thinking, answer
 
     def _twice_the_budget(self, spec: RoleSpec, sampling: Sampling, completion: Completion) -> int:
         limit = self.engines[spec.model].context_length

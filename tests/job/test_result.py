@@ -44,7 +44,14 @@ def result_of(tmp_path):
         config = SimpleNamespace(name="run", method="rag", evaluation=Evaluation())
         folder = LocalFolder(tmp_path / "run")
         manifests = {name: SimpleNamespace(totals=stage) for name, stage in totals.items()}
-        result = report(config, SimpleNamespace(stages={}), folder, manifests, tmp_path, nobody())
+        result = report(
+            config,
+            SimpleNamespace(stages={}, spec=SimpleNamespace(method=SimpleNamespace(name="rag"))),
+            folder,
+            manifests,
+            tmp_path,
+            nobody(),
+        )
         assert json.loads(folder.read(METRICS_FILE)) == result.metrics
         return result
 
