@@ -1,4 +1,4 @@
-"""Thinning out on DuckDB against the same on Ray Data: alternate item and user thresholds on (user, item) pairs.
+"""The thresholds of items and users in turn, on (user, item) pairs: DuckDB against Ray Data.
 
     python -m benchmarks.kcore [--pairs 1000000]
 
@@ -75,12 +75,14 @@ def on_duckdb(file: Path, scratch: Path) -> int:
     with open_database(str(scratch), 2.0) as database:
         rule_filter = RuleFilter(database, RULES)
         parquet = pq.ParquetFile(file)
-        for group in range(parquet.metadata.num_row_groups):
-            rows = parquet.read_row_group(group)
-            rule_filter.add_reviews(rows)
-            items = rows.select(["row_id", "item_id"]).append_column("problem", pa.nulls(len(rows), pa.string()))
-            rule_filter.add_items(items)
-        rule_filter.apply()
+        groups = range(parquet.metadata.num_row_groups)
+        rule_filter.apply(
+            (parquet.read_row_group(group) for group in groups),
+            (
+                rows.append_column("problem", pa.nulls(len(rows), pa.string()))
+                for rows in (parquet.read_row_group(group, ["row_id", "item_id"]) for group in groups)
+            ),
+        )
     return next(drop.left for drop in rule_filter.drops if drop.rule == rules.USER_ACTIVITY)
 
 

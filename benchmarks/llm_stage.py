@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from drp_ray.data.sample import write_sample
+from drp_ray.data.sample_files import write_sample
 from drp_ray.data.tiny_model import build_tiny_model
 from drp_ray.engines.base import Completion, Message, ModelSpec, Sampling
 from drp_ray.engines.vllm import VllmEngine

@@ -171,7 +171,7 @@ def sample(
 ) -> None:
     """Write the embedded dataset: generated users with ways of writing of their own."""
     from drp_ray.config import s3_options
-    from drp_ray.data.sample import write_sample
+    from drp_ray.data.sample_files import write_sample
     from drp_ray.storage.folder import check_reachable, open_folder
 
     with failures_reported():

@@ -1,4 +1,4 @@
-"""The two kinds of failure that a person is told about, and the exit codes of the command line."""
+"""The two kinds of failure that are reported to a person, and the exit codes of the command line."""
 
 import difflib
 from collections.abc import Iterable

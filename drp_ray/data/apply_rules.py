@@ -5,7 +5,7 @@ a tie is broken by the greater item number, it is broken by the greater item id.
 `RuleFilter.drops` says what it removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import duckdb
@@ -16,6 +16,8 @@ from drp_ray.data.database import insert_rows
 from drp_ray.data.rules import Drop, Rules
 from drp_ray.errors import BadInput
 
+REVIEW_COLUMNS = ["row_id", "user_id", "item_id", "timestamp", "text_hash"]
+ITEM_COLUMNS = ["row_id", "item_id", "problem"]
 CREATE_RAW_ITEMS = "create table raw_items (row_id bigint, item_id varchar, problem varchar)"
 NUMBER_ITEMS = """
     create table items as
@@ -51,14 +53,6 @@ class RuleFilter:
             CREATE_RAW_ITEMS,
         )
 
-    def add_reviews(self, batch: pa.Table) -> None:
-        """Take the ids of some reviews: the columns of `raw_reviews`."""
-        insert_rows(self._database, "raw_reviews", batch)
-
-    def add_items(self, batch: pa.Table) -> None:
-        """Take the ids of some items: the columns of `raw_items`."""
-        insert_rows(self._database, "raw_items", batch)
-
     def account_for(self, rule: str, dropped: int, left: int) -> None:
         """Note what a rule removed.
 
@@ -70,12 +64,18 @@ class RuleFilter:
             so_far = "; ".join(f"{drop.rule}: {drop.dropped:,}" for drop in self.drops if drop.dropped)
             raise BadInput(f"nothing is left after the rule {rule!r}; reviews dropped so far: {so_far or 'none'}")
 
-    def apply(self) -> None:
+    def apply(self, reviews: Iterable[pa.Table], items: Iterable[pa.Table]) -> None:
         """Apply the rules from `UNKNOWN_ITEM` on, in the order in which `rules` names them.
+
+        The tables have the columns `REVIEW_COLUMNS` and `ITEM_COLUMNS`.
 
         Raises:
             BadInput: a rule leaves nothing.
         """
+        for batch in items:
+            insert_rows(self._database, "raw_items", batch)
+        for batch in reviews:
+            insert_rows(self._database, "raw_reviews", batch)
         self._number_ids()
         self._drop_reviews_of_bad_items()
         self._drop_older_reviews()
@@ -166,7 +166,7 @@ class RuleFilter:
         self.account_for(rules.NO_HOLDOUT, before - left, left)
 
     def _apply_profile_thresholds(self) -> None:
-        """The same for what precedes the inputs. A user who leaves takes the inputs along; an item does not."""
+        """The same for what precedes the inputs. Inputs of a dropped user go too; those about a dropped item stay."""
         items = f"select item from base group by item having count(*) >= {self._rules.min_profile_item_reviewers}"
         users = f"""select "user" from (select distinct "user" from inputs) left join base using ("user")
                     group by "user" having count(item) >= {self._rules.min_profile_reviews}"""
@@ -188,7 +188,7 @@ class RuleFilter:
     def _apply_in_turn(self, tables: list[str], thresholds: Sequence[Threshold]) -> None:
         """Apply thresholds in turn until none removes anything, or nothing is left.
 
-        One about items concerns the first table only.
+        A threshold of items removes rows of the first table only.
         """
         dropped = {threshold.rule: 0 for threshold in thresholds}
         total = left = sum(map(self._count, tables))
@@ -207,7 +207,7 @@ class RuleFilter:
             self.account_for(rule, count, total)
 
     def _keep_only(self, tables: list[str], column: str, staying: str) -> int:
-        """Keep the rows whose value stays; how many rows leave."""
+        """Keep the rows whose value of `column` the query `staying` selects; how many rows were removed."""
         self._run(f"create or replace temporary table staying as {staying}")
         before = sum(map(self._count, tables))
         for table in tables:

@@ -1,7 +1,7 @@
 """`drp-ray data`: from the forms in which data exists to a dataset that a job accepts."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import wraps
 from inspect import Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,7 +26,7 @@ class ManyValues(TyperCommand):
     """Lets an option that may be repeated take several values at once, as a shell's `*.jsonl.gz` gives them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before every further value."""
+        """Insert the option again before every value but its first."""
         repeatable = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
         words: list[str] = []
         option = None
@@ -42,24 +42,24 @@ class ManyValues(TyperCommand):
 Command = Callable[..., None]
 
 
-def with_options_of(**makers: Callable[..., object]) -> Callable[[Command], Command]:
-    """Add the options of some functions to a command, which gets what each function makes of them under its name."""
+def with_options_of(**groups: type) -> Callable[[Command], Command]:
+    """Add the fields of dataclasses to a command as options; it gets an object of each class, under the name given."""
 
     def add(command: Command) -> Command:
-        options_of = {name: signature(maker).parameters for name, maker in makers.items()}
+        fields_of = {name: signature(group).parameters for name, group in groups.items()}
 
         @wraps(command)
         def run(**values: Any) -> None:
             with failures_reported(), stopped_by_signals():
-                for name, options in options_of.items():
-                    values[name] = makers[name](**{option: values.pop(option) for option in options})
+                for name, fields in fields_of.items():
+                    values[name] = groups[name](**{field: values.pop(field) for field in fields})
                 command(**values)
 
-        own = [parameter for name, parameter in signature(command).parameters.items() if name not in makers]
-        added = [parameter for options in options_of.values() for parameter in options.values()]
+        own = [parameter for name, parameter in signature(command).parameters.items() if name not in groups]
+        options = [*own, *(parameter for fields in fields_of.values() for parameter in fields.values())]
         # Typer reads both.
-        run.__signature__ = Signature([*own, *added])  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+        run.__signature__ = Signature(options)  # type: ignore[attr-defined]
+        run.__annotations__ = {option.name: option.annotation for option in options}
         return run
 
     return add
@@ -70,60 +70,69 @@ Out = Annotated[str, typer.Option(metavar="DIR", help="Where the dataset goes: a
 MemoryGb = Annotated[float, typer.Option(min=0.1, help="Memory of the database of ids; the rest spills to --scratch.")]
 Scratch = Annotated[str | None, typer.Option(metavar="DIR", help="Local disk for the database of ids.")]
 NumCpus = Annotated[int | None, typer.Option(min=1, help="CPUs of the Ray that is started here.")]
-ReviewsPerPart = Annotated[int, typer.Option(min=1, help="Reviews of a part of users.")]
 
 
-def _thresholds(
-    min_review_chars: Annotated[int, typer.Option(min=0, help="Characters that a review needs.")] = 200,
-    min_item_reviewers: Annotated[int, typer.Option(min=0, help="Reviewers that an item needs.")] = 8,
-    min_user_reviews: Annotated[int, typer.Option(min=0, help="Reviews that a user needs.")] = 18,
-    max_user_reviews: Annotated[int, typer.Option(min=1, help="Reviews that a user may have.")] = 500,
+@dataclass(frozen=True)
+class Thresholds:
+    """The rules for raw files of every kind."""
+
+    min_review_chars: Annotated[int, typer.Option(min=0, help="Characters that a review needs.")] = 200
+    min_item_reviewers: Annotated[int, typer.Option(min=0, help="Reviewers that an item needs.")] = 8
+    min_user_reviews: Annotated[int, typer.Option(min=0, help="Reviews that a user needs.")] = 18
+    max_user_reviews: Annotated[int, typer.Option(min=1, help="Reviews that a user may have.")] = 500
     holdout: Annotated[
         int,
         typer.Option(
             min=1, help="The last H reviews of a user are inputs: H-2 train, one val, one test; 1: test only."
         ),
-    ] = 10,
+    ] = 10
     min_profile_item_reviewers: Annotated[
         int, typer.Option(min=0, help="Reviewers that an item needs among what precedes the inputs.")
-    ] = 5,
+    ] = 5
     min_profile_reviews: Annotated[
         int, typer.Option(min=0, help="Such reviews that a user needs before the inputs.")
-    ] = 8,
-) -> dict[str, int]:
-    return {
-        "min_review_chars": min_review_chars,
-        "min_item_reviewers": min_item_reviewers,
-        "min_user_reviews": min_user_reviews,
-        "max_user_reviews": max_user_reviews,
-        "holdout": holdout,
-        "min_profile_item_reviewers": min_profile_item_reviewers,
-        "min_profile_reviews": min_profile_reviews,
-    }
+    ] = 8
 
 
-def _build_options(
-    max_bad_rows: Annotated[
-        str, typer.Option(metavar="SHARE", help="Rows that may be unreadable: 0.1% or 0.001.")
-    ] = "0.1%",
+@dataclass(frozen=True)
+class AmazonThresholds(Thresholds):
+    """The rules for Amazon's files: descriptions as well, which Yelp's businesses do not have."""
+
+    min_description_chars: Annotated[
+        int, typer.Option(min=0, help="Characters that a description needs; 0: an item needs none.")
+    ] = 100
+    max_description_chars: Annotated[int, typer.Option(min=0, help="Characters that a description may have.")] = 2000
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What every build from files can be given besides its input and its rules."""
+
+    max_bad_rows: Annotated[str, typer.Option(metavar="SHARE", help="Rows that may be unreadable: 0.1% or 0.001.")] = (
+        "0.1%"
+    )
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use what a gzip file holds that ends too early.")
-    ] = False,
-    memory_gb: MemoryGb = 2.0,
-    chunk_mb: Annotated[float, typer.Option(min=0.001, help="How much of a file a task reads at once.")] = 32.0,
-    scratch: Scratch = None,
-    num_cpus: NumCpus = None,
-) -> "BuildOptions":
+    ] = False
+    memory_gb: MemoryGb = 2.0
+    chunk_mb: Annotated[float, typer.Option(min=0.001, help="How much of a file a task reads at once.")] = 32.0
+    scratch: Scratch = None
+    num_cpus: NumCpus = None
+
+
+@dataclass(frozen=True)
+class RawOptions(TableOptions):
+    """The same for builds from raw files, and how many reviews make a part."""
+
+    reviews_per_part: Annotated[int, typer.Option(min=1, help="Reviews of a part of users.")] = 8192
+
+
+def _build_options(options: TableOptions) -> "BuildOptions":
     from drp_ray.data.build_options import BuildOptions
 
-    return BuildOptions(
-        max_bad_rows=_share(max_bad_rows),
-        allow_truncated=allow_truncated,
-        memory_gb=memory_gb,
-        chunk_bytes=round(chunk_mb * (1 << 20)),
-        scratch=scratch,
-        num_cpus=num_cpus,
-    )
+    values = asdict(options)
+    max_bad_rows, chunk_bytes = _share(values.pop("max_bad_rows")), round(values.pop("chunk_mb") * (1 << 20))
+    return BuildOptions(max_bad_rows=max_bad_rows, chunk_bytes=chunk_bytes, **values)
 
 
 def _share(text: str) -> float:
@@ -138,51 +147,54 @@ def _share(text: str) -> float:
 
 
 @data_app.command(cls=ManyValues)
-@with_options_of(thresholds=_thresholds, options=_build_options)
+@with_options_of(thresholds=AmazonThresholds, options=RawOptions)
 def amazon(
-    thresholds: dict[str, int],
-    options: "BuildOptions",
+    thresholds: AmazonThresholds,
+    options: RawOptions,
     reviews: Annotated[Paths, typer.Option(metavar="PATH…", help="Files or folders: JSON lines, .gz or Parquet.")],
     meta: Annotated[Paths, typer.Option(metavar="PATH…", help="The items' metadata, likewise.")],
     out: Out,
-    min_description_chars: Annotated[
-        int, typer.Option(min=0, help="Characters that a description needs; 0: an item needs none.")
-    ] = 100,
-    max_description_chars: Annotated[int, typer.Option(min=0, help="Characters that it may have.")] = 2000,
     item_key: Annotated[
         Literal["asin", "parent_asin"],
         typer.Option(help="What of a review names its item: asin, as published, or the parent of its variants."),
     ] = "asin",
-    reviews_per_part: ReviewsPerPart = 8192,
 ) -> None:
     """Build a dataset from raw Amazon Reviews 2023 files."""
     from drp_ray.data.formats import AMAZON, AMAZON_PARENTS
 
-    descriptions = {"min_description_chars": min_description_chars, "max_description_chars": max_description_chars}
-    kind = AMAZON if item_key == "asin" else AMAZON_PARENTS
-    _build(kind, reviews, meta, out, _rules(thresholds | descriptions), options, reviews_per_part)
+    raw_format = AMAZON if item_key == "asin" else AMAZON_PARENTS
+    _build(raw_format, reviews, meta, out, _rules(thresholds), _build_options(options))
 
 
 @data_app.command(cls=ManyValues)
-@with_options_of(thresholds=_thresholds, options=_build_options)
+@with_options_of(thresholds=Thresholds, options=RawOptions)
 def yelp(
-    thresholds: dict[str, int],
-    options: "BuildOptions",
+    thresholds: Thresholds,
+    options: RawOptions,
     reviews: Annotated[Paths, typer.Option(metavar="PATH…", help="yelp_academic_dataset_review.json")],
     business: Annotated[Paths, typer.Option(metavar="PATH…", help="yelp_academic_dataset_business.json")],
     out: Out,
-    reviews_per_part: ReviewsPerPart = 8192,
 ) -> None:
     """Build a dataset from the Yelp Open Dataset: the business's name is the title, there is no description."""
     from drp_ray.data.formats import YELP
 
-    _build(YELP, reviews, business, out, _rules(thresholds), options, reviews_per_part)
+    _build(YELP, reviews, business, out, _rules(thresholds), _build_options(options))
+
+
+def _build(
+    raw_format: "Format", reviews: Paths, meta: Paths, out: str, rules: "Rules", options: "BuildOptions"
+) -> None:
+    from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
+
+    build = RawBuild(raw_format, _files(reviews), _files(meta), _folder(out), rules, options)
+    say(build_from_raw_files(build, say))
+    say(f"dataset {build.out.uri}")
 
 
 @data_app.command()
-@with_options_of(options=_build_options)
+@with_options_of(options=TableOptions)
 def table(
-    options: "BuildOptions",
+    options: TableOptions,
     users: Annotated[str, typer.Argument(metavar="USERS", help="user_id, profile, target: a file or folder.")],
     items: Annotated[str, typer.Argument(metavar="ITEMS", help="item_id, title, description: likewise.")],
     out: Out,
@@ -190,7 +202,7 @@ def table(
     """Make a dataset of users and items that exist as such, in Parquet or JSON lines."""
     from drp_ray.data.from_tables import TableBuild, build_from_tables
 
-    build = TableBuild(_files([users]), _files([items]), _folder(out), options)
+    build = TableBuild(_files([users]), _files([items]), _folder(out), _build_options(options))
     say(build_from_tables(build, say))
     say(f"dataset {build.out.uri}")
 
@@ -204,7 +216,7 @@ def hub(
         str | None, typer.Option(metavar="SET", help="The set of the items; none where reviews name their item.")
     ] = None,
     meta_config: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its configuration; --config if it has it.")
+        str | None, typer.Option(metavar="NAME", help="Its configuration; if not given, the name in --config.")
     ] = None,
     meta_split: Annotated[str | None, typer.Option(metavar="NAME", help="Its split, where it has several.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
@@ -254,32 +266,15 @@ def describe(
         say(describe_dataset(folder, parent, options))
 
 
-def _rules(thresholds: Mapping[str, int]) -> "Rules":
+def _rules(thresholds: Thresholds) -> "Rules":
     from pydantic import ValidationError
 
     from drp_ray.data.rules import Rules
 
     try:
-        return Rules.model_validate(thresholds)
+        return Rules(**asdict(thresholds))
     except ValidationError as error:
         raise BadInput("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())) from error
-
-
-def _build(
-    kind: "Format",
-    reviews: Paths,
-    meta: Paths,
-    out: str,
-    rules: "Rules",
-    options: "BuildOptions",
-    reviews_per_part: int,
-) -> None:
-    from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
-
-    options = replace(options, reviews_per_part=reviews_per_part)
-    build = RawBuild(kind, _files(reviews), _files(meta), _folder(out), rules, options)
-    say(build_from_raw_files(build, say))
-    say(f"dataset {build.out.uri}")
 
 
 def _files(locations: Paths) -> "list[RawFile]":

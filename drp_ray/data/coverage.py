@@ -32,7 +32,7 @@ class CoverageCount(NamedTuple):
 def count_coverage(
     dataset: Dataset, n: int, k: int, query: Sequence[DocumentField], scratch: str | None, memory_gb: float
 ) -> list[CoverageCount]:
-    """What is thin in a dataset for a job that retrieves `n` past reviews and compares with `k` representatives."""
+    """Count what a job lacks in a dataset that retrieves `n` past reviews and compares with `k` representatives."""
     with open_database(scratch, memory_gb) as database:
         _load_ids(database, dataset)
         return _counts(database, n, k, query)
@@ -75,56 +75,38 @@ def _counts(database: duckdb.DuckDBPyConnection, n: int, k: int, query: Sequence
         (found,) = database.execute(statement).fetchall()
         return int(found[0] or 0)
 
-    database.execute(
-        """create table reviewers as
-           select item_id, count(distinct user_id) as reviewers from profiles group by item_id"""
-    )
-    database.execute(
-        """create table sizes as
-           select row_number, count(profiles.item_id) as reviews,
-                  count(distinct case when reviewers > $k then profiles.item_id end) as eligible
-           from targets left join profiles using (row_number)
-                left join reviewers on reviewers.item_id = profiles.item_id
-           group by row_number""",
-        {"k": k},
-    )
+    def count(what: str, source: str, of: int) -> CoverageCount:
+        return CoverageCount(what, one(f"select count(*) from {source}"), of)
+
+    database.execute(REVIEWERS)
+    database.execute(SIZES, {"k": k})
     database.execute(NEWER_PEERS)
     rows, items = one("select count(*) from targets"), one("select count(*) from reviewers")
+    newer, peers = one("select sum(newer) from newer_peers"), one("select sum(peers) from newer_peers")
     has_query = " or ".join(QUERY_FIELDS[name] for name in query)
+    no_query = f"targets left join items using (item_id) where not coalesce({has_query}, false)"
+    with_newer = "(select row_number from newer_peers group by row_number having sum(newer) > 0)"
     return [
-        CoverageCount("empty profiles", one("select count(*) from sizes where reviews = 0"), rows),
-        CoverageCount(
-            f"profiles of more than {LARGE_PROFILE} reviews",
-            one(f"select count(*) from sizes where reviews > {LARGE_PROFILE}"),
-            rows,
-        ),
-        CoverageCount(
-            f"users with fewer than {n} items that {k} others reviewed",
-            one(f"select count(*) from sizes where eligible < {n}"),
-            rows,
-        ),
-        CoverageCount(
-            f"items in profiles with fewer than {k + 1} reviewers",
-            one(f"select count(*) from reviewers where reviewers < {k + 1}"),
-            items,
-        ),
-        CoverageCount(
-            "empty queries",
-            one(f"select count(*) from targets left join items using (item_id) where not coalesce({has_query}, false)"),
-            rows,
-        ),
-        CoverageCount(
-            "peers' reviews newer than the target",
-            one("select sum(newer) from newer_peers"),
-            one("select sum(peers) from newer_peers"),
-        ),
-        CoverageCount(
-            "users who would see such a review",
-            one("select count(*) from (select row_number from newer_peers group by row_number having sum(newer) > 0)"),
-            rows,
-        ),
+        count("empty profiles", "sizes where reviews = 0", rows),
+        count(f"profiles of more than {LARGE_PROFILE} reviews", f"sizes where reviews > {LARGE_PROFILE}", rows),
+        count(f"users with fewer than {n} items that {k} others reviewed", f"sizes where eligible < {n}", rows),
+        count(f"items in profiles with fewer than {k + 1} reviewers", f"reviewers where reviewers < {k + 1}", items),
+        count("empty queries", no_query, rows),
+        CoverageCount("peers' reviews newer than the target", newer, peers),
+        count("users who would see such a review", with_newer, rows),
     ]
 
+
+REVIEWERS = """
+    create table reviewers as select item_id, count(distinct user_id) as reviewers from profiles group by item_id"""
+SIZES = """
+    create table sizes as
+    select row_number, count(profiles.item_id) as reviews,
+           count(distinct case when reviewers > $k then profiles.item_id end) as eligible
+    from targets left join profiles using (row_number)
+         left join reviewers on reviewers.item_id = profiles.item_id
+    group by row_number"""
+"""For every row: the reviews in its profile, and the items in it that K other users reviewed."""
 
 NEWER_PEERS = """
     create table newer_peers as

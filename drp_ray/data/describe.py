@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from drp_ray.config import DocumentField, Retrieval
-from drp_ray.data.copied_targets import COPY_KINDS, CopiedTargets, find_copied_targets
 from drp_ray.data.coverage import CoverageCount, count_coverage
 from drp_ray.data.figures import SplitFigures, as_text, category_of, figures_table
 from drp_ray.data.layout import read_json
 from drp_ray.data.task_runner import on_ray
+from drp_ray.data.text_leaks import LEAK_KINDS, TextLeaks, find_text_leaks
 from drp_ray.inputs.dataset import SPLITS, Dataset
 from drp_ray.inputs.leaks import LeakCounts, count_leaks
 from drp_ray.storage.folder import Folder
@@ -43,20 +43,12 @@ def describe_dataset(folder: Folder, parent: Folder, options: DescribeOptions) -
     figures: dict[str, SplitFigures] = {}
     with on_ray(options.num_cpus) as runner:
         for name, dataset in splits.items():
-            figures[name], leaks = find_copied_targets(runner, dataset, options.near)
+            figures[name], leaks = find_text_leaks(runner, dataset, options.near)
             counts = count_coverage(dataset, options.n, options.k, options.query, options.scratch, options.memory_gb)
-            table = _coverage_table(name, counts, leaks, figures[name].profile.size, options.near)
-            for what, users, first in profile_leaks(dataset).rows():
-                size = figures[name].profile.size
-                table.add_row(what, f"{users:,}", f"{users / size:.2%}" if size else "", f"{size:,}", first or "")
-            tables.append(table)
+            n_rows = figures[name].profile.size
+            tables.append(_coverage_table(name, counts, leaks, _profile_leaks(dataset), n_rows, options.near))
     items = sum(rows.num_rows for rows in next(iter(splits.values())).read_catalogue())
     return as_text([figures_table(figures, items, manifest.get("reviews"), category), *tables])
-
-
-def profile_leaks(dataset: Dataset) -> LeakCounts:
-    """The leaks through users' own profiles, which `users.leaks` is about."""
-    return sum((count_leaks(dataset.read_users(group)) for group in dataset.row_groups()), LeakCounts())
 
 
 def _splits(folder: Folder, parent: Folder) -> dict[str, Dataset]:
@@ -68,8 +60,13 @@ def _splits(folder: Folder, parent: Folder) -> dict[str, Dataset]:
     return {name if name in SPLITS else "test": Dataset.open(folder, parent)}
 
 
+def _profile_leaks(dataset: Dataset) -> LeakCounts:
+    """The leaks through users' own profiles, which a job's `users.leaks` is about."""
+    return sum((count_leaks(dataset.read_users(group)) for group in dataset.row_groups()), LeakCounts())
+
+
 def _coverage_table(
-    name: str, counts: Sequence[CoverageCount], leaks: CopiedTargets, n_rows: int, near: float
+    name: str, counts: Sequence[CoverageCount], leaks: TextLeaks, own: LeakCounts, n_rows: int, near: float
 ) -> Table:
     table = Table(f"{name}: coverage and leakage", "rows", "share", "of", "for example")
 
@@ -79,7 +76,9 @@ def _coverage_table(
 
     for count in counts:
         add(*count)
-    for kind, what in COPY_KINDS.items():
+    for kind, what in LEAK_KINDS.items():
         measure = f" (Jaccard ≥ {near:g})" if "near" in kind else ""
         add(what + measure, len(leaks.rows.get(kind, ())), n_rows, leaks.users.get(kind, []))
+    for what, users, first in own.rows():
+        add(what, users, n_rows, [first] if first is not None else [])
     return table

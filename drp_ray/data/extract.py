@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Generic
+from typing import Generic
 
 import msgspec
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from drp_ray.data.footers import read_footers, write_with_footer
 from drp_ray.data.formats import Milliseconds
-from drp_ray.data.raw_files import Piece, RawFile, pieces_of, read_chunks
+from drp_ray.data.raw_files import Chunk, Piece, RawFile, pieces_of, read_chunks
 from drp_ray.data.row_rules import NAMED_BAD_ROWS, BadRows, RowT, TableMaker
 from drp_ray.data.task_runner import Progress, Task, TaskRunner
 from drp_ray.errors import BadInput
@@ -81,26 +81,29 @@ class Extraction(Generic[RowT]):
             lambda chunk: chunk_name(piece.file, chunk) in done,
         )
         for chunk in chunks:
-            bad = BadRows()
-            if isinstance(chunk.rows, pa.Table):
-                rows, decoded = len(chunk.rows), self._converted(chunk.rows, bad)
-            else:
-                rows, decoded = sum(1 for line in chunk.rows if line.strip()), self.decoded(chunk.rows, bad)
-            made = self.maker.make(decoded, bad)
-            facts = ChunkFacts(
-                file=piece.file,
-                chunk=chunk.index,
-                lines=len(chunk.rows),
-                rows=rows,
-                kept=made.table.num_rows,
-                bad=bad.count,
-                is_last=chunk.is_last,
-                is_truncated=chunk.is_truncated,
-                first_bad=sorted(bad.first),
-                dropped=dict(made.dropped),
-            )
-            write_chunk(self.folder, made.table, facts)
-            yield facts
+            yield self._write(piece.file, chunk)
+
+    def _write(self, file: int, chunk: Chunk) -> ChunkFacts:
+        bad = BadRows()
+        if isinstance(chunk.rows, pa.Table):
+            rows, decoded = len(chunk.rows), self._converted(chunk.rows, bad)
+        else:
+            rows, decoded = sum(1 for line in chunk.rows if line.strip()), self.decoded(chunk.rows, bad)
+        made = self.maker.make(decoded, bad)
+        facts = ChunkFacts(
+            file=file,
+            chunk=chunk.index,
+            lines=len(chunk.rows),
+            rows=rows,
+            kept=made.table.num_rows,
+            bad=bad.count,
+            is_last=chunk.is_last,
+            is_truncated=chunk.is_truncated,
+            first_bad=sorted(bad.first),
+            dropped=dict(made.dropped),
+        )
+        write_chunk(self.folder, made.table, facts)
+        return facts
 
     @property
     def columns(self) -> list[str]:
@@ -146,7 +149,7 @@ def write_chunk(folder: Folder, table: pa.Table, facts: ChunkFacts) -> None:
 
 
 def extract_all(
-    runner: TaskRunner, extraction: Extraction[Any], what: str, max_bad_rows: float, say: Say
+    runner: TaskRunner, extraction: Extraction[RowT], what: str, max_bad_rows: float, say: Say
 ) -> list[ChunkFacts]:
     """Run the pass over all files, or what is left of it; the facts of its chunks, in order.
 
@@ -168,12 +171,12 @@ def extract_all(
     return facts
 
 
-def _finished_chunks(extraction: Extraction[Any]) -> list[ChunkFacts]:
+def _finished_chunks(extraction: Extraction[RowT]) -> list[ChunkFacts]:
     names = [entry.name for entry in extraction.folder.entries() if entry.name.startswith("part-")]
     return [msgspec.convert(footer, ChunkFacts) for footer in read_footers(extraction.folder, names).values()]
 
 
-def _pending_pieces(extraction: Extraction[Any], done: Sequence[ChunkFacts], cpus: int) -> Iterator[Piece]:
+def _pending_pieces(extraction: Extraction[RowT], done: Sequence[ChunkFacts], cpus: int) -> Iterator[Piece]:
     """The pieces with chunks that are not done. A gzip file shows only at its end how many chunks it has."""
     gzip_files = [file for file in extraction.files if file.kind == "gzip"]
     readers = math.ceil(cpus / max(len(gzip_files), 1))
@@ -186,7 +189,7 @@ def _pending_pieces(extraction: Extraction[Any], done: Sequence[ChunkFacts], cpu
             yield from pieces
 
 
-def _extract_piece(piece: Task, extraction: Extraction[Any], done: frozenset[str]) -> Iterator[Task]:
+def _extract_piece(piece: Task, extraction: Extraction[RowT], done: frozenset[str]) -> Iterator[Task]:
     """A task: make the chunks of one piece; the facts of each."""
     for facts in extraction.extract(Piece(**piece), done):
         yield {"facts": msgspec.json.encode(facts)}
@@ -209,7 +212,7 @@ def truncated_files(files: Sequence[RawFile], facts: Sequence[ChunkFacts]) -> li
     return [files[chunk.file].name for chunk in facts if chunk.is_truncated]
 
 
-def check_first_rows(extraction: Extraction[Any]) -> None:
+def check_first_rows(extraction: Extraction[RowT]) -> None:
     """Look at the first rows of every file, so that a file of another kind is refused at once.
 
     Raises:
@@ -238,10 +241,7 @@ def _first_lines(head: bytes, file: RawFile) -> list[bytes]:
 
 
 def _refuse_columns(file: RawFile, row_type: type[msgspec.Struct]) -> None:
-    try:
-        found = pq.read_schema(file.open()).names
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadInput(f"{file.uri}: not a Parquet file that can be read: {error}") from error
+    found = file.parquet().schema_arrow.names
     needed = [column.name for column in msgspec.structs.fields(row_type) if column.required]
     if missing := [name for name in needed if name not in found]:
         raise BadInput(f"{file.uri}: column {', '.join(missing)} is missing (found: {', '.join(found)})")

@@ -86,7 +86,7 @@ def figures_of(dataset: Dataset) -> SplitFigures:
 
 
 class Published(NamedTuple):
-    """What the papers report of a category; "" or None where they do not."""
+    """What the papers report of a category (docs/method.md, "Data"); "" or None where they do not."""
 
     rows: Mapping[str, int]
     items: int | None

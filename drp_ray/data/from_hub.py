@@ -217,7 +217,7 @@ def _write_users(rows: Any, columns: UserColumns, destination: Destination, buil
 
 
 def _listed_items(rows: Any, source: HubSource, item_ids: set[str]) -> Iterator[Mapping[str, Any]]:
-    """Those items of a set of items that are needed."""
+    """The items of a set of items that the users name."""
     names = map_items(rows.features.arrow_schema, str(source))
     for batch in _batches(rows, ITEMS_PER_CHUNK):
         items = (as_item(row, names) for row in batch)

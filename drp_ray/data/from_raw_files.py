@@ -9,10 +9,13 @@ depends on the input alone, so the result is the same byte for byte.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import pyarrow as pa
+
 from drp_ray.data import rules
-from drp_ray.data.apply_rules import RuleFilter
+from drp_ray.data.apply_rules import ITEM_COLUMNS, REVIEW_COLUMNS, RuleFilter
 from drp_ray.data.build_options import BuildOptions
 from drp_ray.data.database import open_database
 from drp_ray.data.extract import ChunkFacts, Extraction, check_first_rows, columns_of, extract_all, truncated_files
@@ -23,22 +26,12 @@ from drp_ray.data.layout import Destination, being_made, delete_others, mark_com
 from drp_ray.data.raw_files import RawFile
 from drp_ray.data.row_rules import ItemMaker, ReviewMaker, RowT, TableMaker
 from drp_ray.data.rules import Rules
-from drp_ray.data.shuffle import (
-    ShuffleFolders,
-    ShufflePlan,
-    finished_parts,
-    gather,
-    part_written,
-    place_reviews,
-    plan_shuffle,
-    shuffle,
-)
+from drp_ray.data.shuffle import ShuffleFolders, ShufflePlan, finished_parts, place_reviews, plan_shuffle, shuffle
 from drp_ray.data.split import split_users
-from drp_ray.data.task_runner import OpenRunner, Progress, Task, TaskRunner, on_ray
+from drp_ray.data.task_runner import OpenRunner, Progress, TaskRunner, on_ray
 from drp_ray.data.write_catalogue import write_catalogue
 from drp_ray.running.cluster import Say
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import part_name
 
 
 @dataclass(frozen=True)
@@ -113,23 +106,21 @@ def _filter_and_write(
     say: Say,
 ) -> dict[str, Any]:
     """Apply the rules about several rows, decide what goes where, and write; what the manifest says of it."""
-    work = destination.work
+    began = time.monotonic()
     with open_database(build.options.scratch, build.options.memory_gb) as database:
-        began = time.monotonic()
         rule_filter = RuleFilter(database, build.rules)
-        _account_for_rows(rule_filter, reviews)
-        for batch in columns_of(work("meta"), meta, ["row_id", "item_id", "problem"]):
-            rule_filter.add_items(batch)
-        columns = ["row_id", "user_id", "item_id", "timestamp", "text_hash"]
-        for batch in columns_of(work("reviews"), reviews, columns):
-            rule_filter.add_reviews(batch)
-        rule_filter.apply()
+        _account_for_single_rows(rule_filter, reviews)
+        rule_filter.apply(
+            columns_of(destination.work("reviews"), reviews, REVIEW_COLUMNS),
+            columns_of(destination.work("meta"), meta, ITEM_COLUMNS),
+        )
         kept = rule_filter.drops[-1].left
         say(f"rules: {kept:,} reviews left, {time.monotonic() - began:.1f} s")
         began = time.monotonic()
         items = write_catalogue(runner, database, destination, say)
         place_reviews(database, build.options.reviews_per_part)
-        plan = plan_shuffle(database, ShuffleFolders(work("reviews"), work("routes"), work("routed")))
+        folders = ShuffleFolders(*(destination.work(name) for name in ("reviews", "routes", "routed")))
+        plan = plan_shuffle(database, folders)
     splits = _write_splits(runner, plan, build.rules, destination, say)
     say(f"writing: {len(plan.gatherings):,} parts of users, {time.monotonic() - began:.1f} s")
     return {
@@ -141,7 +132,7 @@ def _filter_and_write(
     }
 
 
-def _account_for_rows(rule_filter: RuleFilter, reviews: Sequence[ChunkFacts]) -> None:
+def _account_for_single_rows(rule_filter: RuleFilter, reviews: Sequence[ChunkFacts]) -> None:
     """Account for the rules that looked at single rows."""
     left = sum(chunk.rows for chunk in reviews)
     dropped = {rules.BAD_ROW: sum(chunk.bad for chunk in reviews)}
@@ -158,8 +149,8 @@ def _write_splits(
     """Write the users of every split that has inputs; the figures of those splits."""
     splits = [name for name, inputs in settings.splits.items() if inputs]
     done = finished_parts(destination, [destination.users(split) for split in splits])
-    arguments = {"destination": destination, "settings": settings}
-    parts = shuffle(runner, plan, _write_users, arguments, done, Progress("Writing users", say))
+    write = partial(_write_users, destination=destination, settings=settings)
+    parts = shuffle(runner, plan, done, write, Progress("Writing users", say))
     for split in settings.splits:
         delete_others(destination.users(split), set(parts) if split in splits else set())
     return {
@@ -168,14 +159,11 @@ def _write_splits(
     }
 
 
-def _write_users(gathering: Task, destination: Destination, settings: Rules, routed: Folder) -> list[Task]:
-    """A task: write a part of the users of every split."""
-    users_of_splits = split_users(gather(gathering, routed), settings)
-    footer: Footer = {
-        "fingerprint": destination.fingerprint,
-        "splits": {split: SplitFigures.of(users).to_json() for split, users in users_of_splits.items()},
-    }
-    name = part_name(gathering["part"])
+def _write_users(name: str, reviews: pa.Table, destination: Destination, settings: Rules) -> Footer:
+    """Write a part of the users of every split."""
+    users_of_splits = split_users(reviews, settings)
+    figures = {split: SplitFigures.of(users).to_json() for split, users in users_of_splits.items()}
+    footer = {"fingerprint": destination.fingerprint, "splits": figures}
     for split, users in users_of_splits.items():
         write_with_footer(destination.users(split), name, users, footer)
-    return part_written(name, footer)
+    return footer

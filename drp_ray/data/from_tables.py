@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.data.apply_rules import CREATE_RAW_ITEMS, NUMBER_ITEMS
+from drp_ray.data.apply_rules import CREATE_RAW_ITEMS, ITEM_COLUMNS, NUMBER_ITEMS
 from drp_ray.data.build_options import BuildOptions
 from drp_ray.data.database import insert_rows, open_database
 from drp_ray.data.extract import ChunkFacts, Extraction, check_first_rows, columns_of, extract_all, truncated_files
@@ -65,16 +66,12 @@ class UserMaker:
         users = [
             {
                 "user_id": user.user_id,
-                "profile": [_plain(review) for review in sorted(user.profile, key=_time_and_item)],
+                "profile": [_plain(review) for review in sorted(user.profile, key=attrgetter("timestamp", "item_id"))],
                 "target": _plain(user.target),
             }
             for _, user in rows
         ]
         return Made(pa.Table.from_pylist(users, schema.USERS), {})
-
-
-def _time_and_item(review: TableReview) -> tuple[int, str]:
-    return review.timestamp, review.item_id
 
 
 def _plain(review: TableReview) -> dict[str, str | float | None]:
@@ -166,7 +163,7 @@ def write_items_and_check(
     """
     with open_database(options.scratch, options.memory_gb) as database:
         database.execute(CREATE_RAW_ITEMS)
-        for batch in columns_of(destination.work("meta"), items, ["row_id", "item_id", "problem"]):
+        for batch in columns_of(destination.work("meta"), items, ITEM_COLUMNS):
             insert_rows(database, "raw_items", batch)
         database.execute(NUMBER_ITEMS)
         database.execute("create table catalogue as select item, first_row as row_id from items")

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from drp_ray.data.sample import SampleFile, sample_files
+from drp_ray.data.sample_files import SampleFile, sample_files
 from drp_ray.data.tiny_model import build_tiny_model, has_tiny_model
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset import parquet_files

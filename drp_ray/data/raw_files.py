@@ -43,6 +43,17 @@ class RawFile:
         stream: BinaryIO = self.folder.open(self.name)
         return stream
 
+    def parquet(self) -> pq.ParquetFile:
+        """The file as Parquet.
+
+        Raises:
+            BadInput: it is no Parquet file.
+        """
+        try:
+            return pq.ParquetFile(self.open())
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BadInput(f"{self.uri}: not a Parquet file that can be read: {error}") from error
+
     def identity(self) -> dict[str, str | int]:
         """What stands for the content: name, size, and S3's tag or a digest of the first and the last megabyte."""
         if isinstance(self.folder, LocalFolder):
@@ -118,7 +129,7 @@ def pieces_of(number: int, file: RawFile, chunk_bytes: int, gzip_readers: int) -
     if file.kind == "gzip":
         return [Piece(number, reader, gzip_readers) for reader in range(gzip_readers)]
     if file.kind == "parquet":
-        chunks = _parquet(file).metadata.num_row_groups
+        chunks = file.parquet().metadata.num_row_groups
     else:
         chunks = max(1, math.ceil(file.size / chunk_bytes))
     return [Piece(number, chunk, 0) for chunk in range(chunks)]
@@ -153,15 +164,8 @@ def read_chunks(
             yield _text_chunk(file, piece.first, chunk_bytes)
 
 
-def _parquet(file: RawFile) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file.open())
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadInput(f"{file.uri}: not a Parquet file that can be read: {error}") from error
-
-
 def _row_group(file: RawFile, index: int, columns: Sequence[str]) -> Chunk:
-    parquet = _parquet(file)
+    parquet = file.parquet()
     found = parquet.schema_arrow.names
     try:
         rows = parquet.read_row_group(index, columns=[column for column in columns if column in found])

@@ -6,16 +6,13 @@ structure, length, pet words) follows from the user alone. Every user and every 
 seeded by its number, so that any slice of the dataset can be made without the rest.
 """
 
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate, cycle
 from random import Random
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from drp_ray import schema
 from drp_ray.data.sample_words import (
@@ -40,8 +37,6 @@ from drp_ray.data.sample_words import (
     Register,
     Tone,
 )
-from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import part_name
 
 MIN_ITEMS = 24
 """However few users there are, since a profile and its target need distinct items."""
@@ -109,52 +104,16 @@ class Opinion(NamedTuple):
 # --- The dataset -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SampleFile:
-    """A file of the dataset: its name in the dataset's folder, and what makes its rows."""
-
-    name: str
-    make_rows: Callable[[], pa.Table]
-
-    def write(self, folder: Folder) -> None:
-        """Write the file into the dataset's folder; equal rows give equal bytes."""
-        sink = io.BytesIO()
-        pq.write_table(self.make_rows(), sink, compression="zstd")
-        folder.write(self.name, sink.getvalue())
-
-
-def sample_files(n_users: int, seed: int) -> list[SampleFile]:
-    """The files of the dataset, each with a chunk of users or with all items; nothing is generated yet."""
-    files = [
-        SampleFile(f"users/{part_name(number)}", partial(sample_users, n_users, seed, chunk.start, chunk.stop))
-        for number, chunk in enumerate(_chunks(n_users))
-    ]
-    return [*files, SampleFile(f"items/{part_name(0)}", partial(sample_items, n_users, seed))]
-
-
-def write_sample(folder: Folder, n_users: int, seed: int) -> None:
-    """Write the dataset over what is there; the same arguments give the same bytes."""
-    files = sample_files(n_users, seed)
-    for file in files:
-        file.write(folder)
-    names = {file.name for file in files}
-    for entry in folder.at("users").entries():
-        if f"users/{entry.name}" not in names:
-            folder.delete(f"users/{entry.name}")
-
-
-def _chunks(n_users: int) -> list[range]:
-    starts = range(0, n_users, USERS_PER_CHUNK)
-    return [range(start, min(start + USERS_PER_CHUNK, n_users)) for start in starts]
-
-
 def sample_dataset(n_users: int, seed: int) -> tuple[pa.Table, pa.Table]:
     """Make `n_users` users (`schema.USERS`) and the items they write about (`schema.CATALOGUE`).
 
     The same arguments give the same tables, byte for byte. Raises ValueError for fewer than one user.
     """
+    chunks = [
+        sample_users(n_users, seed, start, min(start + USERS_PER_CHUNK, n_users))
+        for start in range(0, n_users, USERS_PER_CHUNK)
+    ]
     items = sample_items(n_users, seed)
-    chunks = [sample_users(n_users, seed, chunk.start, chunk.stop) for chunk in _chunks(n_users)]
     return pa.concat_tables(chunks), items
 
 

@@ -2,17 +2,18 @@
 
 A text is the set of its runs of five words, lower-cased, without punctuation (Broder, "On the resemblance and
 containment of documents", 1997). Two texts are near when their sets have a Jaccard index of at least `threshold`.
-Then they share at least `threshold` of the shingles of the one, so they share one of any `m - ceil(threshold * m) + 1`
-of its `m` shingles; only the rarest that many of every reference are looked up (the prefix filter of set joins), and
-what is found is compared in full. Shingles are 64-bit hashes.
+Then they share at least `ceil(threshold * m)` of the `m` shingles of one of them, so among any
+`m - ceil(threshold * m) + 1` of these there is a shared one. That many of every reference are looked up, the rarest
+ones (the prefix filter of set joins), and the pairs that are found are compared in full. Shingles are 64-bit hashes.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from drp_ray.data.row_rules import text_hash
 
 WORDS = 5
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -41,7 +42,7 @@ def shingle(texts: pa.Array) -> Shingled:
     plain = pc.utf8_trim_whitespace(plain)
     words = pc.utf8_split_whitespace(plain)  # of an empty text: one empty word
     codes = words.flatten().dictionary_encode()
-    of_word = np.array([_hash(word) for word in codes.dictionary.to_pylist()], np.uint64)
+    of_word = np.array([text_hash(word) for word in codes.dictionary.to_pylist()], np.int64).view(np.uint64)
     hashes = of_word[codes.indices.to_numpy()] if len(codes) else np.empty(0, np.uint64)
     begins = words.offsets.to_numpy().astype(np.int64)
     begins -= begins[0]
@@ -50,10 +51,6 @@ def shingle(texts: pa.Array) -> Shingled:
     owners = np.repeat(np.arange(len(counts)), counts)
     starts = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + begins[owners]
     return _sets(_rolled(hashes, starts, begins[owners + 1]), owners, len(counts))
-
-
-def _hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())
 
 
 def _rolled(hashes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -113,6 +110,6 @@ class References:
 
 
 def jaccard(one: np.ndarray, other: np.ndarray) -> float:
-    """Shared over all shingles of two sorted sets."""
+    """The share of shared shingles among all of two sorted sets."""
     shared = len(np.intersect1d(one, other, assume_unique=True))
     return shared / (len(one) + len(other) - shared)

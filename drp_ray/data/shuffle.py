@@ -2,14 +2,13 @@
 
 What goes where is decided on ids, in DuckDB (`place_reviews`, `place_items`, `plan_shuffle`). Then every task of a
 first step takes some neighbouring chunks, leaves out what is not wanted and writes the rest ordered by part (`_route`).
-Every task of a second step writes one part, from the rows of that part in those files (`gather`).
+Every task of a second step writes one part, from the rows of that part in those files (`_gather`).
 """
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -19,12 +18,15 @@ import pyarrow.parquet as pq
 from drp_ray.data.extract import CHUNK_BITS, LINE_BITS, chunk_name
 from drp_ray.data.footers import Footer, read_footers, write_with_footer
 from drp_ray.data.layout import Destination
-from drp_ray.data.task_runner import Progress, Task, TaskRunner, Work
+from drp_ray.data.task_runner import Progress, Task, TaskRunner
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import part_name
 
 ROWS_PER_ROUTE = 100_000
 ITEMS_PER_PART = 20_000
+
+WritePart = Callable[[str, pa.Table], Footer]
+"""Writes a part of this name from its rows, which are in the order of `position`; the footer that it wrote."""
 
 
 @dataclass(frozen=True)
@@ -139,24 +141,16 @@ def _route_name(number: int) -> str:
 
 
 def shuffle(
-    runner: TaskRunner,
-    plan: ShufflePlan,
-    write: Work,
-    arguments: Mapping[str, Any],
-    done: dict[str, Footer],
-    progress: Progress,
+    runner: TaskRunner, plan: ShufflePlan, done: Mapping[str, Footer], write: WritePart, progress: Progress
 ) -> dict[str, Footer]:
-    """Route, gather and write the parts that are not `done`; the footers of all parts, by name.
-
-    `write` is a task that gathers a part, writes it and yields what `part_written` makes.
-    """
+    """Route, gather and write the parts that are not `done`; the footers of all parts, by name."""
     there = {entry.name for entry in plan.folders.routed.entries()}
     pending = [asdict(route) for route in plan.routes if f"{route.name}.arrow" not in there]
     for _ in runner.run(pending, _route, {"folders": plan.folders}):
-        progress.report("routing")
+        pass  # every task has written its file
     tasks = [asdict(gathering) for gathering in plan.gatherings if part_name(gathering.part) not in done]
     footers = dict(done)
-    for row in runner.run(tasks, write, {**arguments, "routed": plan.folders.routed}):
+    for row in runner.run(tasks, _gather, {"routed": plan.folders.routed, "write": write}):
         footers[row["name"]] = json.loads(row["footer"])
         progress.report(f"{len(footers):,} of {len(plan.gatherings):,} parts")
     return footers
@@ -196,22 +190,19 @@ def _runs(values: pa.Array) -> Iterator[tuple[int, int]]:
         begin = length
 
 
-def gather(gathering: Task, routed: Folder) -> pa.Table:
-    """The rows of a part, in the order of their `position`."""
+def _gather(gathering: Task, routed: Folder, write: WritePart) -> list[Task]:
+    """A task: write a part of the rows that were routed to it."""
     found = []
     for batch in gathering["batches"]:
         with routed.open(batch["file"]) as file:
             found.append(pa.ipc.open_file(file).get_batch(batch["number"]))
-    return pa.Table.from_batches(found).sort_by("position").combine_chunks()
-
-
-def part_written(name: str, footer: Footer) -> list[Task]:
-    """What a task that wrote a part yields."""
+    name = part_name(gathering["part"])
+    footer = write(name, pa.Table.from_batches(found).sort_by("position").combine_chunks())
     return [{"name": name, "footer": json.dumps(footer)}]
 
 
 def finished_parts(destination: Destination, folders: Sequence[Folder]) -> dict[str, Footer]:
-    """The footers of the parts of this dataset that are in all of the folders; they are written one by one."""
+    """The footers of the parts that are complete: a part is written to one folder after the other."""
     found = [read_footers(folder, [entry.name for entry in folder.entries()]) for folder in folders]
     return {
         name: footer

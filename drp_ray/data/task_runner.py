@@ -54,13 +54,13 @@ def _run_in_this_process(tasks: Sequence[Task], work: Work, arguments: Mapping[s
 
 
 class Progress:
-    """Says now and then how far something is."""
+    """Says how far something is, at most every `REPORT_EVERY_S` seconds."""
 
     def __init__(self, what: str, say: Say) -> None:
         self._what, self._say, self._said_at = what, say, time.monotonic()
 
     def report(self, how_far: str) -> None:
-        """Say how far it is, if nothing was said for a while."""
+        """Say how far it is, unless that was said a short while ago."""
         if time.monotonic() - self._said_at >= REPORT_EVERY_S:
             self._said_at = time.monotonic()
             self._say(f"{self._what}: {how_far}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from drp_ray.config import Model, SamplingSettings
 from drp_ray.errors import JobFailed
@@ -17,6 +17,9 @@ class ModelSpec(Model):
     `base_url`, `api_key`, `timeout_s` and `max_retries` for endpoints. With `concurrency` None the engine
     chooses how many calls are worth having in flight; with `seeds` False it is sent none, as some endpoints want it.
     """
+
+    # An error in a specification must not print the key.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     api_key: str | None = Field(default=None, repr=False, exclude=True)
 

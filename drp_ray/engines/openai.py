@@ -126,7 +126,7 @@ class OpenAIEngine:
         return f"{self.spec.id} at {self.spec.base_url or DEFAULT_BASE_URL}"
 
     async def _listed_models(self, client: openai.AsyncOpenAI) -> dict[str, int | None]:
-        """Ids of the models that the endpoint lists, with their context length where it tells (vLLM does)."""
+        """Ids of the models that the endpoint lists, with their context length where it is listed (vLLM does)."""
         try:
             page = await client.models.list()
             return {model.id: getattr(model, "max_model_len", None) for model in page.data or []}

@@ -41,7 +41,7 @@ from drp_ray.engines.base import (
 from drp_ray.engines.gc_pause import collector_paused
 
 CPU_KV_CACHE_BYTES = 2 << 30
-"""KV cache of a CPU engine that is not told otherwise; vLLM would take most of the machine's memory."""
+"""KV cache of a CPU engine where `engine_args` does not say; vLLM would take most of the machine's memory."""
 
 MAX_NUM_SEQS = 256
 """Sequences that an engine runs at once where `engine_args` does not say; on an H100 vLLM would take 1,024, and four
@@ -389,7 +389,7 @@ def _end(processes: list[Any], grace_s: float) -> None:
 
 
 def problem_with(spec: ModelSpec) -> str | None:
-    """Why vLLM would not load a model, as far as can be told without loading it; None if nothing is wrong."""
+    """Why vLLM would not load a model, as far as is known without loading it; None if nothing is wrong."""
     try:
         _check_folder(spec.id)
         from vllm.platforms import current_platform

@@ -47,13 +47,7 @@ class LeakCounts:
         return self.target_users + self.later_users > 0
 
     def __str__(self) -> str:
-        found = []
-        if self.target_users:
-            found.append(f"{self.target_users:,} profiles hold the target review (first: {self.first_target})")
-        if self.later_users:
-            found.append(
-                f"{self.later_users:,} profiles hold reviews later than the target (first: {self.first_later})"
-            )
+        found = [f"{what}: {users:,} (first: {first})" for what, users, first in self.rows() if users]
         return "; ".join(found) or "no leaks"
 
 

@@ -10,7 +10,6 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -21,6 +20,7 @@ from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
 from drp_ray.llm.seats import Seats
 from drp_ray.running.worker import Key, Worker
+from drp_ray.schema import Row
 from drp_ray.storage.parts import Facts
 
 CROWD = 16
@@ -44,17 +44,14 @@ SUMMED = (
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
 """The call columns that are reported while a part is under way."""
 
-Columns = dict[str, Any]
-"""Values of a row's columns, by name."""
-
 
 @dataclass(frozen=True)
 class ModelRow:
     """How a stage asks about one row: `answer` makes the columns of its result, `blank` those of an error row."""
 
     key: str
-    answer: Callable[[RowCaller], Awaitable[Columns]]
-    blank: Columns
+    answer: Callable[[RowCaller], Awaitable[Row]]
+    blank: Row
 
 
 @dataclass
@@ -107,10 +104,10 @@ class ModelWorker(Worker):
         for engine in self._engines.values():
             await engine.close()
 
-    def _key(self, row: Columns) -> Key:
+    def _key(self, row: Row) -> Key:
         return tuple(row[name] for name in self.keys)
 
-    async def _answer(self, row: ModelRow, attempts_before: int) -> Columns:
+    async def _answer(self, row: ModelRow, attempts_before: int) -> Row:
         """Try a row until its replies can be used, its attempts are spent or it has killed too many engines."""
         caller = RowCaller(row.key, self.roles, self._engines, self.seed)
         attempt, error, unusable, deaths = attempts_before, "", 0, 0
@@ -120,16 +117,16 @@ class ModelWorker(Worker):
             try:
                 async with self._seats.taken(self._weight(deaths)), self._in_flight():
                     columns = await row.answer(caller)
-                return self._result(row, caller, attempt, columns)
+                return self._answered_row(row, caller, attempt, columns)
             except RowFailed as failure:
-                return self._result(row, caller, attempt, {}, str(failure))
+                return self._error_row(row, caller, attempt, str(failure))
             except UnusableReply as failure:
                 unusable, error = unusable + 1, f"no usable reply: {failure}"
             except CallGivenUp as failure:
                 unusable, error = unusable + 1, f"the endpoint did not answer: {failure}"
             except EngineDied as failure:
                 deaths, error = deaths + 1, f"the engine died over this row: {failure}"
-        return self._result(row, caller, attempt, {}, error)
+        return self._error_row(row, caller, attempt, error)
 
     def _weight(self, deaths: int) -> int:
         """How many seats a row takes: after deaths, more of the engine is left empty around a suspect."""
@@ -145,11 +142,15 @@ class ModelWorker(Worker):
         finally:
             self._count(in_flight=-1)
 
-    def _result(
-        self, row: ModelRow, caller: RowCaller, attempt: int, columns: Columns, error: str | None = None
-    ) -> Columns:
+    def _answered_row(self, row: ModelRow, caller: RowCaller, attempt: int, columns: Row) -> Row:
+        return self._finished_row(row, caller, attempt, {**columns, "status": "ok", "error": None})
+
+    def _error_row(self, row: ModelRow, caller: RowCaller, attempt: int, error: str) -> Row:
+        return self._finished_row(row, caller, attempt, {"status": "error", "error": error})
+
+    def _finished_row(self, row: ModelRow, caller: RowCaller, attempt: int, columns: Row) -> Row:
         accounts = caller.accounts.columns()
-        self._count(rows=1, errors=int(error is not None), **{name: accounts[name] for name in COUNTED})
+        is_error = columns["status"] == "error"
+        self._count(rows=1, errors=int(is_error), **{name: accounts[name] for name in COUNTED})
         self._exchanges[self._key(row.blank)] = caller.exchanges
-        status = "ok" if error is None else "error"
-        return {**row.blank, **columns, **accounts, "attempts": attempt + 1, "status": status, "error": error}
+        return {**row.blank, **accounts, **columns, "attempts": attempt + 1}

@@ -142,7 +142,7 @@ def differences(name: str, *, asks: Asks, version: int = 1) -> Callable[[FindDif
     return register
 
 
-def runnable(method: Method, user: UserContext) -> Method:
+def method_or_fallback(method: Method, user: UserContext) -> Method:
     """The method, or the next simpler one that this user's data allow (drp and dpl → intsum → nonperso).
 
     cicl and persona-db fall back in the same way where nobody else reviewed the user's items.

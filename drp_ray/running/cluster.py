@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 
 @contextmanager
 def _stderr_set_aside() -> Iterator[None]:
-    """Ray 2.60 writes to the file behind stderr that it was told to log less; Python's errors are not affected."""
+    """Ray 2.60 reports on stderr that its log level was lowered, also from its native code; Python's errors stay."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -67,12 +67,12 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     if is_ours:
         with _stderr_set_aside(), _signal_handlers_kept():
             _init(ray, num_cpus)
-    # What fails in a stage is raised here, and told by the command line.
+    # What fails in a stage is raised here, and reported by the command line.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     DataContext.get_current().enable_progress_bars = False
     yield ray
     # Not after a failure: while workers still die, Ray 2.60's shutdown can end this process on the spot, before the
-    # failure was told. Ray then ends with the process.
+    # failure was reported. Ray then ends with the process.
     if is_ours:
         ray.shutdown()
 

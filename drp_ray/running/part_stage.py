@@ -6,7 +6,7 @@ the object store, and two CPUs are enough.
 
 | failure                               | where it is caught               | what results                            |
 |---------------------------------------|----------------------------------|-----------------------------------------|
-| a row cannot be answered              | `llm.row_caller.RowCaller`       | an error row; its part is committed     |
+| a row cannot be answered              | `llm.model_worker.ModelWorker`   | an error row; its part is committed     |
 | the engine dies                       | `llm.live_engine.LiveEngine`     | started again; its rows are asked again |
 | a row kills engines                   | `llm.model_worker.ModelWorker`   | asked alone, then an error row          |
 | a worker process or its node dies     | Ray, which restarts the actor    | parts not yet committed are done again  |
@@ -25,7 +25,7 @@ import ray
 
 from drp_ray.errors import JobFailed
 from drp_ray.running.blocks import one_block_each
-from drp_ray.running.outcome_rows import committed_in
+from drp_ray.running.part_outcomes import committed_in
 from drp_ray.running.part_work import PartActor, run_part_in_task
 from drp_ray.running.progress import Amount, Heartbeat
 from drp_ray.running.stage_info import PartStage, RunOptions

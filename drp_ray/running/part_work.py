@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray.errors import JobFailed
-from drp_ray.running.outcome_rows import committed_row, failure_as_row
+from drp_ray.running.part_outcomes import committed_row, failed_part_as_row
 from drp_ray.running.progress import Counts
 from drp_ray.running.stage_info import PartStage
 from drp_ray.running.worker import keys_of
@@ -34,7 +34,7 @@ class PartActor:
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._start())
         [row] = batch.to_pylist()
-        with failure_as_row() as outcome:
+        with failed_part_as_row() as outcome:
             await self._starting
             committed = await run_part(self._stage, row, self._retry_errors, self._monitor)
             outcome |= committed_row(committed)
@@ -68,7 +68,7 @@ def run_part_in_task(row: Mapping[str, str], stage: PartStage, retry_errors: boo
         finally:
             await stage.worker.close()
 
-    with failure_as_row() as outcome:
+    with failed_part_as_row() as outcome:
         committed = asyncio.run(run())
         monitor.add.remote({"rows": committed.rows})
         outcome |= committed_row(committed)

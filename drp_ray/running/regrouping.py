@@ -5,7 +5,7 @@ import time
 import pyarrow as pa
 import ray
 
-from drp_ray.running.outcome_rows import committed_in
+from drp_ray.running.part_outcomes import committed_in
 from drp_ray.running.progress import Amount, Heartbeat
 from drp_ray.running.stage_info import RegroupStage, RunOptions
 from drp_ray.running.survey import filled_in, is_current

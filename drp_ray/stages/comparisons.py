@@ -12,13 +12,12 @@ import pyarrow.compute as pc
 from drp_ray import schema
 from drp_ray.config import Selection
 from drp_ray.running.worker import Key, Worker
+from drp_ray.schema import Row
 from drp_ray.stages.items import vectors_by_text
 from drp_ray.stages.stage import Stage, after, for_need
 from drp_ray.stages.strategies.base import Chosen, find_strategy
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import Facts, part_name, read_part
-
-Row = dict[str, Any]
 
 
 @dataclass

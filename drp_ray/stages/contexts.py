@@ -12,15 +12,15 @@ from drp_ray import schema
 from drp_ray.inputs.catalogue import Catalogue
 from drp_ray.methods.needs import Need
 from drp_ray.running.blocks import one_block_each
-from drp_ray.running.outcome_rows import committed_table
+from drp_ray.running.part_outcomes import committed_table
 from drp_ray.running.regrouping import concatenated, placeholders, shuffle_partitions
+from drp_ray.schema import Row
 from drp_ray.stages.differences import Source, found_differences
 from drp_ray.stages.items import Table
 from drp_ray.stages.stage import JobSpec, Stage, StageContext
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import commit_part, part_names, read_part
 
-Row = dict[str, Any]
 FOUND = pa.schema([("part", pa.int32()), ("user_id", pa.string()), ("outcome", pa.string()), *schema.DIFFERENCE])
 """What a comparison found, on its way to its user's part; its text is null where it found nothing."""
 

@@ -14,11 +14,11 @@ from drp_ray.llm.replies import parse_features, render_features, says_none
 from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import DifferenceProgramme
 from drp_ray.prompts.pack import PromptPack
+from drp_ray.schema import Row
 from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, after, for_need
 from drp_ray.storage.parts import Facts
 
-Row = dict[str, Any]
 Source = Literal["validated", "raw"]
 """Which of DRP's differences the summarizer reads."""
 

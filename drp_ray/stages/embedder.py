@@ -1,6 +1,7 @@
 """Turn texts into vectors with a sentence-transformers model."""
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +113,7 @@ class SentenceEmbedder:
         if self._threads == 1:
             return self._encode(texts)
         by_length = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-        size = min(self.settings.batch_size, -(-len(texts) // self._threads))
+        size = min(self.settings.batch_size, math.ceil(len(texts) / self._threads))
         batches = [by_length[start : start + size] for start in range(0, len(texts), size)]
         with ThreadPoolExecutor(self._threads) as threads:
             encoded = list(threads.map(lambda places: self._encode([texts[place] for place in places]), batches))

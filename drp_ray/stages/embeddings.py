@@ -74,7 +74,7 @@ class Embed(Worker):
             together, self._waiting = self._waiting, []
             try:
                 vectors = await self._in_thread(self._embedder.encode, [text for part, _ in together for text in part])
-            except Exception as error:  # the parts that asked are told; they fail the job
+            except Exception as error:  # every part that waits gets it, and fails the job
                 for _, encoded in together:
                     encoded.set_exception(error)
                 continue

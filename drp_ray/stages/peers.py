@@ -16,7 +16,7 @@ from drp_ray import schema
 from drp_ray.config import Config
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.running.blocks import one_block_each
-from drp_ray.running.outcome_rows import committed_table
+from drp_ray.running.part_outcomes import committed_table
 from drp_ray.running.regrouping import placeholders, shuffle_partitions
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, for_need
 from drp_ray.storage.folder import Folder

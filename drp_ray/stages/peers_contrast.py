@@ -12,12 +12,11 @@ import ray
 from drp_ray.inputs.catalogue import Catalogue
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.regrouping import concatenated
+from drp_ray.schema import Row
 from drp_ray.stages.peers import FINDERS, FOUND, PeerFinder
 from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import read_part
-
-Row = dict[str, Any]
 
 WANTED = pa.schema(
     [

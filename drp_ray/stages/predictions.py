@@ -3,20 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.llm.model_worker import ModelRow, ModelWorker
 from drp_ray.llm.row_caller import RowCaller
-from drp_ray.methods.base import Method, UserContext, runnable
+from drp_ray.methods.base import Method, UserContext, method_or_fallback
 from drp_ray.prompts.pack import PromptPack
+from drp_ray.schema import Row
 from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
 from drp_ray.stages.stage import Stage, StageContext, after
 from drp_ray.storage.parts import Facts
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -44,14 +42,14 @@ class Predict(ModelWorker):
 
     async def _predict(self, row: Row, ask: RowCaller) -> Row:
         user = UserContext.from_row(row)
-        written = await runnable(self.method, user).write(user, ask, self.prompts)
+        written = await method_or_fallback(self.method, user).write(user, ask, self.prompts)
         return {"summary": written.summary, "prediction": written.prediction}
 
     def _blank(self, row: Row) -> Row:
         return {
             "user_id": row["user_id"],
             "item_id": row["target"]["item_id"],
-            "method": runnable(self.method, UserContext.from_row(row)).name,
+            "method": method_or_fallback(self.method, UserContext.from_row(row)).name,
             "fallback": fallback_reason(self.method, row),
             "reference": row["reference"],
             "n_history": len(row["history"]),

@@ -11,7 +11,7 @@ from drp_ray.config import Users
 from drp_ray.inputs.chosen_users import chosen_rows
 from drp_ray.inputs.dataset import Dataset, RowGroup
 from drp_ray.running.blocks import one_block_each
-from drp_ray.running.outcome_rows import committed_row
+from drp_ray.running.part_outcomes import committed_row
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, after
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import commit_part, part_name

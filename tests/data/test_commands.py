@@ -8,20 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from drp_ray import schema
 from drp_ray.cli import app
 from drp_ray.data.build_options import BuildOptions
+from drp_ray.data.cli import AmazonThresholds, RawOptions, Thresholds, data_app
 from drp_ray.data.formats import AMAZON
 from drp_ray.data.from_raw_files import RawBuild, build_from_raw_files
 from drp_ray.data.raw_files import find_files
+from drp_ray.data.rules import Rules
 from drp_ray.inputs.dataset import UNFINISHED, Dataset
 from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.storage.folder import open_folder
@@ -139,6 +143,24 @@ def test_an_empty_result_names_the_rule_that_removed_everything(raw, ray_here):
 )
 def test_options_that_make_no_sense_are_refused(raw, options, said):
     assert said in raw.refused(*options)
+
+
+def test_the_options_defaults_are_those_of_the_rules_and_of_a_build():
+    assert Rules(**asdict(AmazonThresholds())) == Rules(**asdict(Thresholds())) == Rules()
+    options, build = asdict(RawOptions()), asdict(BuildOptions())
+    assert options.pop("max_bad_rows") == f"{build.pop('max_bad_rows'):.1%}"
+    assert options.pop("chunk_mb") == build.pop("chunk_bytes") / (1 << 20)
+    assert options == build
+
+
+def test_amazon_and_yelp_have_the_same_options_but_for_what_yelps_files_lack():
+    commands = get_command(data_app).commands
+    options = {name: {option.opts[0] for option in command.params} for name, command in commands.items()}
+    descriptions = {"--min-description-chars", "--max-description-chars"}
+    assert options["amazon"] - options["yelp"] == {"--meta", "--item-key", *descriptions}
+    assert options["yelp"] - options["amazon"] == {"--business"}
+    thresholds = {f"--{field.name.replace('_', '-')}" for field in fields(Thresholds)}
+    assert options["yelp"] - options["table"] == {"--reviews", "--business", "--reviews-per-part", *thresholds}
 
 
 def test_a_file_of_an_unknown_kind_is_refused(raw):

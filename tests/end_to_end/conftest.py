@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from drp_ray.data.sample import write_sample
+from drp_ray.data.sample_files import write_sample
 from drp_ray.storage.folder import Folder, LocalFolder, S3Options, open_folder
 from drp_ray.storage.parts import read_manifest, read_part
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from drp_ray import schema
 from drp_ray.cli import app
-from drp_ray.data.sample import write_sample
+from drp_ray.data.sample_files import write_sample
 from drp_ray.storage.folder import LocalFolder
 
 QUICKSTART = Path(__file__).parents[2] / "jobs" / "quickstart.yaml"

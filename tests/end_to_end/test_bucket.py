@@ -1,6 +1,6 @@
 """The quickstart's shape with dataset and results in a bucket, on an S3 server in another process."""
 
-from drp_ray.data.sample import write_sample
+from drp_ray.data.sample_files import write_sample
 from drp_ray.storage.folder import open_folder
 from tests.end_to_end.conftest import STAGES, Job, assert_whole
 

@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 
-from drp_ray.engines import make_engine
-from drp_ray.engines.base import ModelSpec
+from drp_ray.config import Model, SamplingSettings
+from drp_ray.engines import base, make_engine
+from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.errors import BadInput
 
 
@@ -68,5 +70,36 @@ def test_making_a_vllm_engine_imports_neither_vllm_nor_torch():
 
 def test_a_spec_travels_to_another_process_and_hides_its_key():
     spec = ModelSpec(engine="openai", id="m", api_key="secret", chat_template_kwargs={"enable_thinking": True})
-    assert pickle.loads(pickle.dumps(spec)) == spec
-    assert "secret" not in repr(spec)
+    arrived = pickle.loads(pickle.dumps(spec))
+    assert arrived == spec
+    assert arrived.api_key == "secret"
+    for shown in (repr(spec), str(spec), str(spec.model_dump()), spec.model_dump_json()):
+        assert "secret" not in shown
+
+
+def test_an_error_in_a_spec_does_not_show_its_key():
+    with pytest.raises(ValidationError, match="base_url has no meaning") as caught:
+        ModelSpec(engine="vllm", id="m", base_url="http://there", api_key="secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_spec_is_the_configuration_of_a_model_with_its_key():
+    model = Model(engine="openai", id="m", api_key_env="KEY", concurrency=4, chat_template_kwargs={"a": [1, (2,)]})
+    spec = ModelSpec.of(model, "secret")
+    assert spec.api_key == "secret"
+    assert spec.model_dump() == model.model_dump()
+    assert spec.model_fields_set - {"api_key"} == model.model_fields_set
+    assert ModelSpec.of(spec, "another").api_key == "another"
+    assert ModelSpec.of(spec, None).api_key is None
+
+
+def test_engines_take_the_settings_of_the_configuration_and_no_copies_of_them():
+    assert set(ModelSpec.model_fields) - set(Model.model_fields) == {"api_key"}
+    assert set(Sampling.model_fields) - set(SamplingSettings.model_fields) == {"seed"}
+
+
+def test_base_exports_what_an_engine_of_your_own_imports():
+    assert {
+        "CallGivenUp", "Completion", "Engine", "EngineDied", "Message", "ModelNotLoaded", "ModelSpec", "PromptTooLong",
+        "RequestRefused", "Sampling",
+    } <= set(dir(base))  # fmt: skip

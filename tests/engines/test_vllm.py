@@ -1,6 +1,7 @@
 """The real vLLM on a model of a million parameters: it answers, counts, fails and dies as `Engine` says."""
 
 import asyncio
+import gc
 import shutil
 import signal
 import time
@@ -60,7 +61,11 @@ def no_compiler(tmp_path_factory):
 def engine(runner, tiny_model, no_compiler):
     engine = VllmEngine(spec(tiny_model, chat_template_kwargs={"enable_thinking": True}))
     runner.run(engine.start())
+    # As a stage's actor does after the start: a collection over what vLLM loaded takes a second on a busy machine, and
+    # would be measured as a wait of the event loop.
+    gc.freeze()
     yield engine
+    gc.unfreeze()
     runner.run(engine.close())
 
 

@@ -59,4 +59,4 @@ def test_users_are_counted_once_by_kind_and_the_first_is_named(users, cut):
 
 def test_what_was_found_is_one_plain_line():
     assert str(LeakCounts()) == "no leaks"
-    assert str(LeakCounts(2, 0, "ann")) == "2 profiles hold the target review (first: ann)"
+    assert str(LeakCounts(2, 0, "ann")) == "the target review in the user's own profile: 2 (first: ann)"

@@ -4,15 +4,18 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pyarrow as pa
 import pytest
 
 from drp_ray.config import checked
-from drp_ray.data.sample import write_sample
+from drp_ray.data.sample_files import write_sample
 from drp_ray.job import revisions
 from drp_ray.job.checks import notes_on
 from drp_ray.job.opened_job import open_job
 from drp_ray.job.run_record import RUN, check_run_name, write_run
 from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.parts import Manifest, commit_part, write_manifest
+from drp_ray.storage.versions import versions
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,17 @@ def test_a_run_that_could_not_be_pinned_says_so_and_stays_as_it_is(dataset, tmp_
     write_run(first.run_folder, first.config, first.plan, first.revisions)
     monkeypatch.setattr(revisions, "commit_on_hub", lambda name: "found later")
     assert open_job(config_of(dataset, tmp_path)).plan.stages == first.plan.stages
+
+
+def test_a_job_says_where_parts_were_made_with_other_versions(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(revisions, "commit_on_hub", lambda name: "c")
+    job = open_job(config_of(dataset, tmp_path))
+    folder = job.plan.stages["users"].folder
+    assert not any("other versions" in note for note in notes_on(job))
+    with monkeypatch.context() as old:
+        old.setattr("drp_ray.storage.parts.versions", lambda: {**versions(), "pyarrow": "0.1"})
+        made = commit_part(folder, "part-00000.parquet", pa.table({"user_id": ["u"]}), {}, "")
+    manifest = Manifest(stage="users", fingerprint="f", made_from={}, inputs={}, parts=[made.entry])
+    write_manifest(folder, manifest)
+    [note] = [note for note in notes_on(job) if "other versions" in note]
+    assert note == f"parts of users were made with other versions: pyarrow 0.1, now {pa.__version__}"

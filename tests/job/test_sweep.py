@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drp_ray.data.sample import write_sample
+from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
 from drp_ray.job.sweep import choices_of, means_of, open_sweep
 from drp_ray.storage.folder import LocalFolder

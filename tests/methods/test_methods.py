@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drp_ray.llm.replies import UnusableReply, usable
-from drp_ray.methods.base import DIFFERENCES, METHODS, UserContext, differences, method, runnable
+from drp_ray.methods.base import DIFFERENCES, METHODS, UserContext, differences, method, method_or_fallback
 from drp_ray.prompts.pack import PromptPack
 
 GOLDEN = Path(__file__).parents[1] / "prompts" / "golden"
@@ -168,7 +168,7 @@ def thin(history=True, differences=True, peers=True):
     ],
 )
 def test_a_method_falls_back_to_the_next_simpler_one_that_can_run(configured, user, runs):
-    assert runnable(METHODS[configured], user) is METHODS[runs]
+    assert method_or_fallback(METHODS[configured], user) is METHODS[runs]
 
 
 def test_two_methods_of_one_name_are_refused():
@@ -301,7 +301,7 @@ comparisons = st.fixed_dictionaries(
 @settings(max_examples=100, deadline=None)
 def test_every_user_gets_a_text_whatever_the_data(row, name):
     user = UserContext.from_row(row)
-    fitting = runnable(METHODS[name], user)
+    fitting = method_or_fallback(METHODS[name], user)
     assert write(fitting.name, user).prediction == "Loved it."
 
 

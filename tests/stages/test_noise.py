@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from drp_ray.config import Embedding, Retrieval, Selection
-from drp_ray.data.sample import write_sample
+from drp_ray.data.sample_files import write_sample
 from drp_ray.inputs.catalogue import Catalogue, build_catalogue
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.stages.comparisons import compare_item

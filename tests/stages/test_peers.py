@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from drp_ray import schema
 from drp_ray.config import checked
-from drp_ray.data.sample import write_sample
+from drp_ray.data.sample_files import write_sample
 from drp_ray.inputs.catalogue import Catalogue, build_catalogue
 from drp_ray.job.opened_job import open_job
 from drp_ray.job.run import run

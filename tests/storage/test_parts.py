@@ -1,7 +1,10 @@
 """Footers describe their part, equal rows have equal digests, and manifests list what was committed."""
 
+import io
 import json
+import tempfile
 from itertools import pairwise
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from drp_ray import schema
 from drp_ray.errors import BadInput
-from drp_ray.storage.folder import S3Options, open_folder
+from drp_ray.storage.folder import LocalFolder, S3Options, open_folder
 from drp_ray.storage.parts import (
     FACTS_KEY,
     Manifest,
@@ -20,10 +23,13 @@ from drp_ray.storage.parts import (
     commit_part,
     part_name,
     read_committed,
+    read_footer,
     read_manifest,
     read_part,
+    read_rows,
     write_manifest,
 )
+from drp_ray.storage.versions import differing
 
 REVIEWS = st.fixed_dictionaries(
     {
@@ -189,3 +195,41 @@ FACTS = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9))
 def test_adding_up_facts_in_pieces_is_adding_them_all(some, more):
     assert add_up([add_up(some), add_up(more)]) == add_up(some + more)
     assert all(value == sum(facts.get(name, 0) for facts in some) for name, value in add_up(some).items())
+
+
+def test_a_footer_says_with_which_versions_the_part_was_made(here):
+    rows = pa.table({"n": [1]})
+    made = commit_part(here, "part-00000.parquet", rows, {}, "")
+    assert made.made_with["pyarrow"] == pa.__version__
+    assert read_footer(here, "part-00000.parquet") == made
+
+
+def test_the_digest_of_the_rows_does_not_depend_on_versions(here, monkeypatch):
+    rows = pa.table({"n": [1]})
+    first = commit_part(here, "part-00000.parquet", rows, {}, "")
+    monkeypatch.setattr("drp_ray.storage.parts.versions", lambda: {"pyarrow": "0.1"})
+    second = commit_part(here, "part-00000.parquet", rows, {}, "")
+    assert second.made_with == {"pyarrow": "0.1"} and second.digest == first.digest
+    assert differing(first.made_with, second.made_with)[-1].endswith("now absent")
+
+
+def test_a_part_of_before_versions_were_written_is_read(here):
+    rows = pa.table({"n": [1]})
+    footer = json.dumps({"facts": {"rows": 1}, "digest": "d", "input": "i"})
+    sink = io.BytesIO()
+    pq.write_table(rows.replace_schema_metadata({b"drp_ray": footer}), sink)
+    here.write("part-00000.parquet", sink.getvalue())
+    assert read_footer(here, "part-00000.parquet").made_with == {}
+
+
+@given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 3))
+def test_the_rows_of_all_parts_are_read_in_their_order(numbers, size):
+    with tempfile.TemporaryDirectory() as path:
+        folder = LocalFolder(Path(path))
+        table = pa.table({"n": pa.array(numbers, pa.int64()), "m": pa.array(numbers, pa.int64())})
+        cuts = range(0, max(len(numbers), 1), size)
+        done = [commit_part(folder, part_name(n), table.slice(start, size), {}, "") for n, start in enumerate(cuts)]
+        entries = [part.entry for part in done]
+        write_manifest(folder, Manifest(stage="s", fingerprint="f", made_from={}, inputs={}, parts=entries))
+        assert read_rows(folder).equals(table)
+        assert read_rows(folder, ["m"]).column_names == ["m"]

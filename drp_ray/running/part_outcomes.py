@@ -26,7 +26,7 @@ def committed_table(committed: Committed) -> pa.Table:
 
 
 @contextmanager
-def failure_as_row() -> Iterator[dict[str, str]]:
+def failed_part_as_row() -> Iterator[dict[str, str]]:
     """Yield a row to fill in; a failure that a person can act on becomes the row of that failure."""
     outcome: dict[str, str] = {}
     try:

@@ -1,4 +1,4 @@
-"""Copied targets of a dataset: targets whose text is found, exactly or nearly, in a profile.
+"""Leaks of a dataset: targets whose text is found, exactly or nearly, in a profile.
 
 Texts are read twice, a row group at a time: first the targets, of which hashes are kept, and then the profiles, by
 tasks of Ray Data, each compared with all targets.
@@ -21,7 +21,7 @@ from drp_ray.data.task_runner import Task, TaskRunner
 from drp_ray.inputs.dataset import Dataset, RowGroup
 
 EXAMPLES = 3
-COPY_KINDS = {
+LEAK_KINDS = {
     "own, exact": "target's text in the user's own profile",
     "own, near": "target's text nearly in the user's own profile",
     "peers, exact": "target's text in another user's profile",
@@ -40,14 +40,14 @@ class TargetTexts:
 
 
 @dataclass
-class CopiedTargets:
+class TextLeaks:
     """Rows whose target's text is found in a profile, by kind, and some of their users."""
 
     rows: dict[str, set[int]] = field(default_factory=dict)
     users: dict[str, list[str]] = field(default_factory=dict)
 
 
-def find_copied_targets(runner: TaskRunner, dataset: Dataset, near: float) -> tuple[SplitFigures, CopiedTargets]:
+def find_text_leaks(runner: TaskRunner, dataset: Dataset, near: float) -> tuple[SplitFigures, TextLeaks]:
     """Compare every profile with every target; with the leaks the figures, as all users are read for both."""
     import ray
 
@@ -57,7 +57,7 @@ def find_copied_targets(runner: TaskRunner, dataset: Dataset, near: float) -> tu
         if group.rows:
             tasks.append({"file": group.file, "index": group.index, "rows": group.rows, "first_row": first_row})
         first_row += group.rows
-    figures, leaks = [], CopiedTargets()
+    figures, leaks = [], TextLeaks()
     for row in runner.run(tasks, _compare_profiles, {"dataset": dataset, "targets": ray.put(targets)}):
         figures.append(SplitFigures.from_json(json.loads(row["figures"])))
         for kind, found in json.loads(row["leaks"]).items():
