@@ -20,6 +20,7 @@ from drp_ray.engines.base import (
     Sampling,
 )
 from drp_ray.engines.openai import OpenAIEngine
+from drp_ray.llm.live_engine import LiveEngine
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_tokens=64, seed=42)
@@ -386,3 +387,34 @@ def test_an_endpoint_that_is_not_there_stops_the_start():
     nowhere = ModelSpec(engine="openai", id="m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1)
     with pytest.raises(ModelNotLoaded, match="Connect"):
         start(nowhere)
+
+
+def test_slow_calls_take_none_of_those_beside_them_along(server):
+    """Behind a `LiveEngine`, as in a stage: 6 of 64 calls are too slow, and the others are asked once."""
+
+    def answer(body):
+        if body["messages"][0]["content"].startswith("slow"):
+            time.sleep(3)
+        return 200, reply(), {}
+
+    server.answer = answer
+
+    async def run():
+        engine = LiveEngine(spec(server, timeout_s=1.5, max_retries=0, concurrency=64))
+        await engine.start()
+        texts = [f"slow {n}" if n < 6 else f"quick {n}" for n in range(64)]
+        calls = [engine.complete([{"role": "user", "content": text}], SAMPLING) for text in texts]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        await engine.close()
+        return outcomes
+
+    outcomes = asyncio.run(run())
+    assert [isinstance(outcome, CallGivenUp) for outcome in outcomes] == [True] * 6 + [False] * 58
+    assert all(outcome.text == "Hi" for outcome in outcomes[6:])
+    assert len(server.bodies) == 64
+
+
+def test_further_sampling_settings_are_sent_only_where_they_are_set(server):
+    more = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 0.5, "stop": ("END",)}
+    ask(spec(server), sampling=SAMPLING.model_copy(update=more))
+    assert {name: server.bodies[0][name] for name in more} == {**more, "stop": ["END"]}
