@@ -230,7 +230,7 @@ def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
     metrics = list(comparison["runs"][0]["metrics"])
-    title = f"{comparison['sweep']}: users who are ok in every run"
+    title = f"{comparison['sweep']}: users who are ok in every run that predicts for them"
     table = Table("run", *metrics, "n", "failed", "lost", title=title)
     whole = Table("run", *metrics, "n", title="all users, a failed one scored as an empty text")
     for row in comparison["runs"]:

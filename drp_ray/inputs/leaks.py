@@ -52,14 +52,15 @@ class LeakCounts:
 
 
 def find_leaks(users: pa.Table) -> Leaking:
-    """Find the leaking reviews in rows of `schema.USERS`: same item and text as the target, or a later time."""
+    """Find the leaking reviews in rows of `schema.USERS`: same item and text as the target but for
+    white space around it, or a later time.
+    """
     profiles = users["profile"].combine_chunks()
     user, reviews = pc.list_parent_indices(profiles), pc.list_flatten(profiles)
     targets = users["target"].combine_chunks().take(user)
-    same_item, same_text = (
-        pc.equal(pc.struct_field(reviews, name), pc.struct_field(targets, name)) for name in ("item_id", "text")
-    )
-    is_target = pc.and_(same_item, same_text)
+    same_item = pc.equal(pc.struct_field(reviews, "item_id"), pc.struct_field(targets, "item_id"))
+    texts = (pc.utf8_trim_whitespace(pc.struct_field(rows, "text")) for rows in (reviews, targets))
+    is_target = pc.and_(same_item, pc.equal(*texts))
     is_after = pc.greater(pc.struct_field(reviews, "timestamp"), pc.struct_field(targets, "timestamp"))
     return Leaking(user, is_target, pc.and_not(is_after, is_target))
 

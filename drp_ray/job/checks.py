@@ -106,13 +106,14 @@ def _embedder_ids(job: OpenedJob) -> set[str]:
 
 
 def _notes_on_versions(job: OpenedJob) -> list[str]:
-    """Where the first part of a stage was made with other versions than those here."""
+    """Where the first or the last part of a stage was made with other versions than those here."""
     notes = []
     for name, info in job.plan.stages.items():
-        first = next(iter(read_committed(info.folder, part_names(info.folder)[:1]).values()), None)
-        if first is not None and first.made_with and (others := differing(first.made_with, versions())):
-            notes.append(f"parts of {name} were made with other versions: {'; '.join(others)}")
-    return notes
+        names = part_names(info.folder)
+        for part in read_committed(info.folder, {*names[:1], *names[-1:]}).values():
+            if part.made_with and (others := differing(part.made_with, versions())):
+                notes.append(f"parts of {name} were made with other versions: {'; '.join(others)}")
+    return list(dict.fromkeys(notes))
 
 
 def claims_of(job: OpenedJob, names: Iterable[str]) -> dict[str, Claim]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drp_ray.errors import BadInput, JobFailed, nearest
+from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.checks import prepared
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.result import Result, read_user_scores, report
@@ -91,7 +92,7 @@ def _stages_until(job: OpenedJob, until: str | None) -> list[str]:
 class _Shared:
     """What the jobs of one process leave to the next: catalogues by dataset, and the folders that were run."""
 
-    catalogues: dict[str, Any] = field(default_factory=dict)
+    catalogues: dict[Dataset, Any] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
 
 

@@ -20,11 +20,19 @@ Record = Mapping[str, Any]
 
 
 def read_record(folder: Folder) -> Record | None:
-    """The record of a run; None where there is none yet."""
+    """The record of a run; None where there is none yet.
+
+    Raises:
+        BadInput: it is damaged.
+    """
     try:
         record: Record = json.loads(folder.read(RUN))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise BadInput(f"{folder.uri}/{RUN} is damaged ({error}): delete it, or choose another name") from error
+    if not isinstance(record, dict) or not {"made_from", "libraries", "commit"} <= record.keys():
+        raise BadInput(f"{folder.uri}/{RUN} is no record of a run: delete it, or choose another name")
     return record
 
 

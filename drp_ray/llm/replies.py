@@ -13,25 +13,53 @@ Thinking = Literal["auto", "always", "never"]
 """Whether replies begin with thinking: where they have its tags, always (a template opens it unseen), or never."""
 
 _MARKUP = " \t\r\n*_#>-"
-_RULE = re.compile(r"^[ \t]*-{3,}+(?![^\s\[])|(?<!\S)-{3,}+(?=[ \t]*(?:$|\[))", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*(?:-{3,}+(?![^\s\[])|[*]{3,}+[ \t]*$)|(?<!\S)-{3,}+(?=[ \t]*(?:$|\[))", re.MULTILINE)
+_SEPARATOR = r"[*_]{0,3}(?:[ \t]{0,3}[:\uff1a]|[ \t]{1,3}[-\u2013\u2014](?=[ \t]))"
 _LABEL = re.compile(
-    r"(?P<definition>\b[Dd]efinition|\bDEFINITION)[*_]{0,3}[ \t]{0,3}[:\uff1a]"
-    r"|(?:\b(?i:difference)[ \t\r\n]{1,3}(?i:description)|\bDescription|\bDESCRIPTION|^[ \t*_#>-]{0,9}description)"
-    r"[*_]{0,3}[ \t]{0,3}[:\uff1a]",
+    r"(?:(?P<definition>\b[Dd]efinition|\bDEFINITION)"
+    r"|\b(?i:difference)[ \t\r\n]{1,3}(?i:description)|\bDescription|\bDESCRIPTION"
+    r"|^[ \t*_#>-]{0,9}(?:description|[Dd]ifference))" + _SEPARATOR,
     re.MULTILINE,
 )
 _NAME_PREFIX = re.compile(r"\A(?:\(?\d{1,3}[.):][ \t*_]{0,9})?(?:\[Name\][ \t:]{0,3}|Name[ \t]{0,3}:)?", re.IGNORECASE)
 _NUMBER_ALONE = re.compile(r"\n[ \t*_#-]{0,9}\(?\d{1,3}[.):][ \t*_]{0,9}\Z")
-_NONE = re.compile(
-    r"\A\W{0,9}(?:none|n/a|no differences?)\W{0,9}\Z"
-    r"|\bno (?:\w+ ){0,3}differences? (?:that )?(?:\w+ ){0,2}(?:distinguish|remain|stay|left|set|found|hold)"
-    r"|\bnone (?:\w+ ){0,6}(?:distinguish|remain|stay|hold)s?\b",
-    re.IGNORECASE,
-)
 _PARAGRAPH = re.compile(
-    r"^[ \t*_#>-]{0,9}(?:\(?\d{1,3}[.)][ \t*_]{0,9})?(?P<name>[^\s:*_\[][^:\n]{0,60}?)[*_]{0,3}[ \t]{0,3}[:\uff1a]",
+    r"^[ \t*_#>-]{0,9}(?:\(?\d{1,3}[.)][ \t*_]{0,9})?(?P<name>[^\s:*_\[\d][^:\n\d]{0,60}?)[*_]{0,3}[ \t]{0,3}[:\uff1a]",
     re.MULTILINE,
 )
+_CLOSING = re.compile(
+    r"^[ \t#*_>-]{0,9}(?:overall|in summary|in conclusion|conclusion|summary)\b(?=[^\n]{0,9}[,:]|[ \t*_]*$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Where a reply has done with the differences and sums up."""
+
+_REJECTED = re.compile(
+    r"^\W{0,9}(?:rejected|removed|discarded|excluded|not kept)\b[^\n:]{0,40}:?[ \t*_]*$", re.IGNORECASE | re.MULTILINE
+)
+"""The heading of what a validator did not keep."""
+
+_NO_DIFFERENCE = re.compile(
+    r"\W*(?:none|n/?a|no (?:\w+ ){0,2}differences?(?: \w+){0,3}|(?:\w+ )?the same(?: as (?:the )?others?)?"
+    r"|similar to (?:the )?others?)\W*",
+    re.IGNORECASE,
+)
+"""A description that describes no difference."""
+
+_INTRODUCTION = r"(?:[^,;:]{0,80}[,:][ \t]*)?"
+_NONE = re.compile(
+    rf"\W*{_INTRODUCTION}(?:"
+    r"(?:there(?:'s| is| are| were| was)\s+)?no (?:\w+ ){0,3}(?:differences?|distinguishing features?)\b[^,;:]*"
+    r"|none|n/?a|none of (?:the|these|those) (?:\w+ ){0,3}differences?\b[^,;:]*"
+    r"|none (?:of them )?(?:really |truly )?(?:distinguish|remain|stay|hold)\w*[^,;:]*"
+    r"|all (?:of )?(?:the |these |those )?(?:\w+ ){0,2}differences? (?:fail|were rejected|are invalid)\w*[^,;:]*"
+    r"|the user(?:'s (?:\w+ ){1,3})?(?:does|do) not differ\b[^,;:]*"
+    r")\W*",
+    re.IGNORECASE,
+)
+"""A sentence that says that there is no difference."""
+
+_CONTRAST = re.compile(r"\b(?:although|though|however|but|whereas|while|kept|keep)\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"[.!?\n]+(?=\s|$)")
 
 
 class UnfinishedThinking(Exception):
@@ -104,8 +132,13 @@ def usable(text: str, marker: str | None = None) -> str:
 
 
 def says_none(text: str) -> bool:
-    """Whether a reply without a readable difference says that there is none, as the prompt asks it to."""
-    return _NONE.search(text) is not None
+    """Whether a reply without a readable difference says that there is none, as the prompt asks it to.
+
+    Its last sentence must say just that, and no sentence may say the contrary ("although", "I kept"): text that is not
+    understood is kept, not dropped.
+    """
+    sentences = [sentence for sentence in _SENTENCE.split(text) if sentence.strip(_MARKUP)]
+    return bool(sentences) and _NONE.fullmatch(sentences[-1][-400:]) is not None and not _CONTRAST.search(text)
 
 
 def parse_features(text: str) -> list[Feature]:
@@ -113,8 +146,11 @@ def parse_features(text: str) -> list[Feature]:
 
     The labels carry the structure: a block is a `Definition:` followed by a `Difference Description:`, named
     by the brackets or the line before it, and it ends at a rule or where the next name begins. Rules can be
-    missing or shared; marks of bold, lists and headings are dropped. Blocks that lack a part are left out.
+    missing or shared; marks of bold, lists and headings are dropped. Blocks that lack a part, that describe no
+    difference, or that stand under a heading such as "Rejected:" are left out.
     """
+    rejected = _REJECTED.search(text)
+    text = text[: rejected.start()] if rejected else text
     blocks = _blocks(text)
     starts = [0, *(description.end() for _, description in blocks)]
     heads = [_split_head(text[start : block[0].start()]) for start, block in zip(starts, blocks, strict=False)]
@@ -123,33 +159,58 @@ def parse_features(text: str) -> list[Feature]:
         _feature(name, text[definition.end() : label.start()], description)
         for (definition, label), (_, name), description in zip(blocks, heads, descriptions, strict=False)
     ]
-    return [feature for feature in features if all(feature.values()) and len(feature["name"]) <= LONGEST_NAME]
+    return [
+        feature
+        for feature in features
+        if all(feature.values()) and len(feature["name"]) <= LONGEST_NAME and _is_difference(feature)
+    ]
 
 
 def parse_paragraphs(text: str, names: Sequence[str]) -> list[Feature]:
-    """Parse paragraphs that begin with a dimension's name and a colon (DPL's output format).
+    """Parse paragraphs that begin with a dimension's name (DPL's output format). Each name counts once.
 
     Args:
         text: the reply.
-        names: the dimensions that were asked for; without any, whatever stands before a paragraph's colon is its
-            name, and a paragraph without one is a `Difference`.
+        names: the dimensions that were asked for, of two words each; without any, whatever stands before a paragraph's
+            colon is its name, and a paragraph without one is a `Difference`.
     """
+    text = _without_closing(text)
     if not names:
-        return [
-            _free_paragraph(paragraph) for paragraph in re.split(r"\n\s*\n", text.strip()) if paragraph.strip(_MARKUP)
-        ]
-    by_name = {name.lower(): name for name in names}
-    labels = [found for found in _PARAGRAPH.finditer(text) if found["name"].strip().lower() in by_name]
+        paragraphs = re.split(r"\n\s*\n", text.strip())
+        found = [_free_paragraph(paragraph.strip()) for paragraph in paragraphs if paragraph.strip(_MARKUP)]
+        return [feature for feature in found if _is_difference(feature)]
+    first: dict[str, re.Match[str]] = {}
+    for label in _dimension(tuple(names)).finditer(text):
+        first.setdefault(label["first"].lower(), label)
+    labels = sorted(first.values(), key=lambda label: label.start())
     ends = [*(label.start() for label in labels[1:]), len(text)]
-    features: list[Feature] = [
-        {
-            "name": by_name[label["name"].strip().lower()],
-            "definition": "",
-            "description": text[label.end() : end].strip(_MARKUP),
-        }
+    by_word = {name.split()[0].lower(): name for name in names}
+    features = [
+        _feature(by_word[label["first"].lower()], "", text[label.end() : end])
         for label, end in zip(labels, ends, strict=False)
     ]
-    return [feature for feature in features if feature["description"]]
+    return [feature for feature in features if feature["description"] and _is_difference(feature)]
+
+
+@cache
+def _dimension(names: tuple[str, ...]) -> re.Pattern[str]:
+    """The start of a paragraph on a dimension: its name, whole or its first word, with marks of lists around it."""
+    firsts = "|".join(re.escape(name.split()[0]) for name in names)
+    return re.compile(
+        rf"^[ \t*_#>•\[|-]{{0,9}}(?:\(?\d{{1,3}}[.)][ \t*_]{{0,9}})?(?P<first>{firsts})(?: style)?\]?"
+        r"[*_]{0,3}(?:[ \t]{1,3}\([^)\n]{0,60}\))?[*_]{0,3}"
+        r"(?:[ \t]{0,3}[:\uff1a|]|[ \t]{1,3}[-\u2013\u2014](?=[ \t])|[ \t]*$)",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+def _without_closing(text: str) -> str:
+    closing = _CLOSING.search(text)
+    return text[: closing.start()] if closing and closing.start() else text
+
+
+def _is_difference(feature: Feature) -> bool:
+    return _NO_DIFFERENCE.fullmatch(feature["description"]) is None
 
 
 def render_features(features: Sequence[Feature]) -> str:
@@ -168,14 +229,14 @@ def _line_marker(marker: str) -> re.Pattern[str]:
 
 @cache
 def _inline_marker(marker: str) -> re.Pattern[str]:
-    return re.compile(r"(?<=[:.!?\uff1a])[ \t]{1,3}" + _bracketed(marker), re.IGNORECASE)
+    return re.compile(r"(?<=[:.!?\uff1a])[ \t]{1,3}" + _bracketed(marker), re.IGNORECASE | re.MULTILINE)
 
 
 def _bracketed(marker: str) -> str:
     """The marker; only such bold marks close it as opened it, since a review may itself begin in bold."""
     return (
         rf"(?P<bold>[*_]{{0,3}})[ \t]{{0,3}}\[[ \t]{{0,3}}{re.escape(marker)}[ \t]{{0,3}}\]"
-        r"[ \t]{0,3}(?:(?P=bold)[ \t]{0,3}[:\uff1a]|[:\uff1a]?[ \t]{0,3}(?P=bold)|[:\uff1a]?)"
+        r"[ \t]{0,3}(?:(?P=bold)[ \t]{0,3}[:\uff1a]|[:\uff1a][ \t]{0,3}(?P=bold)|[:\uff1a]|(?P=bold)[ \t]{0,3}$)"
     )
 
 
@@ -212,7 +273,7 @@ def _split_head(head: str) -> tuple[str, str]:
 
 def _feature(name: str, definition: str, description: str) -> Feature:
     end_rule = _RULE.search(description)
-    description = description[: end_rule.start()] if end_rule else description
+    description = _without_closing(description[: end_rule.start()] if end_rule else description)
     return {
         "name": name,
         "definition": definition.strip(_MARKUP),

@@ -7,6 +7,7 @@ from typing import Any
 from drp_ray.config import Model, Role, api_key
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.engines.vllm import MAX_NUM_SEQS
+from drp_ray.inputs.import_path import source_digest
 from drp_ray.llm.kept import KEPT, KeepSettings
 from drp_ray.llm.replies import Thinking
 from drp_ray.llm.row_caller import RoleSpec
@@ -75,8 +76,10 @@ def _model_settings(model: Model) -> dict[str, Any]:
     `models.NAME.identity` says what it serves.
     """
     endpoint = {"endpoint": model.identity or model.base_url} if model.engine != "vllm" else {}
+    own_engine = {"engine_source": source_digest(model.engine)} if ":" in model.engine else {}
     return {
         "engine": model.engine,
+        **own_engine,
         **model_identity(model.id, model.revision),
         **endpoint,
         "trust_remote_code": model.trust_remote_code,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from drp_ray import schema
 from drp_ray.config import Embedding
 from drp_ray.errors import JobFailed
+from drp_ray.inputs.import_path import source_digest
 from drp_ray.running.worker import Key, Pool, Worker
 from drp_ray.stages.embedder import locate_model, make_embedder
 from drp_ray.stages.stage import JobSpec, Resources, Stage, after, for_need
@@ -94,8 +95,10 @@ def _own_texts(part: str, rows: pa.Table) -> dict[str, str]:
 
 def _settings(spec: JobSpec) -> dict[str, Any]:
     settings = spec.config.embedding
+    own_engine = {"engine_source": source_digest(settings.engine)} if ":" in settings.engine else {}
     return {
         "engine": settings.engine,
+        **own_engine,
         **model_identity(locate_model(settings), settings.revision),
         "trust_remote_code": settings.trust_remote_code,
         "max_tokens": settings.max_tokens,

@@ -32,14 +32,15 @@ class JobSpec:
 class StageContext:
     """What the work of a stage is made with: the job, its dataset, the folders of its stages, and a local cache.
 
-    `catalogues` has the item catalogues that this process has built, by dataset: jobs of one sweep share it.
+    `catalogues` has the item catalogues that this process has built, by dataset and how that is
+    read: jobs of one sweep share it.
     """
 
     spec: JobSpec
     dataset: Dataset
     folders: Mapping[str, Folder]
     cache: Path
-    catalogues: dict[str, Any]
+    catalogues: dict[Dataset, Any]
 
     @property
     def config(self) -> Config:
@@ -48,10 +49,9 @@ class StageContext:
 
     def catalogue(self) -> Any:
         """Ray's reference to the dataset's item catalogue, which is built when it is first asked for."""
-        uri = self.dataset.folder.uri
-        if uri not in self.catalogues:
-            self.catalogues[uri] = ray.remote(num_cpus=1)(build_catalogue).remote(self.dataset)
-        return self.catalogues[uri]
+        if self.dataset not in self.catalogues:
+            self.catalogues[self.dataset] = ray.remote(num_cpus=1)(build_catalogue).remote(self.dataset)
+        return self.catalogues[self.dataset]
 
 
 @dataclass(frozen=True)

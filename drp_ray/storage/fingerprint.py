@@ -9,7 +9,6 @@ example). A model stands in a payload by its identity: the hub id and the revisi
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from typing import Any
 from drp_ray.errors import BadInput
 
 WHOLE_FILE_BYTES = 16 * 2**20
-"""Of larger files (weights) a model's identity takes in the size, the first bytes and the last ones."""
+"""Of larger files (weights) a model's identity takes in the size and samples of the content, evenly spread."""
 
-SAMPLED_BYTES = 2**20
+SAMPLES = 64
+SAMPLE_BYTES = 2**18
 
 
 class NoStableForm(BadInput):
@@ -50,22 +50,28 @@ def digest(data: bytes) -> str:
 def model_identity(model_id: str, revision: str | None) -> dict[str, str | None]:
     """A hub id and its revision; or, for a local folder, a digest of its files, wherever the folder is."""
     folder = Path(model_id)
+    if folder.is_file():
+        return {"file": hashlib.sha256(_whole_or_samples(folder)).hexdigest()[:32]}
     if not folder.is_dir():
         return {"id": model_id, "revision": revision}
     content = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         content.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
-        content.update(_whole_or_ends(path))
+        content.update(_whole_or_samples(path))
     return {"folder": content.hexdigest()[:32]}
 
 
-def _whole_or_ends(path: Path) -> bytes:
-    if path.stat().st_size <= WHOLE_FILE_BYTES:
+def _whole_or_samples(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size <= WHOLE_FILE_BYTES:
         return path.read_bytes()
+    steps = [round(step * (size - SAMPLE_BYTES) / (SAMPLES - 1)) for step in range(SAMPLES)]
+    samples = []
     with path.open("rb") as file:
-        first = file.read(SAMPLED_BYTES)
-        file.seek(-SAMPLED_BYTES, os.SEEK_END)
-        return first + file.read()
+        for start in steps:
+            file.seek(start)
+            samples.append(file.read(SAMPLE_BYTES))
+    return b"".join(samples)
 
 
 def _refuse_unstable(value: Any, place: str) -> None:

@@ -12,9 +12,10 @@ from drp_ray.cli import app
 from drp_ray.config import checked
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
-from drp_ray.inputs.catalogue import build_catalogue
+from drp_ray.inputs.catalogue import Catalogue, build_catalogue
 from drp_ray.job.job import Job
 from drp_ray.job.opened_job import open_job
+from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import LocalFolder
 
 
@@ -91,3 +92,14 @@ def test_describe_counts_them(leaking, ray_here):
     lines = [line for line in done.stdout.splitlines() if "own profile" in line]
     assert any("the target review in the user's own profile" in line and " 1 " in line for line in lines)
     assert any("later than the target" in line and " 1 " in line for line in lines)
+
+
+def test_jobs_of_one_process_that_read_a_dataset_differently_share_no_catalogue(leaking, tmp_path, ray_here):
+    catalogues = {}
+    reviewers = {}
+    item = leaking[1][2]["target"]["item_id"]
+    for leaks in ("keep", "drop"):
+        opened = job_of(leaking, tmp_path, leaks).opened
+        context = StageContext(opened.plan.spec, opened.dataset, {}, tmp_path, catalogues)
+        reviewers[leaks] = Catalogue(ray_here.get(context.catalogue()))[item].reviewers
+    assert reviewers["keep"] == reviewers["drop"] + 1

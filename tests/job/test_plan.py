@@ -339,3 +339,14 @@ class TestMethods:
     def test_an_embedding_package_that_is_not_there_is_bad_input(self, plan):
         with pytest.raises(BadInput, match="no_such_package is not installed"):
             plan("embedding.model=package:no_such_package")
+
+
+class TestOwnClasses:
+    def test_a_changed_source_of_an_engine_or_embedder_is_another_one(self, plan, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(tmp_path)
+        settings = ("models.writer.engine=own_engine_module:Engine", "embedding.engine=own_engine_module:Embedder")
+        plans = []
+        for source in ("SIZE = 8", "SIZE = 16"):
+            (tmp_path / "own_engine_module.py").write_text(source)
+            plans.append(plan(*settings))
+        assert changed(*plans) == downstream("embeddings", "predictions")

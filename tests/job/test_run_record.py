@@ -108,3 +108,10 @@ def test_a_record_of_the_first_version_which_held_library_versions_is_accepted(t
 
 
 NLTK_VERSION_USER = "drp_ray.evaluation.metrics.meteor"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null"])
+def test_a_damaged_record_is_named_with_what_to_do(tmp_path, folder, content):
+    folder.write(RUN, content)
+    with pytest.raises(BadInput, match=r"run\.json is .*: delete it, or choose another name|run\.json is damaged"):
+        check(folder, job(tmp_path))

@@ -91,6 +91,7 @@ def test_a_marker_near_the_start_is_removed_with_what_is_around_it(reply):
         "Review: not a marker.",
         "[Summary]: another marker.",
         "My words.\nI said: [Review]: once.",
+        "I loved it.\n[Review] of the year for me. More.",
     ],
 )
 def test_a_marker_elsewhere_is_text(text):
@@ -189,6 +190,15 @@ def test_a_dash_inside_a_description_does_not_cut_it():
         "none",
         "No difference.",
         "After checking, no noted difference really distinguishes the user.",
+        "There are no differences.",
+        "There's no difference.",
+        "No notable differences.",
+        "There are no significant differences between the user and others.",
+        "None of the differences are valid.",
+        "No distinguishing features.",
+        "All of the listed differences fail validation.",
+        "After careful review, none of the extracted differences can be validated.",
+        "The user's writing does not differ from that of the others.",
     ],
 )
 def test_the_answer_that_there_is_none_is_known(text):
@@ -214,6 +224,13 @@ DPL_NAMES = ["Writing style", "Emotional style", "Semantic style"]
         "- WRITING STYLE: short.\n- Emotional style\uff1a warm.\n- semantic style: dense.",
         "Here is the comparison.\n\n### Writing style:\nshort.\n\n### Emotional style:\nwarm.\n\n"
         "### Semantic style:\ndense.",
+        "**Writing Style**\nshort.\n\n**Emotional Style**\nwarm.\n\n**Semantic Style**\ndense.",
+        "• Writing style: short.\n• Emotional style: warm.\n• Semantic style: dense.",
+        "[Writing style]: short.\n[Emotional style]: warm.\n[Semantic style]: dense.",
+        "Writing Style (words and sentences): short.\nEmotional Style (tone): warm.\nSemantic Style: dense.",
+        "Writing: short.\nEmotional: warm.\nSemantic: dense.\n\nOverall: the user is terse.",
+        "Writing style \u2014 short.\nEmotional style \u2014 warm.\nSemantic style \u2014 dense.\n\n---\n\n"
+        "In summary, terse.",
     ],
 )
 def test_paragraphs_that_begin_with_their_dimension_parse_alike(text):
@@ -233,6 +250,27 @@ def test_free_paragraphs_have_the_name_before_their_colon_if_there_is_one():
     assert [(one["name"], one["description"]) for one in found] == [
         ("Humour", "dry."), ("Difference", "The user is brief."),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ["no difference.", "None.", "N/A", "the same as others.", "No notable difference"])
+def test_a_dimension_without_a_difference_is_none(said):
+    text = f"Writing style: {said}\n\nEmotional style: warm."
+    assert [found["name"] for found in parse_paragraphs(text, DPL_NAMES)] == ["Emotional style"]
+    assert parse_features(f"[A]\nDefinition: a1\nDifference Description: {said}") == []
+    assert parse_paragraphs(said, []) == []
+
+
+def test_what_stands_under_rejected_is_no_difference():
+    kept = "[A]\nDefinition: a1\nDifference Description: a2\n"
+    rejected = "[C]\nDefinition: c1\nDifference Description: c2\nReason: not supported\n"
+    for heading in ("Rejected:", "**Rejected differences:**", "### Removed"):
+        assert parse_features(f"Kept:\n---\n{kept}---\n{heading}\n---\n{rejected}---") == A_AND_B[:1]
+
+
+def test_a_conclusion_is_no_part_of_the_last_description():
+    for end in ("***\nThe others were rejected.", "### Conclusion\nThe user is terse.", "In summary, terse."):
+        text = f"[A]\nDefinition: a1\nDifference Description: a2\n{end}"
+        assert parse_features(text) == A_AND_B[:1]
 
 
 def test_features_are_rendered_one_a_line_from_their_fields():

@@ -156,8 +156,8 @@ class TestModelIdentity:
         with_lock = model_folder(tmp_path / "b", **{".lock": b"x"})
         assert model_identity(model_folder(tmp_path / "a"), None) == model_identity(with_lock, None)
 
-    @pytest.mark.parametrize(("position", "counts"), [(0, True), (2**20, False), (-1, True)])
-    def test_of_a_large_file_both_ends_and_the_size_count(self, tmp_path, position, counts):
+    @pytest.mark.parametrize(("position", "counts"), [(0, True), (2**20, True), (-1, True)])
+    def test_of_a_large_file_the_ends_what_lies_between_and_the_size_count(self, tmp_path, position, counts):
         content = bytearray(WHOLE_FILE_BYTES + 1)
         before = model_identity(model_folder(tmp_path / "a", weights=bytes(content)), None)
         longer = model_identity(model_folder(tmp_path / "c", weights=bytes(content) + b"\0"), None)
@@ -165,3 +165,21 @@ class TestModelIdentity:
         after = model_identity(model_folder(tmp_path / "b", weights=bytes(content)), None)
         assert (after != before) == counts
         assert longer != before
+
+
+def test_a_change_of_any_layer_of_large_weights_is_another_model(tmp_path):
+    """A merged fine-tune changes much of the middle of the file, and neither its ends nor its size."""
+    content = bytearray(WHOLE_FILE_BYTES + 2**20)
+    before = model_identity(model_folder(tmp_path / "a", weights=bytes(content)), None)
+    middle = len(content) // 2
+    content[middle : middle + 2**20] = b"x" * 2**20
+    assert model_identity(model_folder(tmp_path / "b", weights=bytes(content)), None) != before
+
+
+def test_a_model_that_is_one_file_is_known_by_its_content(tmp_path):
+    file = tmp_path / "model.gguf"
+    identities = []
+    for content in (b"one", b"two", b"one"):
+        file.write_bytes(content)
+        identities.append(model_identity(str(file), None))
+    assert identities[0] == identities[2] != identities[1]
