@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import ray
 
 from drp_ray import schema
 from drp_ray.config import Retrieval
@@ -13,7 +12,7 @@ from drp_ray.inputs.catalogue import Catalogue
 from drp_ray.inputs.review_times import ReviewTimes, build_review_times
 from drp_ray.running.worker import Worker
 from drp_ray.stages.retrieval import retrieve
-from drp_ray.stages.stage import JobSpec, Stage, StageContext, after
+from drp_ray.stages.stage import JobSpec, Stage, StageContext, after, built_on_ray
 
 
 @dataclass
@@ -53,7 +52,7 @@ def _make(context: StageContext) -> Retrieve:
     selection = context.config.selection
     times = None
     if selection.as_of == "target":
-        times = ray.remote(num_cpus=1)(build_review_times).remote(context.dataset)
+        times = built_on_ray(build_review_times, context.dataset)
     return Retrieve(context.catalogue(), context.config.retrieval, selection.k, times)
 
 

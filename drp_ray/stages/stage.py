@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
 
 from drp_ray.config import Config, Embedding, Model
@@ -50,8 +51,18 @@ class StageContext:
     def catalogue(self) -> Any:
         """Ray's reference to the dataset's item catalogue, which is built when it is first asked for."""
         if self.dataset not in self.catalogues:
-            self.catalogues[self.dataset] = ray.remote(num_cpus=1)(build_catalogue).remote(self.dataset)
+            self.catalogues[self.dataset] = built_on_ray(build_catalogue, self.dataset)
         return self.catalogues[self.dataset]
+
+
+def built_on_ray(build: Callable[[Dataset], pa.Table], dataset: Dataset) -> Any:
+    """Ray's reference to a table that a task has built; waits for it.
+
+    Tasks that wait for another task keep their CPUs: on a small machine that other one would never get any.
+    """
+    table = ray.remote(num_cpus=1)(build).remote(dataset)
+    ray.wait([table], fetch_local=False)
+    return table
 
 
 @dataclass(frozen=True)
