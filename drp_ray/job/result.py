@@ -123,7 +123,7 @@ def coverage_lines(coverage: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _numbers(value: Any) -> str:
     if not isinstance(value, Mapping):
         return f"{value:,}"
-    return ", ".join(f"{name} {count:,}" for name, count in value.items())
+    return ", ".join(f"{name} {count:,}" for name, count in value.items()) or "none"
 
 
 def _error_rate(facts: Facts) -> float:
