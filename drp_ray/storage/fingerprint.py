@@ -18,6 +18,9 @@ from drp_ray.errors import BadInput
 WHOLE_FILE_BYTES = 16 * 2**20
 """Of larger files (weights) a model's identity takes in the size and samples of the content, evenly spread."""
 
+WEIGHT_FILES = (".gguf", ".safetensors")
+"""Files that are a model by themselves. Any other file may be what an engine of a user's own wants, such as a log."""
+
 SAMPLES = 64
 SAMPLE_BYTES = 2**18
 
@@ -48,9 +51,9 @@ def digest(data: bytes) -> str:
 
 
 def model_identity(model_id: str, revision: str | None) -> dict[str, str | None]:
-    """A hub id and its revision; or, for a local folder, a digest of its files, wherever the folder is."""
+    """A hub id and its revision; for a local folder or a file of weights a digest of the content, wherever it is."""
     folder = Path(model_id)
-    if folder.is_file():
+    if folder.suffix in WEIGHT_FILES and folder.is_file():
         return {"file": hashlib.sha256(_whole_or_samples(folder)).hexdigest()[:32]}
     if not folder.is_dir():
         return {"id": model_id, "revision": revision}
