@@ -28,17 +28,28 @@ class KeepSettings:
     prompts: bool = False
 
     def write(self, part: str, keys: Sequence[str], exchanges: Mapping[Key, list[Exchange]]) -> None:
-        """Write the calls of a part's rows; rows that are not among them keep what was written before."""
-        if self.folder is None:
+        """Write the calls of a part's rows; rows that are not among them keep what was written before.
+
+        Where nothing is kept any more, what was kept of rows that are made again goes: it is about other replies.
+        """
+        if self.folder is None or not (self.is_keeping or read_footer(self.folder, part)):
             return
         schema = kept_schema(keys)
-        rows = [
+        rows = self._new(keys, exchanges) if self.is_keeping else []
+        rows += self._earlier(part, keys, exchanges)
+        commit_part(self.folder, part, pa.Table.from_pylist(rows, schema), {}, "")
+
+    @property
+    def is_keeping(self) -> bool:
+        """Whether anything is kept."""
+        return self.thinking or self.prompts
+
+    def _new(self, keys: Sequence[str], exchanges: Mapping[Key, list[Exchange]]) -> list[dict[str, object]]:
+        return [
             {**dict(zip(keys, key, strict=True)), "call": number, **self._columns(exchange)}
             for key, calls in exchanges.items()
             for number, exchange in enumerate(calls)
         ]
-        rows += self._earlier(part, keys, exchanges)
-        commit_part(self.folder, part, pa.Table.from_pylist(rows, schema), {}, "")
 
     def _columns(self, exchange: Exchange) -> dict[str, str | None]:
         return {

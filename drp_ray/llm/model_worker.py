@@ -89,7 +89,8 @@ class ModelWorker(Worker):
         answered = await asyncio.gather(*map(self._answer, asked, attempts))
         done = {**kept, **{self._key(row): row for row in answered}}
         exchanges = {self._key(row.blank): self._exchanges.pop(self._key(row.blank), []) for row in asked}
-        await asyncio.to_thread(self.keep.write, part, self.keys, exchanges)
+        if self.keep.is_keeping or earlier is not None:
+            await asyncio.to_thread(self.keep.write, part, self.keys, exchanges)
         return pa.Table.from_pylist([done[self._key(row.blank)] for row in wanted], self.schema)
 
     def facts(self, rows: pa.Table) -> Facts:

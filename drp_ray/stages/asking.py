@@ -114,7 +114,7 @@ def asking_arguments(context: StageContext, stage: str, programme: Programme) ->
         "roles": {role: _role_spec(spec, role) for role in programme.roles},
         "seed": spec.config.sampling.seed,
         "max_attempts": spec.config.runtime.max_attempts,
-        "keep": KeepSettings(context.folders[stage].at(KEPT) if keep else None, "thinking" in keep, "prompts" in keep),
+        "keep": KeepSettings(context.folders[stage].at(KEPT), "thinking" in keep, "prompts" in keep),
     }
 
 

@@ -402,6 +402,22 @@ class TestKeeping:
         answer(world, ids("a", "b"), earlier=pa.Table.from_pylist(first, Answer.schema), keep=keep)
         assert {row["id"]: row["answer"] for row in self.kept(LocalFolder(tmp_path))} == {"a": "better", "b": "fine"}
 
+    def test_where_nothing_is_kept_any_more_calls_of_rows_made_again_go(self, world, tmp_path):
+        folder = LocalFolder(tmp_path).at("kept")
+
+        async def two(row, ask):
+            await ask("critic", prompt(f"{row['id']} critic"))
+            return {"reply": await ask("writer", prompt(row["id"]))}
+
+        world.reply = lambda call: "" if call.text == "a" else "fine"
+        keep = KeepSettings(folder, prompts=True)
+        first = answer(world, ids("a", "b"), programme=two, keep=keep, max_attempts=1)
+        assert {row["id"] for row in self.kept(LocalFolder(tmp_path))} == {"a", "b"}
+        world.reply = lambda call: "better"
+        earlier = pa.Table.from_pylist(first, Answer.schema)
+        answer(world, ids("a", "b"), programme=two, earlier=earlier, keep=KeepSettings(folder))
+        assert {row["id"] for row in self.kept(LocalFolder(tmp_path))} == {"b"}
+
 
 class TestThinking:
     def test_that_stopped_without_an_end_is_asked_again_with_another_seed(self, world):
