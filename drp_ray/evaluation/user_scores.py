@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drp_ray.evaluation.metrics.base import Metric
+from drp_ray.evaluation.metrics.base import Measure, Metric
 
 FROM_PREDICTIONS = ("user_id", "method", "status", "reference")
 
@@ -53,7 +53,7 @@ class UserScores:
         """The users with a prediction."""
         return frozenset(self.table.filter(self._is_ok())["user_id"].to_pylist())
 
-    def numbers(self, metrics: Sequence[Metric], users: Iterable[str] | None = None) -> Numbers:
+    def numbers(self, metrics: Sequence[Measure], users: Iterable[str] | None = None) -> Numbers:
         """What every metric reports over the ok users, or over those of them that are named."""
         return _numbers(metrics, self._chosen(users))
 
@@ -68,7 +68,7 @@ class UserScores:
             numbers[metric.name] = _number(metric, ok, empty)
         return numbers
 
-    def by_method(self, metrics: Sequence[Metric]) -> dict[str, Numbers]:
+    def by_method(self, metrics: Sequence[Measure]) -> dict[str, Numbers]:
         """What every metric reports over the ok users of each method that really ran."""
         ok = self._chosen(None)
         return {
@@ -84,11 +84,11 @@ class UserScores:
         return ok if users is None else ok.filter(pc.is_in(ok["user_id"], pa.array(sorted(users), pa.string())))
 
 
-def _numbers(metrics: Sequence[Metric], rows: pa.Table) -> Numbers:
+def _numbers(metrics: Sequence[Measure], rows: pa.Table) -> Numbers:
     return {metric.name: _number(metric, rows, []) for metric in metrics}
 
 
-def _number(metric: Metric, rows: pa.Table, besides: Sequence[Mapping[str, float]]) -> Number:
+def _number(metric: Measure, rows: pa.Table, besides: Sequence[Mapping[str, float]]) -> Number:
     """The number over the rows that the metric scored, and some scores besides."""
     scored = rows.filter(pc.is_valid(rows[metric.name]))
     sums = {

@@ -53,7 +53,7 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
     record = read_record(folder)
     if record is None:
         return
-    differing = sorted(_differences_of(_without_libraries(record["made_from"]), _made_from(config, plan)))
+    differing = sorted(_differences_of(_identity(record["made_from"]), _made_from(config, plan)))
     if differing:
         raise BadInput(
             f"{folder.uri}: a run named {config.name!r} exists with other settings "
@@ -63,15 +63,17 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
 
 def _made_from(config: Config, plan: Plan) -> Any:
     stages = {name: {"settings": info.made_from["settings"]} for name, info in plan.stages.items()}
-    return _without_libraries(json.loads(json.dumps({"method": config.method, "stages": stages})))
+    return _identity(json.loads(json.dumps({"method": config.method, "stages": stages})))
 
 
-def _without_libraries(made_from: Any) -> Any:
-    """Leave out what follows from the libraries that were installed: a run's name stands for its settings only."""
+def _identity(made_from: Any) -> Any:
+    """Leave out what follows from the libraries installed, and stages that only evaluate: they may come later."""
     from_libraries = {stage.name: stage.from_libraries for stage in STAGES}
+    added_later = {stage.name for stage in STAGES if stage.only_evaluates}
     stages = {
         name: {"settings": _without(stage["settings"], from_libraries.get(name, ()))}
         for name, stage in made_from["stages"].items()
+        if name not in added_later
     }
     return {**made_from, "stages": stages}
 

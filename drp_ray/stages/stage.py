@@ -83,7 +83,8 @@ class Stage:
     `settings` are all values that can change its rows: they are hashed into its fingerprint, with `version`, which is
     raised when a change to the code changes rows. `from_libraries` names those settings that follow from the libraries
     installed here and not from the job. `expected_rows` is the fact of an input part that says how many rows its
-    output part has.
+    output part has. A stage that `only_evaluates` what was predicted may be added to a finished run, or left out of it:
+    it is no part of what the run's name stands for.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Stage:
     resources: Callable[[JobSpec], Resources | None] = lambda spec: None
     is_needed: Callable[[JobSpec], bool] = lambda spec: True
     expected_rows: str = "rows"
+    only_evaluates: bool = False
 
 
 def after(*names: str) -> Callable[[JobSpec], tuple[str, ...]]:

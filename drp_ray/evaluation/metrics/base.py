@@ -9,9 +9,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from drp_ray.config import Evaluation, Section, explain
@@ -20,6 +22,28 @@ from drp_ray.storage.fingerprint import canonical_json
 
 Scores = dict[str, float | int]
 """Column values of one row."""
+
+
+class Measure(Protocol):
+    """What every user has a value of: a metric or a judge. What is reported follows from sums over users."""
+
+    @property
+    def name(self) -> str:
+        """The name of its number and of its first column."""
+
+    @property
+    def title(self) -> str:
+        """The name as people write it."""
+
+    @property
+    def columns(self) -> list[pa.Field]:
+        """The value under the measure's name, then further columns to sum, if any; all null where there is no value."""
+
+    def aggregate(self, sums: Mapping[str, float], n: int) -> float:
+        """The reported number, from the columns' sums over `n` users with a value."""
+
+    def aggregate_draws(self, sums: Mapping[str, NDArray[np.float64]], n: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The reported number of many draws of users at once: arrays of one shape, an entry a draw."""
 
 
 class Metric(ABC):
@@ -83,6 +107,11 @@ class Metric(ABC):
     def aggregate(self, sums: Mapping[str, float], n: int) -> float:
         """Compute the reported number from column sums over the `n` rows with a score; NaN for no row."""
         return sums[self.name] / n if n else math.nan
+
+    def aggregate_draws(self, sums: Mapping[str, NDArray[np.float64]], n: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`aggregate` of many draws of rows at once, for bootstrap and permutations: an entry a draw."""
+        with np.errstate(invalid="ignore"):
+            return sums[self.name] / n
 
 
 AnyMetric = TypeVar("AnyMetric", bound=Metric)
