@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from drp_ray.errors import BadInput, nearest
 from drp_ray.storage.folder import S3Options
@@ -235,10 +235,63 @@ class Roles(Section):
     judge: str | None = None
 
 
+ONE_JUDGE = "judge"
+"""The name of the judge where the job has one and does not name it."""
+
+
+class Judge(Section):
+    """A language model that says how like the user's real review a prediction is (stage `judgements`).
+
+    Each prediction is judged `samples` times, with seeds of the run's seed and the sampling of the role `judge`.
+    `expected` also asks for the score that the model expects by its probabilities, which needs labels of one token:
+    the `letters` A to K instead of the `numbers` 0 to 10.
+    """
+
+    samples: Count = 2
+    expected: bool = False
+    scale: Literal["numbers", "letters"] | None = None
+    model: str | None = None
+    rubric: Annotated[str, Field(pattern=r"^judge(_\w+)?$")] = "judge"
+
+    @model_validator(mode="after")
+    def _labels_of_one_token(self) -> "Judge":
+        if self.expected and self.scale == "numbers":
+            raise ValueError("expected needs scale: letters, since 10 is two tokens in many vocabularies")
+        return self
+
+    @property
+    def labels_are(self) -> Literal["numbers", "letters"]:
+        """The scale that is asked for: letters where probabilities are read, else numbers, unless it is given."""
+        return self.scale or ("letters" if self.expected else "numbers")
+
+
 class Evaluation(Section):
-    """How predictions are scored: settings of single metrics, by the metric's name."""
+    """How predictions are scored: settings of single metrics, and judges, each by its name.
+
+    The settings of one judge may stand without a name, which then is `judge`.
+    """
 
     metrics: dict[str, dict[str, Any]] = {}
+    judge: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], Judge] = {}
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            return value
+        has_names = any(isinstance(each, Mapping | Judge) for each in value.values())
+        return {name: each or {} for name, each in value.items()} if has_names else {ONE_JUDGE: value}
+
+    @model_validator(mode="after")
+    def _columns_of_their_own(self) -> "Evaluation":
+        for name in self.judge:
+            if name.endswith("expected"):
+                raise ValueError(
+                    f"judge: the name {name!r} ends with 'expected', as a column of scores does; change it"
+                )
+        return self
 
 
 class Runtime(Section):
@@ -282,8 +335,16 @@ class Config(Section):
                 raise ValueError(f"roles.{role} names the model {name!r}: {nearest(name, self.models)}")
         return self
 
+    @model_validator(mode="after")
+    def _judges_name_models(self) -> "Config":
+        for name, judge in self.evaluation.judge.items():
+            if judge.model is not None and judge.model not in self.models:
+                key = "evaluation.judge.model" if name == ONE_JUDGE else f"evaluation.judge.{name}.model"
+                raise ValueError(f"{key} names the model {judge.model!r}: {nearest(judge.model, self.models)}")
+        return self
+
     def model_of(self, role: Role) -> str:
-        """The name of the model that plays a role.
+        """The name of the model that plays a role: that of `roles`, or the only one that does not just judge.
 
         Raises:
             BadInput: no model was given for it.
@@ -291,8 +352,10 @@ class Config(Section):
         name = getattr(self.roles, role)
         if name is not None:
             return str(name)
-        if len(self.models) == 1:
-            return next(iter(self.models))
+        judging = {self.roles.judge, *(judge.model for judge in self.evaluation.judge.values())}
+        others = [model for model in self.models if model not in judging] or list(self.models)
+        if len(others) == 1:
+            return others[0]
         raise BadInput(f"roles.{role}: say which of the models {', '.join(sorted(self.models))} plays it")
 
 
@@ -366,7 +429,7 @@ def _override(raw: dict[str, Any], key: str, value: Any) -> None:
 
 def explain(problem: Any, section: type[BaseModel]) -> str:
     """One problem that pydantic found in the settings of `section`, with the key and what would be right."""
-    place = ".".join(str(step) for step in problem["loc"])
+    place = ".".join(str(step) for step in problem["loc"]).replace("judge.judge.", "judge.")
     if problem["type"] == "extra_forbidden":
         return (
             f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(section, problem['loc'][:-1]))}"
@@ -384,6 +447,8 @@ def _known_keys(section: type[BaseModel], steps: Sequence[Any]) -> list[str]:
     for step in steps:
         if section is Config and step == "models":
             return list(Model.model_fields) if len(steps) == 2 else []
+        if section is Evaluation and step == "judge":
+            return list(Judge.model_fields)
         annotation = section.model_fields[step].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []

@@ -206,3 +206,22 @@ PREDICTIONS = pa.schema(
 
 `n_failed_differences` counts the user's comparisons that are error rows.
 """
+
+JUDGEMENTS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("text", pa.string()),
+        ("sample", pa.int32()),
+        ("score", pa.int32()),
+        ("answer", pa.string()),
+        ("expected", pa.float64()),
+        ("format_trust", pa.float64()),
+        *CALL_COLUMNS,
+    ]
+)
+"""One answer of a judge on one text: `text` says which, `prediction` in every row today, and `sample` counts from 0.
+
+`score` and `expected` lie between 0 and 10. `answer` is the reply that was read, or in an error row the last one that
+could not be. `format_trust` is the probability that the model begins with a label of the scale by itself. A user
+without a prediction has rows that are ok and say nothing: there was nothing to judge.
+"""

@@ -1,5 +1,6 @@
 """What a language model engine is to the rest: messages in, a completion out, and five ways to fail."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
@@ -37,9 +38,20 @@ class Message(TypedDict):
 
 
 class Sampling(SamplingSettings):
-    """How one completion is drawn. `seed` is passed on only where the engine can honour it."""
+    """How one completion is drawn. `seed` is passed on only where the engine can honour it.
+
+    `choices` are the texts that the reply may be. An engine holds the model to them where it can; one that cannot
+    answers freely, so whoever asks reads the reply strictly. `logprobs` asks for so many of the likeliest first tokens.
+    """
 
     seed: int | None = None
+    choices: tuple[str, ...] | None = None
+    logprobs: int | None = None
+
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether the reply is to begin with the answer, without thinking that a template opens."""
+        return self.choices is not None or self.logprobs is not None
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,9 @@ class Completion:
     """A reply and what it cost, in tokens.
 
     `text` is the whole reply, thinking included. Where the chat template itself opened the thinking block,
-    `text` starts with the `<think>` that the template wrote, so that readers see one form.
+    `text` starts with the `<think>` that the template wrote, so that readers see one form. `logprobs` are the natural
+    logarithms of the probabilities of the likeliest first tokens, by their texts, at temperature 1 and before
+    `choices`; None where they were not asked for or the engine has none.
     """
 
     text: str
@@ -55,6 +69,7 @@ class Completion:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    logprobs: Mapping[str, float] | None = None
 
 
 class Engine(Protocol):

@@ -13,7 +13,9 @@ to 8 s or as `Retry-After` says. What is left after `max_retries`:
 """
 
 import asyncio
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import openai
@@ -33,6 +35,8 @@ from drp_ray.engines.base import (
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_CONCURRENCY = 64
+CHOICE = "answer"
+"""The field of the object that a reply constrained to choices is."""
 CONNECT_TIMEOUT_S = 10.0
 
 _TOO_LONG = re.compile(
@@ -62,6 +66,8 @@ class OpenAIEngine:
         self._places = asyncio.Semaphore(self.concurrency)
         self._client: openai.AsyncOpenAI | None = None
         self._limit_name = "max_tokens"
+        # What the endpoint turned out not to take, and is not sent again: "choices", "logprobs".
+        self._not_taken: set[str] = set()
 
     async def start(self) -> None:
         """Connect, and see that the endpoint knows the key and the model.
@@ -113,7 +119,7 @@ class OpenAIEngine:
                 if self._client is client:
                     raise
                 raise EngineDied(f"{self._name}: closed while it was asked") from error
-        return self._completion(reply)
+        return self._completion(reply, sampling)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -154,20 +160,48 @@ class OpenAIEngine:
             return
 
     async def _create(self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling) -> ChatCompletion:
-        limit_name = self._limit_name
+        """Send a request, and again without what the endpoint turns out not to take."""
+        limit_name, extras = self._limit_name, self._extras(sampling)
         try:
-            return await self._send(client, messages, sampling, limit_name)
-        except openai.BadRequestError as error:
+            return await self._send(client, messages, sampling, limit_name, extras)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             # OpenAI's reasoning models take only `max_completion_tokens`, many servers only `max_tokens`.
-            if limit_name != "max_tokens" or "max_completion_tokens" not in _message(error):
+            if limit_name == "max_tokens" and "max_completion_tokens" in _message(error):
+                self._limit_name = "max_completion_tokens"
+            elif extras and not _is_too_long(error):
+                return await self._create_without(extras, client, messages, sampling)
+            else:
                 raise
-            self._limit_name = "max_completion_tokens"
-            return await self._send(client, messages, sampling, self._limit_name)
+        return await self._create(client, messages, sampling)
+
+    async def _create_without(
+        self, extras: Mapping[str, Any], client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling
+    ) -> ChatCompletion:
+        """Ask without structured output and probabilities; if that is answered, the endpoint does not take them."""
+        reply = await self._send(client, messages, sampling, self._limit_name, {})
+        self._not_taken |= extras.keys()
+        return reply
+
+    def _extras(self, sampling: Sampling) -> dict[str, dict[str, Any]]:
+        """What not every endpoint takes, by what it is for."""
+        extras: dict[str, dict[str, Any]] = {}
+        if sampling.choices is not None:
+            extras["choices"] = {"response_format": _one_of(sampling.choices)}
+        if sampling.logprobs is not None:
+            extras["logprobs"] = {"logprobs": True, "top_logprobs": sampling.logprobs}
+        return {name: settings for name, settings in extras.items() if name not in self._not_taken}
 
     async def _send(
-        self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling, limit_name: str
+        self,
+        client: openai.AsyncOpenAI,
+        messages: list[Message],
+        sampling: Sampling,
+        limit_name: str,
+        extras: Mapping[str, Mapping[str, Any]],
     ) -> ChatCompletion:
         settings: dict[str, Any] = {limit_name: sampling.max_tokens}
+        for extra in extras.values():
+            settings.update(extra)
         if sampling.seed is not None and self.honours_seed:
             settings["seed"] = sampling.seed
         if sampling.presence_penalty is not None:
@@ -197,17 +231,17 @@ class OpenAIEngine:
             return EngineDied(message)
         if error.status_code in _NOT_NOW:
             return CallGivenUp(message)
-        if _TOO_LONG.search(f"{error.code} {error.type} {_message(error)}"):
+        if _is_too_long(error):
             return PromptTooLong(message)
         return CallGivenUp(message) if error.status_code >= 500 else RequestRefused(message)
 
-    def _completion(self, reply: ChatCompletion) -> Completion:
+    def _completion(self, reply: ChatCompletion, sampling: Sampling) -> Completion:
         choices = getattr(reply, "choices", None)
         if not choices:
             # A page of HTML from a wrong base_url; a router's passing trouble, sent with status 200.
             raise CallGivenUp(f"{self._name}: no completion in the reply {str(reply)[:500]!r}")
         message, finish_reason = choices[0].message, choices[0].finish_reason
-        text = _text(message)
+        text = _text(message, sampling.choices)
         if not text and (message.refusal or finish_reason == "content_filter"):
             raise RequestRefused(f"{self._name}: {message.refusal or 'stopped by a content filter'}")
         usage = reply.usage
@@ -218,12 +252,48 @@ class OpenAIEngine:
             prompt_tokens=usage.prompt_tokens if usage else 0,
             cached_tokens=(details.cached_tokens or 0) if details else 0,
             completion_tokens=usage.completion_tokens if usage else 0,
+            logprobs=_first_tokens(choices[0]) if sampling.logprobs else None,
         )
 
 
-def _text(message: Any) -> str:
+def _is_too_long(error: openai.APIStatusError) -> bool:
+    return _TOO_LONG.search(f"{error.code} {error.type} {_message(error)}") is not None
+
+
+def _one_of(choices: tuple[str, ...]) -> dict[str, Any]:
+    """A response format that OpenAI, vLLM, SGLang, llama.cpp and Ollama know: an object with one of the choices."""
+    schema = {
+        "type": "object",
+        "properties": {CHOICE: {"type": "string", "enum": list(choices)}},
+        "required": [CHOICE],
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": CHOICE, "strict": True, "schema": schema}}
+
+
+def _chosen(content: str, choices: tuple[str, ...]) -> str:
+    """The choice in an object of that form; any other content as it is, for the reader of the reply to judge."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return content
+    chosen = found.get(CHOICE) if isinstance(found, dict) else None
+    return chosen if chosen in choices else content
+
+
+def _first_tokens(choice: Any) -> dict[str, float] | None:
+    """The likeliest first tokens by their texts; None where the endpoint gave none."""
+    tokens = getattr(getattr(choice, "logprobs", None), "content", None)
+    if not tokens or not tokens[0].top_logprobs:
+        return None
+    return {each.token: each.logprob for each in reversed(tokens[0].top_logprobs)}
+
+
+def _text(message: Any, choices: tuple[str, ...] | None) -> str:
     """Content with the thinking that the server parted from it put back; open where no content followed."""
     content: str = message.content or ""
+    if choices is not None:
+        content = _chosen(content, choices)
     thinking = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     if not thinking:
         return content

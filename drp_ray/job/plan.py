@@ -42,7 +42,7 @@ def make_plan(config: Config, dataset_name: str, dataset_identity: Mapping[str, 
         BadInput: the method, the strategy, a role's model or the prompt pack is not there.
     """
     spec = job_spec(config, dataset_identity)
-    definitions = {stage.name: stage for stage in STAGES if stage.is_needed(spec)}
+    definitions = {stage.name: stage for each in STAGES for stage in each.of_job(spec)}
     stages: dict[str, StageInfo] = {}
     for stage in definitions.values():
         stages[stage.name] = _info(stage, spec, stages, root.at(dataset_name))

@@ -119,7 +119,8 @@ def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOpti
         return run_regroup_stage(RegroupStage(info, inputs, work), options)
     resources = stage.resources(job.plan.spec)
     pool = resources.pool if resources is not None else None
-    return run_part_stage(PartStage(info, inputs[0], work, pool, stage.expected_rows), options)
+    part_stage = PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec))
+    return run_part_stage(part_stage, options)
 
 
 def _stage_line(name: str, manifest: Manifest) -> str:

@@ -9,7 +9,9 @@ from drp_ray.config import Config
 from drp_ray.errors import BadInput
 from drp_ray.job.plan import Plan
 from drp_ray.job.revisions import Revisions
+from drp_ray.running.stage_info import StageInfo
 from drp_ray.stages.order import STAGES
+from drp_ray.stages.stage import base_name
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.versions import versions
 
@@ -73,7 +75,7 @@ def _identity(made_from: Any) -> Any:
     stages = {
         name: {"settings": _without(stage["settings"], from_libraries.get(name, ()))}
         for name, stage in made_from["stages"].items()
-        if name not in added_later
+        if base_name(name) not in added_later
     }
     return {**made_from, "stages": stages}
 
@@ -101,21 +103,46 @@ def _short(value: Any) -> str:
 def write_run(folder: Folder, config: Config, plan: Plan, revisions: Revisions | None = None) -> None:
     """Write down the resolved settings, the stages' folders, and with which versions and commit the run went on when.
 
-    `history` grows by an entry whenever the versions are others than those of its last one.
+    `history` grows by an entry whenever the versions are others than those of its last one. Stages that only evaluate
+    and are not in the plan stay where an earlier plan of the run had them.
     """
+    earlier = read_record(folder)
     record = {
         "name": config.name,
         "made_from": _made_from(config, plan),
         "config": config.model_dump(mode="json"),
-        "stages": {
-            name: {"fingerprint": info.fingerprint, "folder": info.folder.uri} for name, info in plan.stages.items()
-        },
+        "stages": {name: _stage_record(info) for name, info in plan.stages.items()} | added_stages(earlier, plan),
         "revisions": dict(revisions or {}),
         "libraries": _without(versions(), ("commit",)),
         "commit": versions().get("commit"),
-        "history": _history(read_record(folder)),
+        "history": _history(earlier),
     }
     folder.write(RUN, json.dumps(record, indent=1, sort_keys=True).encode())
+
+
+def _stage_record(info: StageInfo) -> dict[str, Any]:
+    record = {"fingerprint": info.fingerprint, "folder": info.folder.uri}
+    is_added_later = base_name(info.name) in {stage.name for stage in STAGES if stage.only_evaluates}
+    return {**record, "made_from": dict(info.made_from)} if is_added_later else record
+
+
+def added_stages(record: Record | None, plan: Plan) -> dict[str, dict[str, Any]]:
+    """The stages that evaluated what a run has predicted, and that are not in its plan now, by name.
+
+    They are `drp-ray evaluate`'s, or of a time when the job named a judge that it no longer names. Those that evaluated
+    other predictions than the plan's are left out.
+    """
+    if record is None:
+        return {}
+    return {
+        name: stage
+        for name, stage in record.get("stages", {}).items()
+        if name not in plan.stages
+        and all(
+            source in plan.stages and plan.stages[source].fingerprint == fingerprint
+            for source, fingerprint in stage.get("made_from", {"inputs": {"": ""}})["inputs"].items()
+        )
+    }
 
 
 def _history(record: Record | None) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from drp_ray.job.opened_job import OpenedJob, open_job
 from drp_ray.job.result import Result, len_of, values_of
 from drp_ray.running.survey import is_current
 from drp_ray.stages.order import STAGES
+from drp_ray.stages.stage import base_name
 
 SWEEP = "sweep.json"
 Place = tuple[str, ...]
@@ -167,10 +168,10 @@ def forecast(sweep: Sweep) -> list[StageForecast]:
         for name, info in run.job.plan.stages.items():
             complete.setdefault(name, {})[info.folder.uri] = is_current(manifests[name], manifests)
             users[name] = users.get(name, 0) + 1
+    order = [stage.name for stage in STAGES]
     return [
         StageForecast(name, users[name], len(complete[name]), sum(complete[name].values()))
-        for name in (stage.name for stage in STAGES)
-        if name in complete
+        for name in sorted(complete, key=lambda name: order.index(base_name(name)))
     ]
 
 

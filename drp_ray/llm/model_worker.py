@@ -112,6 +112,7 @@ class ModelWorker(Worker):
         """Try a row until its replies can be used, its attempts are spent or it has killed too many engines."""
         caller = RowCaller(row.key, self.roles, self._engines, self.seed)
         attempt, error, unusable, deaths = attempts_before, "", 0, 0
+        said: Row = {}
         while unusable < self.max_attempts and deaths < DEATHS_OF_A_ROW:
             attempt = attempts_before + unusable + deaths
             caller.begin(attempt)
@@ -122,12 +123,12 @@ class ModelWorker(Worker):
             except RowFailed as failure:
                 return self._error_row(row, caller, attempt, str(failure))
             except UnusableReply as failure:
-                unusable, error = unusable + 1, f"no usable reply: {failure}"
+                unusable, error, said = unusable + 1, f"no usable reply: {failure}", failure.columns
             except CallGivenUp as failure:
-                unusable, error = unusable + 1, f"the endpoint did not answer: {failure}"
+                unusable, error, said = unusable + 1, f"the endpoint did not answer: {failure}", {}
             except EngineDied as failure:
-                deaths, error = deaths + 1, f"the engine died over this row: {failure}"
-        return self._error_row(row, caller, attempt, error)
+                deaths, error, said = deaths + 1, f"the engine died over this row: {failure}", {}
+        return self._error_row(row, caller, attempt, error, said)
 
     def _weight(self, deaths: int) -> int:
         """How many seats a row takes: after deaths, more of the engine is left empty around a suspect."""
@@ -146,8 +147,8 @@ class ModelWorker(Worker):
     def _answered_row(self, row: ModelRow, caller: RowCaller, attempt: int, columns: Row) -> Row:
         return self._finished_row(row, caller, attempt, {**columns, "status": "ok", "error": None})
 
-    def _error_row(self, row: ModelRow, caller: RowCaller, attempt: int, error: str) -> Row:
-        return self._finished_row(row, caller, attempt, {"status": "error", "error": error})
+    def _error_row(self, row: ModelRow, caller: RowCaller, attempt: int, error: str, said: Row | None = None) -> Row:
+        return self._finished_row(row, caller, attempt, {**(said or {}), "status": "error", "error": error})
 
     def _finished_row(self, row: ModelRow, caller: RowCaller, attempt: int, columns: Row) -> Row:
         accounts = caller.accounts.columns()

@@ -4,9 +4,9 @@ Models keep to a format loosely, so all of this is tolerant, and it takes linear
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 LONGEST_NAME = 100
 Thinking = Literal["auto", "always", "never"]
@@ -67,7 +67,14 @@ class UnfinishedThinking(Exception):
 
 
 class UnusableReply(Exception):
-    """The reply holds no text to use; asking again may give one."""
+    """The reply holds no text to use; asking again may give one.
+
+    `columns` is what the row says of the reply if it becomes an error row.
+    """
+
+    def __init__(self, message: str = "", columns: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.columns: Mapping[str, Any] = columns or {}
 
 
 class Feature(TypedDict):

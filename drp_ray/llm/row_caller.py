@@ -4,8 +4,8 @@ Here is what a row's work need not know of: prompts that do not fit, and thinkin
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from drp_ray.engines.base import Completion, Engine, Message, PromptTooLong, RequestRefused, Sampling
@@ -93,6 +93,44 @@ class RowCaller:
         self.exchanges.append(Exchange(role, messages, thinking, answer))
         return answer
 
+    async def think(self, role: str, prompt: Prompt) -> tuple[str, str]:
+        """Let a model think and answer freely: its thinking and its answer, either of which may be empty.
+
+        Raises:
+            RowFailed: as a plain call.
+            UnusableReply: its thinking stopped without an end.
+        """
+        messages, thinking, answer = await self._answer_after_thinking(role, prompt)
+        self.exchanges.append(Exchange(role, messages, thinking, answer))
+        return thinking, answer
+
+    async def choose(self, role: str, prompt: Prompt, choices: Sequence[str], max_tokens: int) -> str:
+        """Ask for one of `choices` at once; what comes back is one of them only where the engine can see to that.
+
+        Raises:
+            RowFailed: as a plain call.
+        """
+        spec = self.roles[role]
+        changes = {"seed": self._next_seed(role), "choices": tuple(choices), "max_tokens": max_tokens}
+        completion, messages = await self._complete(spec, prompt, spec.sampling.model_copy(update=changes))
+        try:
+            thinking, answer = self._parted(completion, replace(spec, thinking="auto"))
+        except UnfinishedThinking:
+            thinking, answer = "", completion.text
+        self.exchanges.append(Exchange(role, messages, thinking, answer))
+        return answer
+
+    async def first_tokens(self, role: str, prompt: Prompt, count: int) -> Mapping[str, float] | None:
+        """The `count` likeliest first tokens of a free answer, with the logarithms of their probabilities.
+
+        Raises:
+            RowFailed: as a plain call.
+        """
+        spec = self.roles[role]
+        changes = {"seed": self._next_seed(role), "logprobs": count, "max_tokens": 1}
+        completion, _ = await self._complete(spec, prompt, spec.sampling.model_copy(update=changes))
+        return completion.logprobs
+
     async def _answer_after_thinking(self, role: str, prompt: Prompt) -> tuple[list[Message], str, str]:
         """The messages that were sent, the thinking and the answer."""
         spec = self.roles[role]
@@ -132,7 +170,8 @@ class RowCaller:
         self.accounts.cached_tokens += completion.cached_tokens
         self.accounts.completion_tokens += completion.completion_tokens
         self.accounts.finish_reason = completion.finish_reason
-        self.accounts.cut_off += completion.finish_reason == "length"
+        # One token is all that a question for probabilities wants.
+        self.accounts.cut_off += completion.finish_reason == "length" and sampling.logprobs is None
         if engine.honours_seed and sampling.seed is not None:
             self.accounts.seeds.append(sampling.seed)
 

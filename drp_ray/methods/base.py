@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from drp_ray.config import Dimension
+from drp_ray.config import Dimension, Role
 from drp_ray.llm.replies import Feature
 from drp_ray.methods.needs import NEEDS, Need
 from drp_ray.prompts.pack import PromptPack
@@ -80,14 +80,14 @@ class Programme:
 
     name: str
     version: int
-    asks: Asks
+    asks: Asks | Mapping[Role, Templates]
     """The roles it asks, and the templates it asks each of them with."""
 
     origin: Origin = field(default_factory=dict, kw_only=True)
     """Where a method of a user's own comes from; empty for those of this package."""
 
     @property
-    def roles(self) -> tuple[Asker, ...]:
+    def roles(self) -> tuple[Role, ...]:
         """The roles it asks, in a fixed order."""
         return tuple(sorted(self.asks))
 

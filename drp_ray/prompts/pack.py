@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from drp_ray.config import Dimension
+from drp_ray.errors import nearest
 from drp_ray.prompts.prompt import Prompt, Templates
-from drp_ray.prompts.templates import PromptPackError, read_sources
+from drp_ray.prompts.templates import RUBRIC, PromptPackError, read_sources
 from drp_ray.schema import Row
 
 BUILT_IN = Path(__file__).parent / "default"
@@ -24,6 +25,7 @@ PROFILE_SUMMARY = Templates("system", "history", "summarize")
 CONTRAST_SUMMARY = Templates("system", "history", "summarize_contrast")
 BLOCK_SUMMARY = Templates("system", "block", "summarize_block")
 PERSONAL_REVIEW = Templates("system", "history", "generate")
+JUDGEMENT = Templates("judge", "case", "verdict")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class PromptPack:
         """
         if folder is not None and not folder.is_dir():
             raise PromptPackError(f"prompt pack {folder}: no such folder. Copy {BUILT_IN} and change the copy.")
-        return cls(read_sources(folder or BUILT_IN))
+        return cls(read_sources(folder or BUILT_IN, BUILT_IN))
 
     def sources_of(self, names: Iterable[str]) -> dict[str, str]:
         """The text of the templates that a stage uses, for its fingerprint."""
@@ -79,6 +81,28 @@ class PromptPack:
         Without any of these the user is known by rating and title only.
         """
         return self._prompt(PERSONAL_REVIEW, target=target, history=list(history), summary=summary, peers=list(peers))
+
+    def judgement(self, rubric: str, labels: Sequence[str], target: Row, reference: str, judged: str) -> Prompt:
+        """Say how like the real review of a target another text is, by a rubric and on a scale of eleven labels.
+
+        The rubric is the system message: it is the same in every prompt of a judge.
+
+        Raises:
+            PromptPackError: the pack has no such rubric.
+        """
+        self.check_rubric(rubric)
+        templates = JUDGEMENT._replace(system=rubric)
+        return self._prompt(templates, labels=list(labels), target=target, reference=reference, judged=judged)
+
+    def check_rubric(self, rubric: str) -> None:
+        """See that the pack has a rubric.
+
+        Raises:
+            PromptPackError: it has none of this name.
+        """
+        if rubric not in self.sources:
+            known = [name for name in self.sources if name.startswith(RUBRIC)]
+            raise PromptPackError(f"the prompt pack has no rubric {rubric}.j2: {nearest(rubric, known)}")
 
     def _prompt(self, templates: Templates, **variables: Any) -> Prompt:
         return Prompt(self.sources, templates, variables)

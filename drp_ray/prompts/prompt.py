@@ -33,12 +33,22 @@ class Prompt:
     sources: Mapping[str, str] = field(repr=False)
     templates: Templates
     variables: Mapping[str, Any]
+    following: tuple[Message, ...] = ()
 
     def messages(self) -> list[Message]:
-        """Render the system message, and a user message: the shared text first, the instruction last."""
+        """Render the system message, and a user message: the shared text first, the instruction last.
+
+        What was said since then follows.
+        """
         system, shared, instruction = (render(self.sources[name], self.variables) for name in self.templates)
         user = f"{shared}\n\n{instruction}" if shared else instruction
-        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        return [{"role": "system", "content": system}, {"role": "user", "content": user}, *self.following]
+
+    def after(self, reply: str) -> "Prompt":
+        """The same request once more, after the model has replied: only its instruction is repeated."""
+        instruction = render(self.sources[self.templates.instruction], self.variables)
+        asked_again: Message = {"role": "user", "content": instruction}
+        return replace(self, following=({"role": "assistant", "content": reply}, asked_again))
 
     def shorter(self) -> "Prompt | None":
         """The next shorter version, or None when there is nothing left to give up.

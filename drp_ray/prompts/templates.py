@@ -28,9 +28,18 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "block": ("block", "summary"),
     "summarize_block": ("block", "summary"),
     "generate": ("history", "peers", "summary", "target"),
+    "judge": ("labels",),
+    "case": ("judged", "reference", "target"),
+    "verdict": ("labels",),
 }
 """Every template of a pack and what it may name. `system`, `comparison` and `history` may name only what the
 prompts that share them agree on, so that these prompts begin with the same tokens."""
+
+RUBRIC = "judge"
+"""The rubric of a judge. A pack may hold further ones, whose names begin with it: `judge_style.j2`."""
+
+FOR_JUDGES = (RUBRIC, "case", "verdict")
+"""What only judges use. Of these a pack that lacks one has the built-in one: it need not be about judging."""
 
 _REVIEW = {"rating": 4.0, "title": "A title", "text": "A text."}
 _ITEM = {"item_title": "An item", "item_description": "A description."}
@@ -50,6 +59,9 @@ _FULL: Mapping[str, Any] = {
     "peers": [_REVIEW | _ITEM],
     "summary": "A summary.",
     "target": {"rating": 4.0, "title": "A title"} | _ITEM,
+    "labels": [str(score) for score in range(11)],
+    "reference": "A text.",
+    "judged": "Another text.",
 }
 _THIN: Mapping[str, Any] = {
     "item": {"item_title": None, "item_description": None},
@@ -65,6 +77,9 @@ _THIN: Mapping[str, Any] = {
     "peers": [],
     "summary": None,
     "target": {"rating": 4.0} | _UNTITLED,
+    "labels": list("ABCDEFGHIJK"),
+    "reference": "",
+    "judged": "",
 }
 
 
@@ -72,18 +87,28 @@ class PromptPackError(BadInput):
     """A prompt pack cannot be used; the message names the file and says what would be right."""
 
 
-def read_sources(folder: Path) -> dict[str, str]:
-    """Read the `*.j2` files of a pack, by template name, and check them.
+def read_sources(folder: Path, built_in: Path) -> dict[str, str]:
+    """Read the `*.j2` files of a pack, by template name, and check them; those for judges may be the built-in ones.
 
     Raises:
         PromptPackError: a template is missing, unknown, not UTF-8, or would not render.
     """
-    files = {path.stem: path for path in sorted(folder.glob("*.j2"))}
+    defaults = {name: built_in / f"{name}.j2" for name in FOR_JUDGES}
+    files = defaults | {path.stem: path for path in sorted(folder.glob("*.j2"))}
     _check_names(folder, files)
     sources = {name: _read(path) for name, path in files.items()}
     for name, source in sources.items():
         _check(files[name], name, source)
     return sources
+
+
+def variables_of(name: str) -> tuple[str, ...]:
+    """What a template may name; every rubric what the first one may."""
+    return VARIABLES[RUBRIC if _is_rubric(name) else name]
+
+
+def _is_rubric(name: str) -> bool:
+    return name.startswith(f"{RUBRIC}_")
 
 
 def render(source: str, variables: Mapping[str, Any]) -> str:
@@ -113,7 +138,8 @@ def _compiled(source: str) -> Template:
 
 
 def _check_names(folder: Path, names: Iterable[str]) -> None:
-    missing, unknown = sorted(VARIABLES.keys() - set(names)), sorted(set(names) - VARIABLES.keys())
+    known = {name for name in names if not _is_rubric(name)}
+    missing, unknown = sorted(VARIABLES.keys() - known), sorted(known - VARIABLES.keys())
     if missing or unknown:
         wrong = [f"{name}.j2 is missing" for name in missing] + [f"{name}.j2 is unknown" for name in unknown]
         valid = ", ".join(f"{name}.j2" for name in VARIABLES)
@@ -128,7 +154,7 @@ def _read(path: Path) -> str:
 
 
 def _check(path: Path, name: str, source: str) -> None:
-    valid = f"It may use: {', '.join(VARIABLES[name]) or 'no variables'}."
+    valid = f"It may use: {', '.join(variables_of(name)) or 'no variables'}."
     try:
         tree = _ENVIRONMENT.parse(source)
         _compiled(source)
@@ -136,10 +162,10 @@ def _check(path: Path, name: str, source: str) -> None:
         raise PromptPackError(f"{path}, line {error.lineno}: {error.message}") from error
     if any(True for _ in meta.find_referenced_templates(tree)):
         raise PromptPackError(f"{path}: templates cannot include or import others. Write the text out.")
-    if unknown := sorted(meta.find_undeclared_variables(tree) - set(VARIABLES[name])):
+    if unknown := sorted(meta.find_undeclared_variables(tree) - set(variables_of(name))):
         raise PromptPackError(f"{path}: unknown variable {', '.join(unknown)}. {valid}")
     for values in (_FULL, _THIN):
-        _try(path, source, {variable: values[variable] for variable in VARIABLES[name]}, valid)
+        _try(path, source, {variable: values[variable] for variable in variables_of(name)}, valid)
 
 
 def _try(path: Path, source: str, values: Mapping[str, Any], valid: str) -> None:

@@ -82,7 +82,8 @@ def _run_pending(stage: PartStage, source: Manifest, options: RunOptions, check_
 
 def _expected_parts(stage: PartStage, source: Manifest) -> list[PartEntry]:
     return [
-        PartEntry(name=entry.name, rows=int(entry.facts.get(stage.expected_rows, entry.rows))) for entry in source.parts
+        PartEntry(name=entry.name, rows=int(entry.facts.get(stage.expected_rows, entry.rows)) * stage.rows_each)
+        for entry in source.parts
     ]
 
 

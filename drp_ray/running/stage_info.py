@@ -29,7 +29,9 @@ class PartStage:
     worker: Worker
     pool: Pool | None = None
     expected_rows: str = "rows"
-    """The fact of an input part that says how many rows its output part has."""
+    """The fact of an input part that says how many rows its output part has, times `rows_each`."""
+
+    rows_each: int = 1
 
 
 class Regrouping(Protocol):

@@ -6,6 +6,7 @@ from drp_ray.stages.contexts import CONTEXTS
 from drp_ray.stages.differences import DIFFERENCES
 from drp_ray.stages.embeddings import EMBEDDINGS
 from drp_ray.stages.items import ITEMS
+from drp_ray.stages.judgements import JUDGEMENTS
 from drp_ray.stages.peers import PEERS
 from drp_ray.stages.predictions import PREDICTIONS
 from drp_ray.stages.retrieved import RETRIEVED
@@ -24,4 +25,5 @@ STAGES: tuple[Stage, ...] = (
     CONTEXTS,
     PREDICTIONS,
     SCORES,
+    JUDGEMENTS,
 )

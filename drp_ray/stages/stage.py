@@ -83,8 +83,9 @@ class Stage:
     `settings` are all values that can change its rows: they are hashed into its fingerprint, with `version`, which is
     raised when a change to the code changes rows. `from_libraries` names those settings that follow from the libraries
     installed here and not from the job. `expected_rows` is the fact of an input part that says how many rows its
-    output part has. A stage that `only_evaluates` what was predicted may be added to a finished run, or left out of it:
-    it is no part of what the run's name stands for.
+    output part has, times `rows_each`. A stage that `only_evaluates` what was predicted may be added to a finished run,
+    or left out of it: it is no part of what the run's name stands for. A stage that a job may have several times, under
+    names such as `judgements-NAME`, says in `variants` which ones a job has.
     """
 
     name: str
@@ -96,7 +97,20 @@ class Stage:
     resources: Callable[[JobSpec], Resources | None] = lambda spec: None
     is_needed: Callable[[JobSpec], bool] = lambda spec: True
     expected_rows: str = "rows"
+    rows_each: Callable[[JobSpec], int] = lambda spec: 1
     only_evaluates: bool = False
+    variants: "Callable[[JobSpec], tuple[Stage, ...]] | None" = None
+
+    def of_job(self, spec: JobSpec) -> "tuple[Stage, ...]":
+        """The stages of a job that this definition stands for: itself, none, or its variants."""
+        if self.variants is not None:
+            return self.variants(spec)
+        return (self,) if self.is_needed(spec) else ()
+
+
+def base_name(stage: str) -> str:
+    """The name in `STAGES` of a stage of a job: `judgements` of `judgements-NAME`."""
+    return stage.partition("-")[0]
 
 
 def after(*names: str) -> Callable[[JobSpec], tuple[str, ...]]:

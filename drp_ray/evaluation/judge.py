@@ -1,0 +1,110 @@
+"""What a judge's answers come to: a number for every user, and what is reported of a run."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import stdev
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from drp_ray.config import ONE_JUDGE, Judge
+from drp_ray.evaluation.scale import HIGHEST
+from drp_ray.storage.parts import Facts
+
+PREDICTION = "prediction"
+"""The value of the column `text` in rows that judge a prediction."""
+
+
+@dataclass(frozen=True)
+class JudgeMeasure:
+    """A judge as a measure: a user's value is the mean of the answers that could be read, divided by 10.
+
+    `source` is the column of `schema.JUDGEMENTS` that it is the mean of: `score`, or `expected`.
+    """
+
+    name: str
+    title: str
+    source: str = "score"
+
+    @property
+    def columns(self) -> list[pa.Field]:
+        """One column of the measure's name; null where no answer could be read."""
+        return [pa.field(self.name, pa.float64())]
+
+    def aggregate(self, sums: Mapping[str, float], n: int) -> float:
+        """The mean over users; NaN for no user."""
+        return sums[self.name] / n if n else math.nan
+
+    def aggregate_draws(self, sums: Mapping[str, NDArray[np.float64]], n: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`aggregate` of many draws of users at once."""
+        with np.errstate(invalid="ignore"):
+            return sums[self.name] / n
+
+    def values(self, judgements: pa.Table, text: str = PREDICTION) -> pa.Table:
+        """The value of every user, in user_id order, from the rows that judge `text`."""
+        answers: dict[str, list[float]] = {}
+        for row in judgements.select(["user_id", "text", self.source]).to_pylist():
+            if row["text"] == text:
+                found = answers.setdefault(row["user_id"], [])
+                found += [] if row[self.source] is None else [row[self.source]]
+        users = sorted(answers)
+        means = [
+            math.fsum(sorted(answers[user])) / len(answers[user]) / HIGHEST if answers[user] else None for user in users
+        ]
+        return pa.table(
+            {"user_id": pa.array(users, pa.string()), self.name: pa.array(means, pa.float64())},
+        )
+
+
+def measure_name(judge: str) -> str:
+    """The name of a judge's number: `judge`, or `judge_NAME`."""
+    return ONE_JUDGE if judge == ONE_JUDGE else f"{ONE_JUDGE}_{judge}"
+
+
+def measures_of(judges: Mapping[str, Judge]) -> list[JudgeMeasure]:
+    """The measures of all judges, in their order; one that says what it expects has two."""
+    found = []
+    for judge, settings in judges.items():
+        name = measure_name(judge)
+        found.append(JudgeMeasure(name, f"Judge {judge}" if judge != ONE_JUDGE else "Judge"))
+        if settings.expected:
+            found.append(JudgeMeasure(f"{name}_expected", f"{found[-1].title}, expected score", "expected"))
+    return found
+
+
+def score_facts(rows: pa.Table) -> Facts:
+    """Of every judged text and sample: the sum of its scores, and how many there are."""
+    facts: Facts = {}
+    for row in rows.select(["text", "sample", "score"]).to_pylist():
+        place = f"{row['text']}:{row['sample']}"
+        for name, value in ((f"score:{place}", row["score"] or 0), (f"scored:{place}", int(row["score"] is not None))):
+            facts[name] = facts.get(name, 0) + value
+    return facts
+
+
+def sample_means(totals: Facts, samples: Iterable[int], text: str = PREDICTION) -> list[float]:
+    """The mean score of every sample that has one, divided by 10."""
+    places = [f"{text}:{sample}" for sample in samples]
+    return [
+        totals[f"score:{place}"] / totals[f"scored:{place}"] / HIGHEST
+        for place in places
+        if totals.get(f"scored:{place}")
+    ]
+
+
+def spread(means: list[float]) -> float | None:
+    """The standard deviation over samples, as the papers print it; None of fewer than two."""
+    return stdev(means) if len(means) > 1 else None
+
+
+def judge_numbers(totals: Facts, settings: Judge) -> dict[str, Any]:
+    """What is reported of a judge besides its value: what was asked, and what could not be read."""
+    return {
+        "asked": int(totals["rows"] - totals["not_asked"]),
+        "unreadable": int(totals["unreadable"]),
+        "errors": int(totals["errors"]),
+        "sd_over_samples": spread(sample_means(totals, range(settings.samples))),
+    }
