@@ -1,6 +1,6 @@
 """Runs jobs: what is left of their stages, in order, then their results."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from drp_ray.job.checks import prepared
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.result import Result, read_user_scores, report
 from drp_ray.job.run_record import check_run_name, write_run
+from drp_ray.llm.kept import parts_without_kept
 from drp_ray.running.cluster import Say
 from drp_ray.running.part_stage import run_part_stage
 from drp_ray.running.regrouping import run_regroup_stage
@@ -36,6 +37,8 @@ def run(
     else:
         with prepared([job], wanted, say, retry_errors, use_lease) as options:
             _run_stages(job, wanted, say, options, _Shared())
+    for note in _notes_on_kept(job, wanted):
+        say(note)
     return _result(job, wanted) if until is None else None
 
 
@@ -61,6 +64,8 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
                 say(f"Run {job.config.name}")
                 _run_stages(job, job.plan.stages, say, options, shared)
                 _result(job, job.plan.stages)
+    for note in dict.fromkeys(note for job in jobs for note in _notes_on_kept(job, job.plan.stages)):
+        say(note)
     return [_result(job, job.plan.stages) for job in jobs]
 
 
@@ -121,6 +126,16 @@ def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOpti
     pool = resources.pool if resources is not None else None
     part_stage = PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec))
     return run_part_stage(part_stage, options)
+
+
+def _notes_on_kept(job: OpenedJob, names: Iterable[str]) -> Iterator[str]:
+    """Where `runtime.keep` is set, the stages with parts that were made without it: what is done stays as it is."""
+    manifests = job.current_manifests(names) if job.config.runtime.keep else None
+    for name, manifest in (manifests or {}).items():
+        asks_models = "prompt_tokens" in (manifest.totals or {})
+        lacking = len(parts_without_kept(job.plan.stages[name].folder, manifest)) if asks_models else 0
+        if lacking:
+            yield f"{name}: the calls of {lacking:,} of {len(manifest.parts):,} parts were not kept (runtime.keep)"
 
 
 def _stage_line(name: str, manifest: Manifest) -> str:

@@ -88,10 +88,10 @@ class ModelWorker(Worker):
         attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
         answered = await asyncio.gather(*map(self._answer, asked, attempts))
         done = {**kept, **{self._key(row): row for row in answered}}
+        made = pa.Table.from_pylist([done[self._key(row.blank)] for row in wanted], self.schema)
         exchanges = {self._key(row.blank): self._exchanges.pop(self._key(row.blank), []) for row in asked}
-        if self.keep.is_keeping or earlier is not None:
-            await asyncio.to_thread(self.keep.write, part, self.keys, exchanges)
-        return pa.Table.from_pylist([done[self._key(row.blank)] for row in wanted], self.schema)
+        await asyncio.to_thread(self.keep.write, part, made, self.keys, exchanges, kept.keys())
+        return made
 
     def facts(self, rows: pa.Table) -> Facts:
         """Error rows, tokens and what went wrong on the way."""

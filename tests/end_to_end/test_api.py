@@ -55,4 +55,7 @@ def test_a_notebook_opens_runs_and_reads_a_job_with_a_method_of_its_own(tmp_path
     # The command line takes the same method from the folder that it is started in, and finds everything there.
     again = job.run("run", "--set", "method=my_methods:shout", "--set", "name=from-python", "--set", "users.limit=5")
     assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith("Nothing to do")
+    assert again.stdout.startswith("Nothing to do") and "not kept" not in again.stdout
+    job_settings = ("method=my_methods:shout", "name=from-python", "users.limit=5", "runtime.keep=[prompts]")
+    keeping = job.run("run", *(word for setting in job_settings for word in ("--set", setting)))
+    assert "predictions: the calls of 2 of 2 parts were not kept (runtime.keep)" in keeping.stdout

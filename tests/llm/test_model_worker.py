@@ -23,7 +23,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.llm.kept import KeepSettings
+from drp_ray.llm.kept import KeepSettings, parts_without_kept
 from drp_ray.llm.live_engine import LiveEngine
 from drp_ray.llm.model_worker import DEATHS_OF_A_ROW, ModelRow, ModelWorker
 from drp_ray.llm.replies import usable
@@ -32,7 +32,7 @@ from drp_ray.llm.seats import Seats
 from drp_ray.prompts.prompt import Prompt, Templates
 from drp_ray.schema import CALL_COLUMNS
 from drp_ray.storage.folder import LocalFolder
-from drp_ray.storage.parts import read_part
+from drp_ray.storage.parts import Manifest, commit_part, read_part
 
 SOURCES = {
     "system": "Be brief.",
@@ -417,6 +417,30 @@ class TestKeeping:
         earlier = pa.Table.from_pylist(first, Answer.schema)
         answer(world, ids("a", "b"), programme=two, earlier=earlier, keep=KeepSettings(folder))
         assert {row["id"] for row in self.kept(LocalFolder(tmp_path))} == {"b"}
+
+    def test_where_an_input_part_was_replaced_nothing_earlier_is_kept(self, world, tmp_path):
+        folder = LocalFolder(tmp_path).at("kept")
+        answer(world, ids("a", "b"), keep=KeepSettings(folder, prompts=True))
+        answer(world, ids("b", "c"), keep=KeepSettings(folder, prompts=True))
+        assert [row["id"] for row in self.kept(LocalFolder(tmp_path))] == ["b", "c"]
+        answer(world, ids("b", "c"), keep=KeepSettings(folder))
+        assert self.kept(LocalFolder(tmp_path)) == []
+
+    def test_parts_whose_calls_were_not_kept_or_are_of_other_rows_are_found(self, world, tmp_path):
+        folder = LocalFolder(tmp_path)
+        keep = KeepSettings(folder.at("kept"), thinking=True)
+        made = {
+            "part-0": answer(world, ids("a"), keep=keep),
+            "part-1": answer(world, ids("b")),
+        }
+        parts = [
+            commit_part(folder, name, pa.Table.from_pylist(rows, Answer.schema), {}, "").entry
+            for name, rows in made.items()
+        ]
+        manifest = Manifest(stage="s", fingerprint="f", made_from={}, inputs={}, parts=parts)
+        assert parts_without_kept(folder, manifest) == ["part-1"]
+        answer(world, ids("other"), keep=keep)
+        assert parts_without_kept(folder, manifest) == ["part-0", "part-1"]
 
 
 class TestThinking:
