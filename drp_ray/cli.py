@@ -59,13 +59,41 @@ def run(
 
 def _run(job: "Job", retry_errors: bool = False, until: str | None = None, use_lease: bool = True) -> None:
     result = job.run(retry_errors, until, use_lease, say)
-    if result is None:
-        return
+    if result is not None:
+        _show(job, result)
+
+
+def _show(job: "Job", result: "Result") -> None:
+    """Print a result; the exit code says whether too many rows are error rows."""
     _print_result(result)
     for advice in result.advice:
         say(advice)
     if result.error_rate > job.config.runtime.max_error_rate:
         raise typer.Exit(EXIT_ERROR_ROWS)
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    judges: Annotated[
+        list[str],
+        typer.Option("--judge", metavar="NAME[={…}]", help="Add a judge, e.g. --judge 'gpt={samples: 5, model: gpt}'."),
+    ] = [],  # noqa: B006
+    overrides: Overrides = [],  # noqa: B006
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Ask again what failed or could not be read.")
+    ] = False,
+    no_lease: Annotated[
+        bool, typer.Option("--no-lease", help="Do not look whether another job works on the same stages.")
+    ] = False,
+) -> None:
+    """Add judgements and missing scores to a finished run; nothing else is made again."""
+    from drp_ray.config import judge_option
+    from drp_ray.job.job import Job
+
+    with failures_reported(), stopped_by_signals():
+        job = Job.open(config, overrides=overrides, judges=dict(map(judge_option, judges)))
+        _show(job, job.evaluate(retry_errors, not no_lease, say))
 
 
 @app.command()
@@ -210,6 +238,9 @@ def _print_result(result: "Result") -> None:
     for name, value in metrics["metrics"].items():
         empty = [_score(metrics["with_failures_as_empty"][name])] if metrics["failed_users"] else []
         scores.add_row(name, _score(value), str(metrics["scored"][name]), *empty)
+    for measure in result.judges:
+        number = result.users.numbers([measure])[measure.name]
+        scores.add_row(measure.name, _score(number.value), str(number.n), *(["not judged"] if len(columns) > 3 else []))
     print_table(scores)
     _print_by_method(f"{metrics['run']}, by method", metrics["method"], metrics["by_method"])
     coverage = Table("coverage", "")
@@ -229,15 +260,16 @@ def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> 
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
-    metrics = list(comparison["runs"][0]["metrics"])
+    metrics = list(dict.fromkeys(name for row in comparison["runs"] for name in row["metrics"]))
+    compared = list(comparison["runs"][0]["with_failures_as_empty"])
     title = f"{comparison['sweep']}: users who are ok in every run that predicts for them"
     table = Table("run", *metrics, "n", "failed", "lost", title=title)
-    whole = Table("run", *metrics, "n", title="all users, a failed one scored as an empty text")
+    whole = Table("run", *compared, "n", title="all users, a failed one scored as an empty text")
     for row in comparison["runs"]:
         counts = (f"{row[name]:,}" for name in ("n", "failed", "lost"))
-        table.add_row(row["run"], *(_score(row["metrics"][name]) for name in metrics), *counts)
+        table.add_row(row["run"], *(_score(row["metrics"].get(name)) for name in metrics), *counts)
         empty = row["with_failures_as_empty"]
-        whole.add_row(row["run"], *(_score(empty[name]) for name in metrics), f"{row['users']:,}")
+        whole.add_row(row["run"], *(_score(empty[name]) for name in compared), f"{row['users']:,}")
     print_table(table)
     if any(row["failed"] for row in comparison["runs"]):
         print_table(whole)
@@ -245,7 +277,7 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
         means = Table(f"mean over {', '.join(comparison['averaged_over'])}", "runs", *metrics, "n a run")
         for row in comparison["means"]:
             choices = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
-            numbers = (_score(row["metrics"][name]) for name in metrics)
+            numbers = (_score(row["metrics"].get(name)) for name in metrics)
             means.add_row(choices, str(row["runs"]), *numbers, ", ".join(f"{n:,}" for n in sorted(set(row["n"]))))
         print_table(means)
     for row in comparison["runs"]:

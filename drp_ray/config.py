@@ -265,6 +265,16 @@ class Judge(Section):
         return self.scale or ("letters" if self.expected else "numbers")
 
 
+def judges_by_name(value: Any) -> Any:
+    """The settings of judges as a job may write them, by name: none, those of one judge, or a mapping of names."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        return value
+    has_names = any(isinstance(each, Mapping | Judge) for each in value.values())
+    return {name: each or {} for name, each in value.items()} if has_names else {ONE_JUDGE: value}
+
+
 class Evaluation(Section):
     """How predictions are scored: settings of single metrics, and judges, each by its name.
 
@@ -277,12 +287,7 @@ class Evaluation(Section):
     @field_validator("judge", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping):
-            return value
-        has_names = any(isinstance(each, Mapping | Judge) for each in value.values())
-        return {name: each or {} for name, each in value.items()} if has_names else {ONE_JUDGE: value}
+        return judges_by_name(value)
 
     @model_validator(mode="after")
     def _columns_of_their_own(self) -> "Evaluation":
@@ -352,11 +357,16 @@ class Config(Section):
         name = getattr(self.roles, role)
         if name is not None:
             return str(name)
-        judging = {self.roles.judge, *(judge.model for judge in self.evaluation.judge.values())}
-        others = [model for model in self.models if model not in judging] or list(self.models)
+        others = [model for model in self.models if model not in judging_models(self)] or list(self.models)
         if len(others) == 1:
             return others[0]
         raise BadInput(f"roles.{role}: say which of the models {', '.join(sorted(self.models))} plays it")
+
+
+def judging_models(config: Config) -> set[str]:
+    """The names of the models that are named as judges."""
+    named = {config.roles.judge, *(judge.model for judge in config.evaluation.judge.values())}
+    return {name for name in named if name is not None}
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
@@ -390,6 +400,30 @@ def read_settings(
     for key, value in (settings or {}).items():
         _override(raw, key, value)
     return raw
+
+
+def with_judges(raw: Mapping[str, Any], judges: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a job with further judges; one of the same name is replaced."""
+    evaluation = raw.get("evaluation") or {}
+    if not judges or not isinstance(evaluation, Mapping):
+        return dict(raw)
+    return {**raw, "evaluation": {**evaluation, "judge": {**judges_by_name(evaluation.get("judge")), **judges}}}
+
+
+def judge_option(text: str) -> tuple[str, Any]:
+    """A judge as the command line names it: `NAME`, or `NAME={samples: 5, …}`.
+
+    Raises:
+        BadInput: what follows the name is no mapping.
+    """
+    name, equals, value = text.partition("=")
+    try:
+        settings = yaml.safe_load(value) if equals else {}
+    except yaml.YAMLError as error:
+        raise BadInput(f"--judge {text}: the value is not YAML") from error
+    if not name or not isinstance(settings, dict):
+        raise BadInput(f"--judge {text}: write NAME or NAME={{samples: 5, model: …}}")
+    return name, settings
 
 
 def checked(raw: Mapping[str, Any], where: str) -> Config:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from drp_ray.errors import JobFailed
 from drp_ray.evaluation.metrics.base import Measure, Metric
 
 FROM_PREDICTIONS = ("user_id", "method", "status", "reference")
@@ -35,12 +36,15 @@ class UserScores:
     table: pa.Table
 
     @classmethod
-    def join(cls, predictions: pa.Table, scores: pa.Table) -> "UserScores":
-        """Put the rows of `scores` beside those of `predictions`, in user_id order."""
+    def join(cls, predictions: pa.Table, *scores: pa.Table) -> "UserScores":
+        """Put the rows of `scores` (and of other tables of a row a user) beside those of `predictions`, by user_id."""
         left = predictions.select(FROM_PREDICTIONS).sort_by("user_id")
-        right = scores.sort_by("user_id")
-        for name in right.column_names[1:]:
-            left = left.append_column(name, right[name])
+        for table in scores:
+            right = table.sort_by("user_id")
+            if not right["user_id"].combine_chunks().equals(left["user_id"].combine_chunks()):
+                raise JobFailed(f"the columns {right.column_names[1:]} are of other users than the predictions")
+            for name in right.column_names[1:]:
+                left = left.append_column(name, right[name])
         return cls(left.combine_chunks())
 
     @property

@@ -29,7 +29,7 @@ def validate(job: OpenedJob) -> str:
     Raises:
         BadInput: it is not what the job needs.
     """
-    check_api_keys(job)
+    check_api_keys(job, job.plan.stages)
     leaks = check_dataset(job.dataset, job.config.users.leaks)
     users = sum(group.rows for group in job.dataset.row_groups())
     lines = [f"{job.dataset.folder.uri}: {users:,} users; configuration and dataset are valid"]
@@ -46,12 +46,13 @@ def prepared(
 ) -> Iterator[RunOptions]:
     """Check what the named stages of all jobs need, on the Ray that they are to run on; then they may start."""
     runtime = jobs[0].config.runtime
+    names = set(names)
     for job in jobs:
-        check_api_keys(job)
+        check_api_keys(job, names)
     _check_datasets(jobs, say)
     for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
         say(f"Note: {note}")
-    names, left = set(names), {job.config.name: _unfinished_stages(job) for job in jobs}
+    left = {job.config.name: _unfinished_stages(job) for job in jobs}
     embedder_checks = [_begin_embedder_check(settings) for settings in _embedders(jobs, left, names)]
     with connect(runtime.num_cpus):
         for job in jobs:
@@ -62,14 +63,15 @@ def prepared(
         yield RunOptions(runtime.heartbeat_s, runtime.lease_ttl_s if use_lease else None, retry_errors, start_monitor())
 
 
-def check_api_keys(job: OpenedJob) -> None:
-    """See that the variables with the keys of the job's endpoints are set.
+def check_api_keys(job: OpenedJob, names: Iterable[str]) -> None:
+    """See that the variables with the keys of the endpoints that the named stages ask are set.
 
     Raises:
         BadInput: one is not.
     """
-    for model in job.plan.models().values():
-        api_key(model)
+    for name, resources in job.plan.resources().items():
+        for model in resources.models.values() if name in names else ():
+            api_key(model)
 
 
 def _check_datasets(jobs: Sequence[OpenedJob], say: Say) -> None:

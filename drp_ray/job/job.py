@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from drp_ray.config import checked, read_settings
+from drp_ray.config import checked, read_settings, with_judges
 from drp_ray.errors import BadInput, nearest
 from drp_ray.job.checks import validate
 from drp_ray.job.opened_job import OpenedJob, open_job
 from drp_ray.job.result import Result
-from drp_ray.job.run import run
+from drp_ray.job.run import evaluate, run
 from drp_ray.job.status import StageStatus, status_of
 from drp_ray.running.cluster import Say
 from drp_ray.storage.folder import Folder
@@ -29,19 +29,27 @@ class Job:
         self.config = opened.config
 
     @classmethod
-    def open(cls, file: str | Path, settings: Mapping[str, Any] | None = None, overrides: Iterable[str] = ()) -> "Job":
+    def open(
+        cls,
+        file: str | Path,
+        settings: Mapping[str, Any] | None = None,
+        overrides: Iterable[str] = (),
+        judges: Mapping[str, Any] | None = None,
+    ) -> "Job":
         """Open the job of a YAML file.
 
         Args:
             file: the job's file; paths in it start at the current folder.
             settings: values that replace those of the file, by key (`{"sampling.temperature": 0}`).
             overrides: the same as texts `key=value`, whose values are YAML.
+            judges: settings of judges by name, added to those of the file.
 
         Raises:
             BadInput: the file, the dataset or something that the configuration names is not there or is wrong.
         """
         path = Path(file)
-        return cls(open_job(checked(read_settings(path, overrides, settings), str(path))))
+        raw = with_judges(read_settings(path, overrides, settings), judges or {})
+        return cls(open_job(checked(raw, str(path))))
 
     def run(
         self, retry_errors: bool = False, until: str | None = None, use_lease: bool = True, say: Say = print
@@ -59,6 +67,15 @@ class Job:
             JobFailed: what was committed stays; the same call continues.
         """
         return run(self.opened, say, retry_errors, use_lease, until)
+
+    def evaluate(self, retry_errors: bool = False, use_lease: bool = True, say: Say = print) -> Result:
+        """Add judgements and missing scores to a finished run; nothing else is made again.
+
+        Raises:
+            BadInput: the run has not all of its predictions; nothing was written.
+            JobFailed: what was committed stays; the same call continues.
+        """
+        return evaluate(self.opened, say, retry_errors, use_lease)
 
     def validate(self) -> str:
         """Check the dataset's content; nothing is started or written.

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from drp_ray.config import Config
+from drp_ray.evaluation.judge import JudgeMeasure
 from drp_ray.evaluation.metrics.base import Metric, open_metrics
 from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, Numbers, UserScores
+from drp_ray.job.judged import Judged
 from drp_ray.job.plan import Plan
 from drp_ray.stages.scores import reported
 from drp_ray.storage.folder import Folder
@@ -26,12 +28,15 @@ class Result:
     folders: Mapping[str, str]
     advice: tuple[str, ...]
     users: UserScores
+    judges: tuple[JudgeMeasure, ...] = ()
+    """The measures that judges add to the columns of `users`."""
 
 
-def read_user_scores(plan: Plan) -> UserScores:
-    """The scores of a finished run, user by user."""
+def read_user_scores(plan: Plan, judged: Sequence[Judged] = ()) -> UserScores:
+    """The scores of a finished run, user by user; with the columns of judges where `judged_of` found some."""
     predictions = read_rows(plan.stages["predictions"].folder, FROM_PREDICTIONS)
-    return UserScores.join(predictions, read_rows(plan.stages["scores"].folder))
+    columns = [values for each in judged for values in each.user_columns()]
+    return UserScores.join(predictions, read_rows(plan.stages["scores"].folder), *columns)
 
 
 def report(
@@ -41,8 +46,10 @@ def report(
     manifests: Mapping[str, Manifest],
     cache: Path,
     users: UserScores,
+    judged: Sequence[Judged] = (),
 ) -> Result:
     """Compute the numbers of a run from its stages' totals and its users' scores; written beside `run.json`."""
+    judges = tuple(measure for each in judged for measure in each.measures)
     totals = {name: manifest.totals or {} for name, manifest in manifests.items()}
     opened = open_metrics(config.evaluation, cache)
     scores = reported(opened, totals["scores"])
@@ -55,16 +62,26 @@ def report(
         "with_failures_as_empty": values_of(users.numbers_with_failures(opened)),
         "by_method": {
             method: {"n": len_of(numbers), "metrics": values_of(numbers)}
-            for method, numbers in users.by_method(opened).items()
+            for method, numbers in users.by_method([*opened, *judges]).items()
         },
+        "judges": {each.name: {**each.numbers(), **_judge_value(each, users)} for each in judged},
         "failed_users": len(users.users) - len(users.ok_users),
         "signatures": {metric.name: metric.full_signature for metric in opened},
-        "coverage": _coverage(totals),
+        "coverage": _coverage({**{each.stage: each.totals for each in judged}, **totals}),
     }
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
-    return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, opened)), users)
+    return Result(
+        metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, opened)), users, judges
+    )
+
+
+def _judge_value(judged: Judged, users: UserScores) -> dict[str, Any]:
+    """A judge's number over the users with a readable answer, how many they are, and the expected score."""
+    numbers = users.numbers(judged.measures)
+    value, *expected = [numbers[measure.name] for measure in judged.measures]
+    return {"value": value.value, "n": value.n, "expected": expected[0].value if expected else None}
 
 
 def values_of(numbers: Numbers) -> dict[str, float | None]:
@@ -98,6 +115,7 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
         "unfinished_thinking": _of_stages(totals, "unfinished_thinking"),
         "cut_off": _of_stages(totals, "cut_off"),
         "preambles_removed": _of_stages(totals, "preambles"),
+        **({"judge_answers_unreadable": unreadable} if (unreadable := _of_stages(totals, "unreadable")) else {}),
     }
 
 

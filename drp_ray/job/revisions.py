@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from drp_ray.config import Config
+from drp_ray.config import Config, judging_models
 from drp_ray.stages.embedder import PACKAGE, SENTENCE_TRANSFORMERS
 
 HUB_TIMEOUT_S = 10.0
@@ -28,12 +28,14 @@ def unpinned_models(config: Config) -> list[str]:
 def look_up(config: Config, recorded: Revisions | None) -> dict[str, str | None]:
     """The commits of the unpinned models: as a run recorded them, else as the hub says now.
 
-    A run that could not ask the hub at its start stays without: another commit would be another result.
+    A run that could not ask the hub at its start stays without: another commit would be another result. A judge that
+    was not in the run before is looked up when it comes.
     """
     names = unpinned_models(config)
-    if recorded is not None:
-        return {name: recorded.get(name) for name in names}
-    return {name: commit_on_hub(name) for name in names}
+    if recorded is None:
+        return {name: commit_on_hub(name) for name in names}
+    later = {config.models[name].id for name in judging_models(config)} - recorded.keys()
+    return {name: commit_on_hub(name) if name in later else recorded.get(name) for name in names}
 
 
 def pinned(config: Config, revisions: Revisions) -> Config:

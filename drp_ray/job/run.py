@@ -7,6 +7,7 @@ from typing import Any
 from drp_ray.errors import BadInput, JobFailed, nearest
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.checks import prepared
+from drp_ray.job.judged import judged_of
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.result import Result, read_user_scores, report
 from drp_ray.job.run_record import check_run_name, write_run
@@ -17,6 +18,7 @@ from drp_ray.running.regrouping import run_regroup_stage
 from drp_ray.running.stage_info import PartStage, RegroupStage, RunOptions
 from drp_ray.running.survey import can_improve
 from drp_ray.running.worker import Worker
+from drp_ray.stages.scores import SCORES
 from drp_ray.stages.stage import StageContext
 from drp_ray.storage.parts import Manifest
 
@@ -32,6 +34,34 @@ def run(
     """
     wanted = _stages_until(job, until)
     check_run_name(job.run_folder, job.config, job.plan)
+    _make(job, wanted, say, retry_errors, use_lease)
+    return _result(job, wanted) if until is None else None
+
+
+def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bool = True) -> Result:
+    """Add what only evaluates, and scores that are missing, to a finished run; nothing else is made again.
+
+    Raises:
+        BadInput: the run has not all of its predictions, or other settings; nothing was written.
+        JobFailed: as `run`.
+    """
+    check_run_name(job.run_folder, job.config, job.plan)
+    wanted = [name for name, stage in job.plan.definitions.items() if stage is SCORES or stage.only_evaluates]
+    missing = _first_missing(job, [name for name in job.plan.stages if name not in wanted])
+    if missing is not None:
+        raise BadInput(
+            f"{job.config.name}: {missing} is not complete; there is something to evaluate after drp-ray run"
+        )
+    _make(job, wanted, say, retry_errors, use_lease)
+    return _result(job, job.plan.stages)
+
+
+def _first_missing(job: OpenedJob, names: Sequence[str]) -> str | None:
+    return next((name for name in names if job.current_manifests([name]) is None), None)
+
+
+def _make(job: OpenedJob, wanted: Sequence[str], say: Say, retry_errors: bool, use_lease: bool) -> None:
+    """Run what is not there yet of the wanted stages."""
     if _is_complete(job, wanted, retry_errors):
         say("Nothing to do: every stage is complete.")
     else:
@@ -39,7 +69,6 @@ def run(
             _run_stages(job, wanted, say, options, _Shared())
     for note in _notes_on_kept(job, wanted):
         say(note)
-    return _result(job, wanted) if until is None else None
 
 
 def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use_lease: bool = True) -> list[Result]:
@@ -80,8 +109,9 @@ def _result(job: OpenedJob, names: Iterable[str]) -> Result:
     manifests = job.current_manifests(names)
     if manifests is None:
         raise JobFailed("the inputs changed while the job ran; the same command continues")
-    users = read_user_scores(job.plan)
-    return report(job.config, job.plan, job.run_folder, manifests, job.cache, users)
+    judged = judged_of(job)
+    users = read_user_scores(job.plan, judged)
+    return report(job.config, job.plan, job.run_folder, manifests, job.cache, users, judged)
 
 
 def _stages_until(job: OpenedJob, until: str | None) -> list[str]:

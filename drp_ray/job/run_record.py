@@ -112,7 +112,7 @@ def write_run(folder: Folder, config: Config, plan: Plan, revisions: Revisions |
         "made_from": _made_from(config, plan),
         "config": config.model_dump(mode="json"),
         "stages": {name: _stage_record(info) for name, info in plan.stages.items()} | added_stages(earlier, plan),
-        "revisions": dict(revisions or {}),
+        "revisions": {**(recorded_revisions(earlier) or {}), **(revisions or {})},
         "libraries": _without(versions(), ("commit",)),
         "commit": versions().get("commit"),
         "history": _history(earlier),

@@ -185,7 +185,8 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
     rows = []
     for run, result in zip(sweep.runs, results, strict=True):
         shared = common[_users_of(run)]
-        numbers = result.users.numbers(open_metrics(run.job.config.evaluation, run.job.cache), shared)
+        metrics = open_metrics(run.job.config.evaluation, run.job.cache)
+        numbers = result.users.numbers([*metrics, *result.judges], shared)
         rows.append(
             {
                 "run": run.job.config.name,
@@ -225,7 +226,7 @@ def _common_users(sweep: Sweep, results: Sequence[Result]) -> dict[str, frozense
 def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The mean of every metric over the runs that differ only in settings that are averaged over.
 
-    A metric that one of the runs lacks has no mean. There are no means where nothing is averaged.
+    A metric or a judge that one of the runs lacks has no mean. There are no means where nothing is averaged.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -245,7 +246,8 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _means(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    values = {name: [each[name] for each in metrics] for name in metrics[0]}
+    names = dict.fromkeys(name for each in metrics for name in each)
+    values = {name: [each.get(name) for each in metrics] for name in names}
     return {
         name: None if None in found else fmean(value for value in found if value is not None)
         for name, found in values.items()
