@@ -56,6 +56,39 @@ class ScriptedEngine:
         self._is_dead = True
 
 
+class ScriptedJudge:
+    """A judge whose answers are a function of the prompt; its id names a JSON file with its script.
+
+    `answers`: what it says, chosen by the prompt and how often it was asked that before; `log`: a file that gets a line
+    for every call, which is the model's name in the script and the prompt's digest. Every other engine's prompts, and
+    those of other roles, are answered too: a script may serve a whole job.
+    """
+
+    concurrency = 16
+    context_length = None
+    honours_seed = True
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._script = Path(spec.id)
+
+    async def start(self) -> None:
+        pass
+
+    async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
+        script = json.loads(self._script.read_text())
+        prompt = "\n".join(message["content"] for message in messages)
+        digest = hashlib.sha256(prompt.encode()).hexdigest()
+        with Path(script["log"]).open("a") as log:
+            log.write(f"{'judge' if sampling.choices else 'writer'} {digest} {sampling.seed}\n")
+        answers = script["answers"] if sampling.choices else ["A text"]
+        place = int.from_bytes(hashlib.sha256(f"{digest} {sampling.seed}".encode()).digest()[:4], "big")
+        answer = answers[place % len(answers)]
+        return Completion(answer, "stop", len(prompt.split()), 0, 1)
+
+    async def close(self) -> None:
+        pass
+
+
 class HashEmbedder:
     """Vectors that depend on the text alone. Every text it is given leaves a line in the file `embedding.model`."""
 

@@ -50,8 +50,9 @@ class Judged:
     @property
     def signature(self) -> str:
         """The model, the scale, the samples, and a digest of all settings: rubric, sampling, seed, engine."""
-        model = self.settings["roles"]["judge"]["model"]["id"]
-        return f"{model}|scale:{self.judge.scale}|samples:{self.judge.samples}|settings:{fingerprint(self.settings)}"
+        model = self.settings["roles"]["judge"]["model"]
+        name = model.get("id") or model.get("folder") or model.get("file")
+        return f"{name}|scale:{self.judge.scale}|samples:{self.judge.samples}|settings:{fingerprint(self.settings)}"
 
 
 def judged_of(job: OpenedJob) -> list[Judged]:

@@ -16,7 +16,7 @@ from drp_ray.running.cluster import Say
 from drp_ray.running.part_stage import run_part_stage
 from drp_ray.running.regrouping import run_regroup_stage
 from drp_ray.running.stage_info import PartStage, RegroupStage, RunOptions
-from drp_ray.running.survey import can_improve
+from drp_ray.running.survey import can_improve, is_current
 from drp_ray.running.worker import Worker
 from drp_ray.stages.scores import SCORES
 from drp_ray.stages.stage import StageContext
@@ -50,14 +50,15 @@ def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bo
     missing = _first_missing(job, [name for name in job.plan.stages if name not in wanted])
     if missing is not None:
         raise BadInput(
-            f"{job.config.name}: {missing} is not complete; there is something to evaluate after drp-ray run"
+            f"{job.config.name}: {missing} is not complete: what is to be evaluated is made by drp-ray run"
         )
     _make(job, wanted, say, retry_errors, use_lease)
     return _result(job, job.plan.stages)
 
 
 def _first_missing(job: OpenedJob, names: Sequence[str]) -> str | None:
-    return next((name for name in names if job.current_manifests([name]) is None), None)
+    manifests = job.manifests()
+    return next((name for name in names if not is_current(manifests[name], manifests)), None)
 
 
 def _make(job: OpenedJob, wanted: Sequence[str], say: Say, retry_errors: bool, use_lease: bool) -> None:
