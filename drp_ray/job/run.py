@@ -49,9 +49,7 @@ def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bo
     wanted = [name for name, stage in job.plan.definitions.items() if stage is SCORES or stage.only_evaluates]
     missing = _first_missing(job, [name for name in job.plan.stages if name not in wanted])
     if missing is not None:
-        raise BadInput(
-            f"{job.config.name}: {missing} is not complete: what is to be evaluated is made by drp-ray run"
-        )
+        raise BadInput(f"{job.config.name}: {missing} is not complete: what is to be evaluated is made by drp-ray run")
     _make(job, wanted, say, retry_errors, use_lease)
     return _result(job, job.plan.stages)
 

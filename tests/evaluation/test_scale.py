@@ -32,7 +32,9 @@ def test_these_cannot_be_read(answer):
     assert NUMBERS.read(answer) is None
 
 
-@given(score=scores, before=st.sampled_from(["", "Score: ", "**", "Rating: **"]), after=st.sampled_from(["", "/10", "."]))
+@given(
+    score=scores, before=st.sampled_from(["", "Score: ", "**", "Rating: **"]), after=st.sampled_from(["", "/10", "."])
+)
 def test_a_score_is_read_as_it_was_meant(score, before, after):
     assert NUMBERS.read(f"{before}{score}{after}") == score
 
