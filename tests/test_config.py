@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from drp_ray.config import ROLES, Model, api_key, cache_folder, load_config, s3_options
+from drp_ray.config import (
+    ROLES,
+    Evaluation,
+    Judge,
+    Model,
+    api_key,
+    cache_folder,
+    judge_option,
+    load_config,
+    s3_options,
+    with_judges,
+)
 from drp_ray.errors import BadInput
 
 DESIGNED = """
@@ -341,3 +352,66 @@ def test_the_cache_is_where_it_is_asked_for_else_the_users(load, monkeypatch):
 def test_a_configuration_cannot_be_changed_after_it_was_checked(load):
     with pytest.raises(ValueError, match="frozen"):
         load(SMALL).users.limit = 3
+
+
+class TestJudges:
+    """One judge needs no name; several have theirs; what is wrong is named by its key."""
+
+    @pytest.mark.parametrize("setting", ["", "evaluation: {judge: null}", "evaluation: {}"])
+    def test_by_default_nobody_judges(self, load, setting):
+        assert load(SMALL + setting).evaluation.judge == {}
+
+    @pytest.mark.parametrize(
+        "settings", ["{}", "{samples: 2, expected: false}", "{judge: {}}", "{judge: {samples: 2}}"]
+    )
+    def test_one_judge_is_named_judge(self, load, settings):
+        assert load(f"{SMALL}evaluation: {{judge: {settings}}}").evaluation.judge == {"judge": Judge()}
+
+    def test_several_have_names_and_models(self, load):
+        judges = load(SMALL + "evaluation: {judge: {s72b: {model: one}, gpt: {samples: 5}}}").evaluation.judge
+        assert judges == {"s72b": Judge(model="one"), "gpt": Judge(samples=5)}
+
+    def test_what_is_written_down_is_read_again(self, load):
+        evaluation = load(SMALL + "evaluation: {judge: {expected: true}}").evaluation
+        assert Evaluation.model_validate(evaluation.model_dump(mode="json")) == evaluation
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ("{sample: 2}", r"evaluation\.judge\.sample: unknown setting; .*samples"),
+            ("{gpt: {sample: 2}}", r"evaluation\.judge\.gpt\.sample: unknown setting; .*samples"),
+            ("{samples: 0}", r"evaluation\.judge\.samples: .*1"),
+            ("{expected: true, scale: numbers}", "needs scale: letters"),
+            ("{model: two}", r"evaluation\.judge\.model names the model 'two'.*one"),
+            ("{gpt: {model: two}}", r"evaluation\.judge\.gpt\.model names the model 'two'"),
+            ("{a-b: {samples: 2}}", r"evaluation\.judge"),
+            ("{is_expected: {samples: 2}}", "ends with 'expected'"),
+            ("3", r"evaluation\.judge"),
+            ("{rubric: ../secret}", r"evaluation\.judge\.rubric"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, load, settings, message):
+        with pytest.raises(BadInput, match=message):
+            load(f"{SMALL}evaluation: {{judge: {settings}}}")
+
+    def test_probabilities_are_read_on_labels_of_one_token(self):
+        assert (Judge().labels_are, Judge(expected=True).labels_are) == ("numbers", "letters")
+
+    def test_a_model_that_only_judges_leaves_the_other_roles_to_the_other_one(self, load):
+        config = load(SMALL, "models.gpt={engine: openai, id: gpt-4o-mini}", "evaluation.judge.model=gpt")
+        assert (config.model_of("generator"), config.model_of("judge")) == ("one", "one")
+        assert load(SMALL, "evaluation.judge.model=one").model_of("generator") == "one"
+
+    @pytest.mark.parametrize("there", [None, {}, {"samples": 3}, {"judge": {"samples": 3}}])
+    def test_further_judges_stand_beside_those_of_the_job(self, there):
+        found = with_judges({"evaluation": {"judge": there}}, {"gpt": {"samples": 5}})["evaluation"]["judge"]
+        before = {} if there is None else {"judge": {"samples": 3} if there else {}}
+        assert found == {**before, "gpt": {"samples": 5}}
+        assert with_judges({"evaluation": {"judge": there}}, {}) == {"evaluation": {"judge": there}}
+
+    def test_the_option_names_a_judge_with_or_without_settings(self):
+        assert judge_option("gpt") == ("gpt", {})
+        assert judge_option("gpt={samples: 5, model: m}") == ("gpt", {"samples": 5, "model": "m"})
+        for wrong in ("gpt=5", "gpt=[", "={}", "gpt="):
+            with pytest.raises(BadInput, match="--judge"):
+                judge_option(wrong)

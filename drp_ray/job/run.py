@@ -51,6 +51,8 @@ def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bo
     if missing is not None:
         raise BadInput(f"{job.config.name}: {missing} is not complete: what is to be evaluated is made by drp-ray run")
     _make(job, wanted, say, retry_errors, use_lease)
+    # Also where all was there already, made for another run with the same predictions.
+    write_run(job.run_folder, job.config, job.plan, job.revisions)
     return _result(job, job.plan.stages)
 
 

@@ -191,6 +191,43 @@ def test_a_new_version_of_a_stage_renames_it_and_what_is_made_from_it(plan, monk
     assert changed(before, plan()) == downstream(stage)
 
 
+JUDGES = "evaluation.judge={judge: {model: reasoner}, gpt: {samples: 5, model: reasoner}}"
+
+
+def test_judges_are_stages_of_their_own_after_all_others_and_rename_none(plan):
+    judged = plan(JUDGES)
+    assert list(judged.stages) == [*ORDER, "judgements", "judgements-gpt"]
+    assert {name: prints(judged)[name] for name in ORDER} == prints(plan())
+    assert judged.stages["judgements-gpt"].folder.uri.startswith("/root-of-results/data/judgements-gpt/")
+    assert judged.resources()["judgements"].models.keys() == {"reasoner"}
+
+
+@pytest.mark.parametrize(
+    ("override", "renamed"),
+    [
+        ("evaluation.judge.gpt.samples=6", {"judgements-gpt"}),
+        ("evaluation.judge.gpt.model=writer", {"judgements-gpt"}),
+        ("evaluation.judge.judge.scale=letters", {"judgements"}),
+        ("sampling.judge.temperature=0.1", {"judgements", "judgements-gpt"}),
+        ("sampling.generator.temperature=0.1", {"predictions", "scores", "judgements", "judgements-gpt"}),
+        ("models.reasoner.replicas=3", set()),
+        ("runtime.max_attempts=7", set()),
+    ],
+)
+def test_a_setting_of_a_judge_renames_that_judge_alone(plan, override, renamed):
+    assert changed(plan(JUDGES), plan(JUDGES, override)) == renamed
+
+
+def test_a_judge_without_a_model_is_asked_for_one(plan):
+    with pytest.raises(BadInput, match=r"roles\.judge: say which of the models"):
+        plan("evaluation.judge={}")
+
+
+def test_a_rubric_that_is_not_there_is_refused_before_anything_runs(plan):
+    with pytest.raises(BadInput, match=r"no rubric judge_style\.j2"):
+        plan("evaluation.judge={model: writer, rubric: judge_style}")
+
+
 def test_another_content_of_the_dataset_renames_everything(plan):
     assert changed(plan(), plan(identity={**IDENTITY, "users/part-0.parquet": "a2"})) == set(ORDER)
     assert changed(plan(), plan(identity={**IDENTITY, "items/part-1.parquet": "c"})) == set(ORDER)

@@ -10,7 +10,7 @@ from drp_ray.errors import BadInput
 from drp_ray.evaluation.metrics import base
 from drp_ray.job import run_record
 from drp_ray.job.plan import make_plan
-from drp_ray.job.run_record import RUN, check_run_name, recorded_revisions, write_run
+from drp_ray.job.run_record import RUN, added_stages, check_run_name, read_record, recorded_revisions, write_run
 from drp_ray.storage.folder import LocalFolder
 
 JOB = {"name": "job", "dataset": "d", "root": "r", "method": "rag", "models": {"llm": {"id": "some/model"}}}
@@ -105,6 +105,29 @@ def test_a_record_of_the_first_version_which_held_library_versions_is_accepted(t
     record["made_from"]["stages"]["scores"]["settings"] = {"metrics": {"meteor": "nltk 1.0"}}
     folder.write(RUN, json.dumps(record).encode())
     check(folder, now)
+
+
+def test_judges_may_come_and_go_and_stay_in_the_record_while_the_predictions_are_the_same(tmp_path, folder):
+    plain, judged = job(tmp_path), job(tmp_path, evaluation={"judge": {"judge": {}, "gpt": {"samples": 5}}})
+    write_run(folder, plain.config, plain.plan)
+    check(folder, judged)
+    write_run(folder, judged.config, judged.plan)
+    stages = json.loads(folder.read(RUN))["stages"]
+    check(folder, plain)
+    write_run(folder, plain.config, plain.plan)
+    assert json.loads(folder.read(RUN))["stages"] == stages
+    assert set(added_stages(read_record(folder), plain.plan)) == {"judgements", "judgements-gpt"}
+    assert added_stages(read_record(folder), judged.plan) == {}
+    other = job(tmp_path, sampling={"temperature": 0.5})
+    assert added_stages(read_record(folder), other.plan) == {}
+    assert added_stages(None, plain.plan) == {}
+
+
+def test_the_commit_of_a_judge_that_was_looked_up_stays_in_the_record(tmp_path, folder):
+    plain = job(tmp_path)
+    write_run(folder, plain.config, plain.plan, {"some/model": "a", "some/judge": "b"})
+    write_run(folder, plain.config, plain.plan, {"some/model": "a"})
+    assert json.loads(folder.read(RUN))["revisions"] == {"some/model": "a", "some/judge": "b"}
 
 
 NLTK_VERSION_USER = "drp_ray.evaluation.metrics.meteor"
