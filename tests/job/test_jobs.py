@@ -13,6 +13,7 @@ from drp_ray.methods.base import DIFFERENCES, METHODS, Asker
 REPOSITORY = Path(__file__).parents[2]
 JOBS = sorted((REPOSITORY / "jobs").glob("*.yaml"))
 SWEEPS = sorted((REPOSITORY / "jobs" / "sweeps").glob("*.yaml"))
+JUDGED = sorted((REPOSITORY / "jobs" / "judges").glob("*.yaml"))
 PAPER_JOBS = ["yelp_drp", "yelp_dpl", "books_drp"]
 DRP_JOBS = ["yelp_drp", "books_drp"]
 WRITER = "Qwen/Qwen2.5-14B-Instruct"
@@ -110,7 +111,7 @@ def test_the_yelp_jobs_share_all_that_comes_before_the_language_model() -> None:
         assert getattr(dpl, section) == getattr(drp, section)
 
 
-@pytest.mark.parametrize("path", [*JOBS, *SWEEPS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*JOBS, *SWEEPS, *JUDGED], ids=lambda path: path.stem)
 def test_vllm_knows_every_engine_argument(path: Path) -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
@@ -127,6 +128,34 @@ def test_a_paper_job_fills_the_gpus_of_the_cluster(name: str) -> None:
     for model in config.models.values():
         assert model.replicas * model.gpus == gpus
     assert config.runtime.resources_wait_s >= 600
+
+
+@pytest.mark.parametrize(
+    ("name", "judge", "model", "samples"),
+    [("s72b", "s72b", "Qwen/Qwen2.5-72B-Instruct-AWQ", 2), ("s_gpt", "gpt", "gpt-4o-mini", 5)],
+)
+def test_a_judge_asks_as_published(name: str, judge: str, model: str, samples: int) -> None:
+    config = job(f"judges/books_drp_{name}")
+    settings = config.evaluation.judge[judge]
+    assert (settings.samples, settings.rubric, settings.expected) == (samples, "judge", False)
+    assert settings.model is not None
+    assert config.models[settings.model].id == model
+    sampling = config.sampling.of("judge")
+    assert (sampling.temperature, sampling.top_p) == (0.8, 0.95)
+
+
+def test_the_large_judge_fills_the_gpus_of_the_cluster() -> None:
+    model = job("judges/books_drp_s72b").models["s72b"]
+    assert (model.tensor_parallel, model.replicas * model.gpus) == (2, gpus_of_cluster())
+
+
+@pytest.mark.parametrize("path", JUDGED, ids=lambda path: path.stem)
+def test_a_judged_job_is_the_plain_one_with_a_judge(path: Path) -> None:
+    judged, plain = read_settings(path), read_settings(REPOSITORY / "jobs" / "books_drp.yaml")
+    (judge,) = judged.pop("evaluation")["judge"].values()
+    del judged["models"][judge["model"]], judged["sampling"]["judge"]
+    assert judged == plain
+    assert f"evaluate jobs/judges/{path.name}" in path.read_text()
 
 
 def test_ray_accepts_the_cluster_file() -> None:

@@ -17,7 +17,7 @@ from drp_ray.data.sample import sample_dataset
 from drp_ray.job.checks import claims_of, validate
 from drp_ray.job.job import Job
 from drp_ray.job.sweep import Sweep, forecast, open_sweep
-from tests.job.test_jobs import JOBS, REASONER, REPOSITORY, SWEEPS, WRITER, gpus_of_cluster, roles_asked
+from tests.job.test_jobs import JOBS, JUDGED, REASONER, REPOSITORY, SWEEPS, WRITER, gpus_of_cluster, roles_asked
 
 N_USERS = 104
 """More than the 100 of a Yelp sample, so that samples differ."""
@@ -166,6 +166,19 @@ def test_the_expectations_are_of_all_sweeps() -> None:
 @pytest.mark.parametrize("name", [path.stem for path in JOBS])
 def test_a_plain_job_is_accepted(plain: Callable[[str], Job], name: str) -> None:
     assert plain(name).validate().endswith(f"{N_USERS} users; configuration and dataset are valid")
+
+
+@pytest.mark.parametrize("name", [f"judges/{path.stem}" for path in JUDGED])
+def test_a_judged_job_is_accepted_and_has_the_folders_of_the_plain_one(
+    plain: Callable[[str], Job], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    job = plain(name)
+    assert job.validate().endswith("valid")
+    stages, without = job.opened.plan.stages, plain("books_drp").opened.plan.stages
+    assert {each: stages[each] for each in without} == without
+    (judgements,) = set(stages) - set(without)
+    assert judgements.startswith("judgements-")
 
 
 @pytest.mark.parametrize("name", [path.stem for path in SWEEPS])

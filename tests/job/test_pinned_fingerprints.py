@@ -40,7 +40,8 @@ def plan_of(job: str, method: str):
 
 
 def everything() -> dict[str, dict[str, dict[str, str]]]:
-    jobs = sorted(path.stem for path in JOBS.glob("*.yaml"))
+    paths = [*JOBS.glob("*.yaml"), *JOBS.glob("judges/*.yaml")]
+    jobs = sorted(str(path.relative_to(JOBS).with_suffix("")) for path in paths)
     return {job: {method: fingerprints(job, method) for method in sorted(METHODS)} for job in jobs}
 
 

@@ -105,6 +105,21 @@ def test_a_run_that_could_not_be_pinned_says_so_and_stays_as_it_is(dataset, tmp_
     assert open_job(config_of(dataset, tmp_path)).plan.stages == first.plan.stages
 
 
+def test_a_judge_that_comes_later_is_pinned_when_it_comes_and_from_then_on(dataset, tmp_path, monkeypatch):
+    served = {"some/writer": "w1", "some/embedder": "e1", "some/judge": "j1"}
+    monkeypatch.setattr(revisions, "commit_on_hub", lambda name: served[name])
+    first = open_job(config_of(dataset, tmp_path))
+    write_run(first.run_folder, first.config, first.plan, first.revisions)
+    judge = {"models": {"llm": {"id": "some/writer"}, "big": {"id": "some/judge"}}}
+    judge |= {"evaluation": {"judge": {"model": "big"}}}
+    added = open_job(config_of(dataset, tmp_path, **judge))
+    assert added.config.models["big"].revision == "j1" and added.config.models["llm"].revision == "w1"
+    write_run(added.run_folder, added.config, added.plan, added.revisions)
+    served |= {"some/judge": "j2", "some/writer": "w2"}
+    write_run(first.run_folder, first.config, first.plan, first.revisions)
+    assert open_job(config_of(dataset, tmp_path, **judge)).plan.stages == added.plan.stages
+
+
 def test_a_job_says_where_parts_were_made_with_other_versions(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(revisions, "commit_on_hub", lambda name: "c")
     job = open_job(config_of(dataset, tmp_path))
