@@ -51,12 +51,13 @@ class JudgeMeasure:
                 found = answers.setdefault(row["user_id"], [])
                 found += [] if row[self.source] is None else [row[self.source]]
         users = sorted(answers)
-        means = [
-            math.fsum(sorted(answers[user])) / len(answers[user]) / HIGHEST if answers[user] else None for user in users
-        ]
-        return pa.table(
-            {"user_id": pa.array(users, pa.string()), self.name: pa.array(means, pa.float64())},
-        )
+        means = [_mean(answers[user]) for user in users]
+        return pa.table({"user_id": pa.array(users, pa.string()), self.name: pa.array(means, pa.float64())})
+
+
+def _mean(answers: list[float]) -> float | None:
+    """The mean of answers in any order, divided by 10."""
+    return math.fsum(answers) / len(answers) / HIGHEST if answers else None
 
 
 def measure_name(judge: str) -> str:
@@ -76,11 +77,20 @@ def measures_of(judges: Mapping[str, Judge]) -> list[JudgeMeasure]:
 
 
 def score_facts(rows: pa.Table) -> Facts:
-    """Of every judged text and sample: the sum of its scores, and how many there are."""
+    """What adds up over parts, by the text that is judged, and the scores also by sample."""
     facts: Facts = {}
-    for row in rows.select(["text", "sample", "score"]).to_pylist():
-        place = f"{row['text']}:{row['sample']}"
-        for name, value in ((f"score:{place}", row["score"] or 0), (f"scored:{place}", int(row["score"] is not None))):
+    for row in rows.select(["text", "sample", "status", "score", "answer", "expected", "format_trust"]).to_pylist():
+        text, is_read, failed = row["text"], row["score"] is not None, row["status"] == "error"
+        for name, value in {
+            f"score:{text}:{row['sample']}": row["score"] or 0,
+            f"scored:{text}:{row['sample']}": int(is_read),
+            f"asked:{text}": int(is_read or failed),
+            f"unreadable:{text}": int(failed and row["answer"] is not None),
+            f"failed:{text}": int(failed),
+            f"without_expected:{text}": int(is_read and row["expected"] is None),
+            f"trusted:{text}": int(row["format_trust"] is not None),
+            f"trust:{text}": row["format_trust"] or 0.0,
+        }.items():
             facts[name] = facts.get(name, 0) + value
     return facts
 
@@ -100,11 +110,19 @@ def spread(means: list[float]) -> float | None:
     return stdev(means) if len(means) > 1 else None
 
 
-def judge_numbers(totals: Facts, settings: Judge) -> dict[str, Any]:
+def judge_numbers(totals: Facts, settings: Judge, text: str = PREDICTION) -> dict[str, Any]:
     """What is reported of a judge besides its value: what was asked, and what could not be read."""
+    counts = {name: int(totals.get(f"{name}:{text}", 0)) for name in ("asked", "unreadable")}
+    numbers = {
+        **counts,
+        "errors": int(totals.get(f"failed:{text}", 0)),
+        "sd_over_samples": spread(sample_means(totals, range(settings.samples), text)),
+    }
+    if not settings.expected:
+        return numbers
+    trusted = totals.get(f"trusted:{text}", 0)
     return {
-        "asked": int(totals["rows"] - totals["not_asked"]),
-        "unreadable": int(totals["unreadable"]),
-        "errors": int(totals["errors"]),
-        "sd_over_samples": spread(sample_means(totals, range(settings.samples))),
+        **numbers,
+        "without_expected": int(totals.get(f"without_expected:{text}", 0)),
+        "format_trust": totals[f"trust:{text}"] / trusted if trusted else None,
     }

@@ -84,15 +84,10 @@ class JudgeTexts(ModelWorker):
         ]
 
     def facts(self, rows: pa.Table) -> Facts:
-        """Besides the calls: what could not be read or was not asked, and the sums of every sample."""
-        columns = rows.select(["status", "score", "answer", "expected"]).to_pylist()
-        return {
-            **super().facts(rows),
-            **score_facts(rows),
-            "not_asked": sum(row["status"] == "ok" and row["score"] is None for row in columns),
-            "unreadable": sum(row["status"] == "error" and row["answer"] is not None for row in columns),
-            "without_expected": sum(row["score"] is not None and row["expected"] is None for row in columns),
-        }
+        """Besides the calls: what could not be read, and what is reported of every judged text."""
+        by_text = score_facts(rows)
+        unreadable = sum(count for name, count in by_text.items() if name.startswith("unreadable:"))
+        return {**super().facts(rows), **by_text, "unreadable": unreadable}
 
     def _cases(self, row: Row) -> Iterable[tuple[str, str | None, int]]:
         """The texts that are judged of a user: their names, the texts, and the numbers of the samples."""

@@ -24,7 +24,15 @@ def rows(of_users, text="prediction"):
     """The judgements of users u0, u1, … by what was read in each sample (None: it could not be)."""
     return pa.Table.from_pylist(
         [
-            {"user_id": f"u{user}", "text": text, "sample": sample, "score": score, "expected": score}
+            {
+                "user_id": f"u{user}",
+                "text": text,
+                "sample": sample,
+                "score": score,
+                "expected": score,
+                "status": "error" if score is None else "ok",
+                "answer": "hm" if score is None else str(score),
+            }
             for user, scores in enumerate(of_users)
             for sample, score in enumerate(scores)
         ],
@@ -76,9 +84,24 @@ def test_means_over_samples_do_not_hang_on_parts(of_users, cut):
         if (readable := [scores[sample] for scores in of_users if scores[sample] is not None])
     ]
     assert sample_means(whole, range(3)) == pytest.approx(means)
-    totals = {**whole, "rows": len(table), "not_asked": 0, "unreadable": 0, "errors": 0}
-    spread = judge_numbers(totals, Judge(samples=3))["sd_over_samples"]
+    spread = judge_numbers(whole, Judge(samples=3))["sd_over_samples"]
     assert spread == (pytest.approx(stdev(means)) if len(means) > 1 else None)
+
+
+def test_what_is_reported_besides_the_value_is_of_one_text():
+    table = pa.concat_tables([rows([[4, None], [6, 8]]), rows([[None, None], [9, 9]], "reference")])
+    numbers = judge_numbers(score_facts(table), Judge(samples=2))
+    assert numbers == {"asked": 4, "unreadable": 1, "errors": 1, "sd_over_samples": pytest.approx(stdev([0.5, 0.8]))}
+    assert judge_numbers(score_facts(table), Judge(), "reference")["unreadable"] == 2
+
+
+def test_the_trust_in_the_format_is_the_mean_over_the_answers_that_have_one():
+    table = rows([[4, 6], [5, None]])
+    trust = pa.array([0.5, 1.0, None, 0.0], pa.float64())
+    table = table.set_column(table.schema.get_field_index("format_trust"), "format_trust", trust)
+    numbers = judge_numbers(score_facts(table), Judge(expected=True))
+    assert (numbers["format_trust"], numbers["without_expected"]) == (0.5, 0)
+    assert judge_numbers(score_facts(table.slice(2, 1)), Judge(expected=True))["format_trust"] is None
 
 
 def test_a_judge_that_says_what_it_expects_has_a_second_measure_of_its_own_name():

@@ -122,7 +122,7 @@ def test_every_prediction_is_judged_by_every_sample_with_a_seed_of_its_own(tmp_p
     assert len({seed for seeds in made["seeds"].to_pylist() for seed in seeds}) == 6
     assert all(sampling.choices == tuple(map(str, range(11))) for _, sampling in CALLS)
     assert {text for text in made["text"].to_pylist()} == {"prediction"}
-    assert (facts["errors"], facts["unreadable"], facts["not_asked"]) == (0, 0, 0)
+    assert (facts["errors"], facts["unreadable"], facts["asked:prediction"]) == (0, 0, 6)
     assert facts["completion_tokens"] == 6 and facts["prompt_tokens"] == 60
 
 
@@ -130,7 +130,7 @@ def test_a_failed_prediction_never_gets_a_score_and_is_not_asked(tmp_path):
     made, facts = judged(tmp_path, users(None, "Warm.", None))
     assert [row["score"] for row in made.to_pylist()] == [None, None, 7, 7, None, None]
     assert set(made["status"].to_pylist()) == {"ok"}
-    assert len(CALLS) == 2 and facts["not_asked"] == 4
+    assert len(CALLS) == 2 and facts["asked:prediction"] == 2
 
 
 def test_an_empty_prediction_is_a_text_and_is_judged(tmp_path):
@@ -281,7 +281,7 @@ class TestExpected:
         (row,) = made.to_pylist()
         assert row["score"] == 10
         assert row["expected"] == pytest.approx(5.0) and row["format_trust"] == pytest.approx(0.6)
-        assert row["cut_off"] == 0 and row["finish_reason"] == "stop" and facts["without_expected"] == 0
+        assert row["cut_off"] == 0 and row["finish_reason"] == "stop" and facts["without_expected:prediction"] == 0
         (_, free), (_, constrained) = CALLS
         assert (free.choices, free.max_tokens) == (None, 1)
         assert constrained.choices == tuple("ABCDEFGHIJK") and constrained.logprobs is None
@@ -291,7 +291,7 @@ class TestExpected:
         made, facts = judged(tmp_path, users("Cold.", None), {"samples": 1, "expected": True})
         assert made["score"].to_pylist() == [2, None]
         assert made["expected"].to_pylist() == made["format_trust"].to_pylist() == [None, None]
-        assert facts["without_expected"] == 1
+        assert facts["without_expected:prediction"] == 1
 
 
 @pytest.mark.parametrize(("name", "judge"), [("judge", {}), ("judge-letters", {"scale": "letters"})])
