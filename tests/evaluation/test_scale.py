@@ -13,21 +13,22 @@ scores = st.integers(0, 10)
 labels = st.sampled_from([*NUMBERS.labels, *LETTERS.labels])
 
 
-@pytest.mark.parametrize(
-    "answer",
-    ["8", " 8\n", "8.", "8/10", "8 / 10", "8 out of 10", "Score: 8", "score = 8", "**8**", "**Score:** 8/10", '"8"']
-    + ["**Score: 8**", "[Score]: 8", "Final score: 8", "Answer: 8", "`8`", "Score：8"],
-)
+EIGHT = """8|8.|8/10|8 / 10|8 out of 10|Score: 8|score = 8|**8**|**Score:** 8/10|"8"|**Score: 8**|[Score]: 8|Final score: 8
+Answer: 8|`8`|Score：8| 8 """
+UNREADABLE = """| |7.5|8.0|11|100|-3|+8|8 or 9|8-9|8/5|8/100|8 9|1 0|1*0|08|８|eight|I would give it an 8|8 because it is alike
+Score:|A|8%|8,5|{"answer": "8"|Score: 7.5|10/10/2020|8 out of 100|<think>8|٨"""
+
+
+def split(answers):
+    return [answer for line in answers.split("\n") for answer in line.split("|")]
+
+
+@pytest.mark.parametrize("answer", split(EIGHT))
 def test_these_are_8(answer):
     assert NUMBERS.read(answer) == 8
 
 
-@pytest.mark.parametrize(
-    "answer",
-    ["", " ", "7.5", "8.0", "11", "100", "-3", "+8", "8 or 9", "8-9", "8/5", "8/100", "8 9", "1 0", "1*0", "08", "８"]
-    + ["eight", "I would give it an 8", "8 because it is alike", "Score:", "A", "8\n\nThe tone differs.", "8%", "8,5"]
-    + ['{"answer": "8"', "Score: 7.5", "10/10/2020", "8 out of 100", "<think>8", "٨"],
-)
+@pytest.mark.parametrize("answer", [*split(UNREADABLE), "8\n\nThe tone differs."])
 def test_these_cannot_be_read(answer):
     assert NUMBERS.read(answer) is None
 
@@ -69,7 +70,7 @@ def test_letters_are_read_on_their_own_scale_only():
 weights = st.dictionaries(st.sampled_from(LETTERS.labels), st.floats(1e-6, 1.0), min_size=1)
 
 
-@given(weights=weights, other=st.floats(0, 1), space=st.sampled_from(["", " ", "\n"]))
+@given(weights=weights, other=st.just(0.0) | st.floats(1e-6, 1), space=st.sampled_from(["", " ", "\n"]))
 def test_the_expected_score_is_the_mean_over_labels_and_the_trust_their_mass(weights, other, space):
     total = math.fsum(weights.values()) + other
     logprobs = {f"{space}{label}": math.log(weight / total) for label, weight in weights.items()}

@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -101,7 +102,7 @@ def judged(root, rows, judge=None, name="judge", earlier=None, parts=1, **change
 
     async def run():
         await worker.start(lambda **counts: None)
-        pieces = [rows.slice(start, end - start) for start, end in zip(cuts, cuts[1:], strict=False)]
+        pieces = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
         done = await asyncio.gather(*(worker.work(PART, piece, earlier) for piece in pieces))
         await worker.close()
         return pa.concat_tables(done)
@@ -121,7 +122,7 @@ def test_every_prediction_is_judged_by_every_sample_with_a_seed_of_its_own(tmp_p
     assert scores(made) == [(user, sample, 7) for user in ("u0", "u1") for sample in range(3)]
     assert len({seed for seeds in made["seeds"].to_pylist() for seed in seeds}) == 6
     assert all(sampling.choices == tuple(map(str, range(11))) for _, sampling in CALLS)
-    assert {text for text in made["text"].to_pylist()} == {"prediction"}
+    assert set(made["text"].to_pylist()) == {"prediction"}
     assert (facts["errors"], facts["unreadable"], facts["asked:prediction"]) == (0, 0, 6)
     assert facts["completion_tokens"] == 6 and facts["prompt_tokens"] == 60
 
