@@ -13,10 +13,10 @@ scores = st.integers(0, 10)
 labels = st.sampled_from([*NUMBERS.labels, *LETTERS.labels])
 
 
-EIGHT = """8|8.|8/10|8 / 10|8 out of 10|Score: 8|score = 8|**8**|**Score:** 8/10|"8"|**Score: 8**|[Score]: 8|Final score: 8
-Answer: 8|`8`|Score：8| 8 """
-UNREADABLE = """| |7.5|8.0|11|100|-3|+8|8 or 9|8-9|8/5|8/100|8 9|1 0|1*0|08|８|eight|I would give it an 8|8 because it is alike
-Score:|A|8%|8,5|{"answer": "8"|Score: 7.5|10/10/2020|8 out of 100|<think>8|٨"""
+EIGHT = """8|8.|8/10|8 / 10|8 out of 10|Score: 8|score = 8|**8**|**Score:** 8/10|"8"|**Score: 8**|[Score]: 8
+Final score: 8|Answer: 8|`8`|Score：8| 8 """
+UNREADABLE = """| |7.5|8.0|11|100|-3|+8|8 or 9|8-9|8/5|8/100|8 9|1 0|1*0|08|８|eight|I would give it an 8
+8 because it is alike|Score:|A|8%|8,5|{"answer": "8"|Score: 7.5|10/10/2020|8 out of 100|<think>8|٨"""
 
 
 def split(answers):

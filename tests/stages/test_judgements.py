@@ -89,12 +89,18 @@ def users(*predictions, reference="Cosy and slow."):
     )
 
 
+def target_of(user):
+    """Every user but the first has an item of their own."""
+    return TARGET if user == "u0" else {**TARGET, "item_title": f"Item of {user}"}
+
+
 def judged(root, rows, judge=None, name="judge", earlier=None, parts=1, **changes):
     """The judgements of some predictions, and their facts; with `parts`, that many at once."""
     plan = plan_of(root, judge or {}, **changes)
     folders = {stage: info.folder for stage, info in plan.stages.items()}
     contexts = pa.Table.from_pylist(
-        [{"user_id": user, "target": TARGET} for user in reversed(rows["user_id"].to_pylist())], schema.CONTEXTS
+        [{"user_id": user, "target": target_of(user)} for user in reversed(rows["user_id"].to_pylist())],
+        schema.CONTEXTS,
     )
     commit_part(folders["contexts"], PART, contexts, {}, "")
     worker = judgement_stage(name).make(StageContext(plan.spec, None, folders, root, {}))
@@ -125,6 +131,13 @@ def test_every_prediction_is_judged_by_every_sample_with_a_seed_of_its_own(tmp_p
     assert set(made["text"].to_pylist()) == {"prediction"}
     assert (facts["errors"], facts["unreadable"], facts["asked:prediction"]) == (0, 0, 6)
     assert facts["completion_tokens"] == 6 and facts["prompt_tokens"] == 60
+
+
+def test_a_judge_sees_the_users_own_item_review_and_prediction(tmp_path):
+    judged(tmp_path, users("Text of u0.", "Text of u1.", "Text of u2."), {"samples": 1})
+    shown = [messages[-1]["content"] for messages, _ in CALLS]
+    assert all(f"Item: {target_of(f'u{n}')['item_title']}\n" in text for n, text in enumerate(shown))
+    assert all(f"Text of u{n}." in text and "Cosy and slow." in text for n, text in enumerate(shown))
 
 
 def test_a_failed_prediction_never_gets_a_score_and_is_not_asked(tmp_path):
