@@ -30,8 +30,13 @@ class Result:
 
 def read_user_scores(plan: Plan) -> UserScores:
     """The scores of a finished run, user by user."""
-    predictions = read_rows(plan.stages["predictions"].folder, FROM_PREDICTIONS)
-    return UserScores.join(predictions, read_rows(plan.stages["scores"].folder))
+    return user_scores_in({name: info.folder for name, info in plan.stages.items()})
+
+
+def user_scores_in(folders: Mapping[str, Folder]) -> UserScores:
+    """The same from the folders of the run's stages, by the stages' names."""
+    predictions = read_rows(folders["predictions"], FROM_PREDICTIONS)
+    return UserScores.join(predictions, read_rows(folders["scores"]))
 
 
 def report(

@@ -7,5 +7,6 @@ each number means.
 
 from drp_ray.evaluation.statistics.measured import Executions, Measured, numbers_of_executions
 from drp_ray.evaluation.statistics.paired import Pair, Resampling, compare_runs
+from drp_ray.evaluation.statistics.resampling import Matrix
 
-__all__ = ["Executions", "Measured", "Pair", "Resampling", "compare_runs", "numbers_of_executions"]
+__all__ = ["Executions", "Matrix", "Measured", "Pair", "Resampling", "compare_runs", "numbers_of_executions"]
