@@ -7,33 +7,25 @@ from rich.table import Table
 
 from drp_ray.job.compare import Document
 
-COLUMNS = (
-    "run",
-    "mean",
-    "failures as empty",
-    "first - this",
-    "95% interval",
-    "by item",
-    "p permutation",
-    "p Holm",
-    "p t-test",
-    "smallest effect",
-)
+OF_A_PAIR = ("first - this", "95% interval", "by item", "p permutation", "p Holm", "p t-test", "smallest effect")
 
 
 def tables_of(document: Document) -> Iterator[Table]:
     """A table for each measure that can be compared."""
+    some_failed = any(document["users"]["failed"].values())
     for measure in document["metrics"].values():
         if any(run["mean"] is not None for run in measure["runs"].values()):
-            yield _table(document["runs"], measure)
+            yield _table(document["runs"], measure, some_failed)
 
 
-def _table(names: Sequence[str], measure: Document) -> Table:
-    table = Table(*COLUMNS, title=f"{measure['title']}, {measure['n']:,} users")
+def _table(names: Sequence[str], measure: Document, some_failed: bool) -> Table:
+    columns = ["run", "mean", *(["failures as empty"] if some_failed else []), *OF_A_PAIR]
+    table = Table(*columns, title=f"{measure['title']}, {measure['n']:,} users")
     pairs = {pair["b"]: pair for pair in measure["pairs"]}
     for name in names:
         run, pair = measure["runs"][name], pairs.get(name)
-        table.add_row(name, _mean(run), _score(run["with_failures_as_empty"]), *(_of_pair(pair) if pair else ()))
+        empty = [_score(run["with_failures_as_empty"])] if some_failed else []
+        table.add_row(name, _mean(run), *empty, *(_of_pair(pair) if pair else ()))
     return table
 
 
@@ -65,8 +57,8 @@ def lines_of(document: Document) -> Iterator[str]:
     for measure in document["metrics"].values():
         yield from _notes(measure)
     yield (
-        f"intervals from {document['draws']:,} draws of users, or of items with their users; p permutation from swaps of "
-        f"the two runs; p Holm corrects for {document['family']}; seed {document['seed']}"
+        f"intervals from {document['draws']:,} draws of users, or of items with their users; p permutation from swaps "
+        f"of the two runs; p Holm corrects for {document['family']}; seed {document['seed']}"
     )
 
 

@@ -192,7 +192,7 @@ def _with_failures(scores: UserScores, measures: Sequence[Measure]) -> dict[str,
     able = [
         each
         for each in measures
-        if isinstance(each, Metric) and _is_there(each, scores.table) and not (has_failures and each.missing())
+        if isinstance(each, Metric) and _has_values(each, scores.table) and not (has_failures and each.missing())
     ]
     return {name: number.value for name, number in scores.numbers_with_failures(able).items()}
 
@@ -207,6 +207,10 @@ def _columns(measure: Measure, table: pa.Table) -> Matrix:
 
 def _is_there(measure: Measure, table: pa.Table) -> bool:
     return {field.name for field in measure.columns} <= set(table.column_names)
+
+
+def _has_values(measure: Measure, table: pa.Table) -> bool:
+    return _is_there(measure, table) and table[measure.name].null_count < len(table)
 
 
 def _objects(values: Sequence[object]) -> NDArray[np.object_]:
