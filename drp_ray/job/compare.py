@@ -79,7 +79,7 @@ def read_runs(runs: Sequence[ComparedRun]) -> list[ReadRun]:
     Raises:
         BadInput: a run is not finished.
     """
-    return [ReadRun(run.name, run.executions[0].config.method, tuple(map(read, run.executions))) for run in runs]
+    return [ReadRun(run.name, run.executions[0].method, tuple(map(read, run.executions))) for run in runs]
 
 
 def compare(runs: Sequence[ReadRun], resampling: Resampling) -> Document:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from drp_ray.config import Config, cache_folder, checked, s3_options
+from drp_ray.config import Evaluation, Runtime, cache_folder, s3_options
 from drp_ray.errors import BadInput
 from drp_ray.evaluation.metrics.base import Measure, Metric, open_metrics
 from drp_ray.evaluation.statistics import Matrix
@@ -29,10 +30,15 @@ from drp_ray.storage.parts import Manifest, read_manifest, read_rows
 
 @dataclass(frozen=True)
 class Execution:
-    """One finished job: its settings, the folders of its stages, and the command that finishes it."""
+    """One finished job: what was asked of it, the folders of its stages, and the command that finishes it.
+
+    `evaluation` says what it was measured with; `cache` is the folder for what is fetched once a machine.
+    """
 
     name: str
-    config: Config
+    method: str
+    evaluation: Evaluation
+    cache: Path
     folders: Mapping[str, Folder]
     command: str
 
@@ -120,20 +126,28 @@ def _name(sweep: Sweep, runs: Sequence[Run]) -> str:
 
 def _planned(run: Run, command: str) -> Execution:
     folders = {name: info.folder for name, info in run.job.plan.stages.items()}
-    return Execution(run.job.config.name, run.job.config, folders, command)
+    config = run.job.config
+    return Execution(config.name, config.method, config.evaluation, run.job.cache, folders, command)
 
 
 def _recorded(folder: Folder, record: Record) -> ComparedRun:
     where = f"{folder.uri}/{RUN}"
     if not {"name", "config", "stages"} <= record.keys():
         raise BadInput(f"{where} is no whole record of a run: run its job again")
-    config = checked(record["config"], where)
+    name, settings = record["name"], record["config"]
+    try:
+        evaluation = Evaluation.model_validate(settings.get("evaluation", {}))
+        runtime = Runtime(cache=settings.get("runtime", {}).get("cache"))
+    except ValidationError as error:
+        raise BadInput(f"{where}: its settings are not of this version of drp-ray: {error}") from error
     folders = {
-        name: _stage_folder(folder, name, stage["fingerprint"], stage["folder"])
-        for name, stage in record["stages"].items()
+        stage: _stage_folder(folder, stage, made["fingerprint"], made["folder"])
+        for stage, made in record["stages"].items()
     }
-    command = f"drp-ray run JOB.yaml, with the job file of the run {config.name!r}"
-    return ComparedRun(config.name, (Execution(config.name, config, folders, command),))
+    command = f"drp-ray run JOB.yaml, with the job file of the run {name!r}"
+    return ComparedRun(
+        name, (Execution(name, settings["method"], evaluation, cache_folder(runtime), folders, command),)
+    )
 
 
 def _stage_folder(run: Folder, stage: str, fingerprint: str, folder: str) -> Folder:
@@ -145,7 +159,7 @@ def _stage_folder(run: Folder, stage: str, fingerprint: str, folder: str) -> Fol
 
 def measures_of(execution: Execution) -> list[Measure]:
     """All that an execution has values of, user by user."""
-    return list(open_metrics(execution.config.evaluation, cache_folder(execution.config.runtime)))
+    return list(open_metrics(execution.evaluation, execution.cache))
 
 
 def read(execution: Execution) -> Scored:

@@ -4,6 +4,7 @@ Only sums are kept of each draw, so memory does not grow with the number of draw
 the number of users, the number of draws and the seed alone: everything that is summed in one call shares its draws.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -56,9 +57,8 @@ def swap_sums(differences: Matrix, swaps: int, seed: Seed) -> Matrix:
 
 def _kept(random: np.random.Generator, swaps: int, users: int) -> Matrix:
     """1 for a user who keeps the runs, 0 for one whose runs are swapped, each by a fair coin."""
-    width = (users + 7) // 8
-    coins = np.frombuffer(random.bytes(swaps * width), np.uint8).reshape(swaps, width)
-    return np.unpackbits(coins, axis=1, count=users).astype(np.float64)
+    coins = random.integers(2**64, size=(swaps, math.ceil(users / 64)), dtype=np.uint64)
+    return np.unpackbits(coins.view(np.uint8), axis=1, count=users).astype(np.float64)
 
 
 def _chunks(total: int, width: int) -> Iterator[int]:
