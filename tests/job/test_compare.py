@@ -245,7 +245,7 @@ def test_temperatures_and_seeds_of_a_job_file_are_one_run(job):
     assert document["runs"] == ["s-dpl", "s-rag"]
     assert document["details"]["s-dpl"] == {
         "method": "dpl",
-        "executions": [f"s-dpl-temperature{heat}-seed{seed}" for heat in (0, 0.8) for seed in (1, 2)],
+        "executions": [f"s-dpl-seed{seed}-temperature{heat}" for seed in (1, 2) for heat in (0, 0.8)],
     }
     rouge = document["metrics"]["rouge1"]["runs"]["s-dpl"]
     assert len(rouge["executions"]) == 4
