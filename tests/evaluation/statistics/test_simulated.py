@@ -7,7 +7,7 @@ an error of the square root of the number of draws (no coverage at all) is still
 from benchmarks.statistics import CORPUS, MEAN, coverage, coverage_of_items, false_positives, power
 
 SIMULATIONS, DRAWS, USERS = 250, 400, 100
-FEWER = 120
+FEWER = 200
 
 
 def test_intervals_hold_the_truth():
@@ -27,4 +27,4 @@ def test_the_smallest_effect_is_found_in_four_of_five_samples():
 
 def test_where_users_of_an_item_are_alike_only_the_interval_by_item_holds_the_truth():
     held = coverage_of_items(FEWER, DRAWS, 160)
-    assert held["by item"] >= 0.91 and held["plain"] <= 0.9, held
+    assert held["by item"] >= 0.88 and held["plain"] <= 0.86, held
