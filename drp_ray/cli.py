@@ -128,6 +128,38 @@ def sweep(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Job files, or folders of runs; the first is compared with each.", metavar="RUN..."),
+    ],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write all numbers there as JSON.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the bootstrap, and random swaps of the test.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of draws and swaps.")] = 0,
+) -> None:
+    """Compare finished runs on the users that all have: differences with intervals and tests; nothing is started."""
+    from drp_ray.evaluation.statistics import Resampling
+    from drp_ray.job.compare import as_json, read_runs
+    from drp_ray.job.compare import compare as compare_runs
+    from drp_ray.job.compare_tables import lines_of, tables_of
+    from drp_ray.job.compared_runs import open_runs
+
+    with failures_reported():
+        document = compare_runs(read_runs(open_runs(runs)), Resampling(draws, seed))
+        for table in tables_of(document):
+            print_table(table)
+        for line in lines_of(document):
+            say(line)
+        if json_file is not None:
+            try:
+                json_file.write_bytes(as_json(document))
+            except OSError as error:
+                raise BadInput(f"--json {json_file}: cannot be written: {error}") from error
+
+
+@app.command()
 def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
     """Say how far every stage of a job is."""
     from drp_ray.running.progress import done_of

@@ -34,9 +34,14 @@ class Result:
 
 def read_user_scores(plan: Plan, judged: Sequence[Judged] = ()) -> UserScores:
     """The scores of a finished run, user by user; with the columns of judges where `judged_of` found some."""
-    predictions = read_rows(plan.stages["predictions"].folder, FROM_PREDICTIONS)
+    return user_scores_in({name: info.folder for name, info in plan.stages.items()}, judged)
+
+
+def user_scores_in(folders: Mapping[str, Folder], judged: Sequence[Judged] = ()) -> UserScores:
+    """The same from the folders of the run's stages, by the stages' names."""
+    predictions = read_rows(folders["predictions"], FROM_PREDICTIONS)
     columns = [values for each in judged for values in each.user_columns()]
-    return UserScores.join(predictions, read_rows(plan.stages["scores"].folder), *columns)
+    return UserScores.join(predictions, read_rows(folders["scores"]), *columns)
 
 
 def report(

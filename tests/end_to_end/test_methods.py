@@ -141,6 +141,25 @@ def test_means_over_the_temperatures_stand_beside_the_runs(swept):
         assert row["metrics"]["rouge1"] == pytest.approx(sum(each["rouge1"] for each in of_method) / 2)
 
 
+def test_compare_takes_a_finished_sweeps_file_and_the_folder_of_one_of_its_runs(swept):
+    job, _, _ = swept
+    out, folder = job.folder / "compared.json", job.results.at("runs", "swept-dpl-temperature0.2")
+    done = job.run("compare", folder.uri, "--draws", "200", "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    document = json.loads(out.read_text())
+    assert document["runs"] == ["swept-nonperso", "swept-intsum", "swept-dpl", "swept-dpl-temperature0.2"]
+    assert document["users"]["n"] == USERS
+    compared, _ = runs_of(job)
+    for row in compared["means"]:
+        for name, mean in row["metrics"].items():
+            found = document["metrics"][name]["runs"][f"swept-{row['choices']['method']}"]["mean"]
+            assert found == (None if mean is None else pytest.approx(mean))
+    for row in compared["runs"]:
+        if row["run"] == "swept-dpl-temperature0.2":
+            found = document["metrics"]["bleu"]["runs"][row["run"]]["mean"]
+            assert found == pytest.approx(row["metrics"]["bleu"])
+
+
 def test_a_finished_sweep_makes_no_call_and_a_longer_one_only_the_new_ones(swept):
     job, _, calls = swept
     again = job.run("sweep")

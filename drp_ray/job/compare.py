@@ -1,0 +1,287 @@
+"""Compares finished runs on the users that all of them have, and says what can be believed of the differences.
+
+The result is a document for JSON, whose fields docs/statistics.md describes. No Ray is started.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drp_ray.errors import BadInput
+from drp_ray.evaluation.metrics.base import Measure
+from drp_ray.evaluation.statistics import (
+    Executions,
+    Matrix,
+    Measured,
+    Pair,
+    Resampling,
+    compare_runs,
+    numbers_of_executions,
+)
+from drp_ray.job.compared_runs import ComparedRun, Scored, read
+
+FAMILY = "the pairs of one measure"
+DECIMALS = 12
+"""Decimals of a score that is reported: those behind differ with how a machine adds up."""
+
+P_DIGITS = 10
+"""Significant digits of a p value: it may be very small, but is never 0."""
+
+SEVERAL = " and "
+"""Stands between the signatures of a run whose executions differ in it."""
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReadRun:
+    """A run with the scores of its executions."""
+
+    name: str
+    method: str
+    executions: tuple[Scored, ...]
+
+    @property
+    def users(self) -> frozenset[str]:
+        """All users whom it predicts for."""
+        return frozenset(chain.from_iterable(each.users for each in self.executions))
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """The users who failed in one of its executions."""
+        return frozenset(chain.from_iterable(each.users[~each.is_ok] for each in self.executions))
+
+
+@dataclass(frozen=True)
+class _Common:
+    """The users who are compared, in user_id order, and for each the number of the item that was written about."""
+
+    users: NDArray[np.object_]
+    items: NDArray[np.int64]
+
+    def places(self, execution: Scored) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where these users are here, and where in the execution; without those whom it does not predict for."""
+        place_of = {user: place for place, user in enumerate(execution.users)}
+        found = [(here, place_of[user]) for here, user in enumerate(self.users) if user in place_of]
+        here, there = zip(*found, strict=True) if found else ((), ())
+        return np.array(here, np.int64), np.array(there, np.int64)
+
+
+def read_runs(runs: Sequence[ComparedRun]) -> list[ReadRun]:
+    """Read what is compared of each run.
+
+    Raises:
+        BadInput: a run is not finished.
+    """
+    return [ReadRun(run.name, run.executions[0].method, tuple(map(read, run.executions))) for run in runs]
+
+
+def compare(runs: Sequence[ReadRun], resampling: Resampling) -> Document:
+    """Compare the first run with each other one.
+
+    Raises:
+        BadInput: no user is ok in all runs, or runs wrote about other items for the same users.
+    """
+    common = _common(runs)
+    measures = {measure.name: measure for run in runs for each in run.executions for measure in each.measures}
+    samples = {name: _sample(measure, runs, common) for name, measure in measures.items()}
+    compared = compare_runs([each.measured for each in samples.values() if each.is_testable], common.items, resampling)
+    n = len(common.users)
+    return {
+        "runs": [run.name for run in runs],
+        "users": {
+            "n": n,
+            "n_items": len(np.unique(common.items)),
+            "excluded": {run.name: len(run.users) - n for run in runs},
+            "failed": {run.name: len(run.failed) for run in runs},
+            "lost": {run.name: len(run.users - run.failed) - n for run in runs},
+        },
+        "draws": resampling.draws,
+        "seed": resampling.seed,
+        "family": FAMILY,
+        "details": {
+            run.name: {"method": run.method, "executions": [each.name for each in run.executions]} for run in runs
+        },
+        "metrics": {name: _metric(sample, runs, compared.get(name)) for name, sample in samples.items()},
+    }
+
+
+def as_json(document: Document) -> bytes:
+    """The same document gives the same bytes."""
+    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _common(runs: Sequence[ReadRun]) -> _Common:
+    users = sorted(frozenset.intersection(*(run.users - run.failed for run in runs)))
+    if not users:
+        raise BadInput(_nobody_in_common(runs))
+    items, targets = _targets(runs[0].executions, users)
+    for run in runs[1:]:
+        differing = [user for user, target in _targets(run.executions, users)[1].items() if target != targets[user]]
+        if differing:
+            raise BadInput(
+                f"{runs[0].name} and {run.name} were to write other texts for {len(differing):,} of {len(users):,} "
+                f"users, {differing[0]!r} for one; runs are compared on the same targets"
+            )
+    numbers = {item: number for number, item in enumerate(sorted(set(items.values())))}
+    return _Common(np.array(users, np.object_), np.array([numbers[items[user]] for user in users], np.int64))
+
+
+def _nobody_in_common(runs: Sequence[ReadRun]) -> str:
+    counts = ", ".join(f"{run.name}: {len(run.users):,} users, {len(run.failed):,} of them failed" for run in runs)
+    if frozenset.intersection(*(run.users for run in runs)):
+        return f"no user is ok in all runs ({counts}); run them again with --retry-errors"
+    return f"no user is in all runs ({counts}); runs are compared on the same users of one dataset"
+
+
+def _targets(executions: Sequence[Scored], users: Sequence[str]) -> tuple[dict[str, str], dict[str, bytes]]:
+    """The users' items, and the digests of what is to be written about them."""
+    items: dict[str, str] = {}
+    targets: dict[str, bytes] = {}
+    for each in executions:
+        items.update(zip(each.users, each.items, strict=True))
+        for user, target in zip(each.users, each.targets, strict=True):
+            if targets.setdefault(user, target) != target:
+                raise BadInput(f"{each.name}: the target of {user!r} is not that of the other executions of its run")
+    return {user: items[user] for user in users}, {user: targets[user] for user in users}
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What is there of a measure: the runs that have it, why others are left out, and users without a value."""
+
+    measured: Measured
+    notes: Mapping[str, str]
+    signatures: Mapping[str, str | None]
+    missing: int
+    refused: str | None
+    is_testable: bool
+
+    @property
+    def n(self) -> int:
+        """The users with a value in every run that has the measure."""
+        there = [matrix[:, 0] > 0 for matrices in self.measured.runs.values() for matrix in matrices]
+        return int(np.any(there, axis=0).sum()) if there else 0
+
+
+def _sample(measure: Measure, runs: Sequence[ReadRun], common: _Common) -> _Sample:
+    values = {run.name: [_values(measure, each, common) for each in run.executions] for run in runs}
+    notes = {}
+    for run in runs:
+        lacking = [each.name for each, (there, valid, _) in zip(run.executions, values[run.name], strict=True)
+                   if there.any() and not valid.any()]  # fmt: skip
+        if lacking:
+            notes[run.name] = f"{', '.join(lacking)}: no user has a value of {measure.title}"
+    having = [run for run in runs if run.name not in notes]
+    signatures = {run.name: _signature(measure, run) for run in having}
+    refused = _refusal(measure, signatures)
+    dropped = np.any(
+        [there & ~valid for run in having for there, valid, _ in values[run.name]]
+        or [np.zeros(len(common.users), bool)],
+        axis=0,
+    )
+    matrices: dict[str, Executions] = {
+        run.name: [_matrix(there & ~dropped, columns) for there, _, columns in values[run.name]] for run in having
+    }
+    is_testable = refused is None and runs[0] in having and len(having) > 1
+    return _Sample(Measured(measure, matrices), notes, signatures, int(dropped.sum()), refused, is_testable)
+
+
+def _values(
+    measure: Measure, execution: Scored, common: _Common
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Matrix]:
+    """Which common users the execution predicts for, which of them have a value, and the measure's columns."""
+    here, there = common.places(execution)
+    columns = np.full((len(common.users), len(measure.columns)), np.nan)
+    if measure.name in execution.columns:
+        columns[here] = execution.columns[measure.name][there]
+    predicts = np.zeros(len(common.users), np.bool_)
+    predicts[here] = True
+    return predicts, np.isfinite(columns).all(axis=1), columns
+
+
+def _matrix(is_used: NDArray[np.bool_], columns: Matrix) -> Matrix:
+    """See `Measured`."""
+    return np.column_stack([is_used.astype(np.float64), np.where(is_used[:, None], columns, 0.0)])
+
+
+def _signature(measure: Measure, run: ReadRun) -> str | None:
+    found = sorted({each.signatures.get(measure.name) or "" for each in run.executions})
+    return SEVERAL.join(found) or None
+
+
+def _refusal(measure: Measure, signatures: Mapping[str, str | None]) -> str | None:
+    if len(set(signatures.values())) <= 1 and SEVERAL not in "".join(filter(None, signatures.values())):
+        return None
+    told = "; ".join(f"{run}: {signature}" for run, signature in signatures.items())
+    return (
+        f"{measure.title} was computed in several ways, whose numbers cannot be compared ({told}). "
+        "Run the jobs again with the same versions and settings"
+    )
+
+
+def _metric(sample: _Sample, runs: Sequence[ReadRun], pairs: Sequence[Pair] | None) -> Document:
+    """The document of one measure. A measure that is refused, or that a run lacks, has no number of that run."""
+    tested = {pair.b: pair for pair in pairs or ()}
+    first, *others = (run.name for run in runs)
+    return {
+        "title": sample.measured.measure.title,
+        "n": sample.n,
+        "missing": sample.missing,
+        "note": sample.refused,
+        "runs": {run.name: _number_of_run(sample, run) for run in runs},
+        "pairs": [
+            _pair(tested.get(other) or Pair(first, other, 0, notes={"difference": _why(sample, first, other)}))
+            for other in others
+        ],
+    }
+
+
+def _why(sample: _Sample, first: str, other: str) -> str:
+    return sample.refused or sample.notes.get(first) or sample.notes[other]
+
+
+def _number_of_run(sample: _Sample, run: ReadRun) -> Document:
+    measure = sample.measured.measure
+    matrices = sample.measured.runs.get(run.name)
+    numbers = numbers_of_executions(measure, matrices) if matrices and sample.refused is None else []
+    known = [number for number in numbers if number is not None]
+    is_whole = bool(numbers) and len(known) == len(numbers)
+    with_failures = [each.with_failures.get(measure.name) for each in run.executions]
+    return {
+        "mean": _rounded(fmean(known)) if is_whole else None,
+        "sd_over_executions": _rounded(stdev(known)) if is_whole and len(known) > 1 else None,
+        "executions": [_rounded(number) for number in numbers],
+        "with_failures_as_empty": _mean(with_failures) if sample.refused is None else None,
+        "signature": sample.signatures.get(run.name),
+        "note": sample.notes.get(run.name),
+    }
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return _rounded(fmean(known)) if known and len(known) == len(numbers) else None
+
+
+def _pair(pair: Pair) -> Document:
+    """The fields of a pair; an interval is a list of two numbers."""
+    fields = asdict(pair)
+    for name, value in fields.items():
+        if name.startswith("p_") and value is not None:
+            fields[name] = float(f"{value:.{P_DIGITS}g}")
+        elif isinstance(value, float):
+            fields[name] = _rounded(value)
+        elif isinstance(value, tuple):
+            fields[name] = [_rounded(each) for each in value]
+    return {**fields, "notes": dict(pair.notes or {})}
+
+
+def _rounded(number: float | None) -> float | None:
+    # Adding 0 makes -0.0, which rounding leaves, a plain 0.
+    return None if number is None else round(number, DECIMALS) + 0.0
