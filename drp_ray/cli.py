@@ -77,13 +77,17 @@ def sweep(
         bool, typer.Option("--no-lease", help="Do not look whether another job works on the same stages.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="dpl, drp, yelp-100x5, full, or two joined by +; as --set protocol=NAME."),
+    ] = None,
 ) -> None:
     """Run every combination of a job whose settings are lists; what combinations share is made once."""
     from drp_ray.job.run import run_all
     from drp_ray.job.sweep import forecast, open_sweep, write_comparison
 
     with failures_reported(), stopped_by_signals():
-        opened = open_sweep(config, overrides)
+        opened = open_sweep(config, [*overrides, *([f"protocol={protocol}"] if protocol is not None else [])])
         jobs = [run.job for run in opened.runs]
         _print_forecast(forecast(opened), [each.config.name for each in jobs])
         if dry_run:
@@ -230,7 +234,8 @@ def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
     metrics = list(comparison["runs"][0]["metrics"])
-    title = f"{comparison['sweep']}: users who are ok in every run that predicts for them"
+    protocol = f" (protocol {comparison['protocol']})" if comparison["protocol"] else ""
+    title = f"{comparison['sweep']}{protocol}: users who are ok in every run that predicts for them"
     table = Table("run", *metrics, "n", "failed", "lost", title=title)
     whole = Table("run", *metrics, "n", title="all users, a failed one scored as an empty text")
     for row in comparison["runs"]:
@@ -247,6 +252,9 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
             choices = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
             numbers = (_score(row["metrics"][name]) for name in metrics)
             means.add_row(choices, str(row["runs"]), *numbers, ", ".join(f"{n:,}" for n in sorted(set(row["n"]))))
+            if row["published"]:
+                reported = (_published(row["published"], name) for name in metrics)
+                means.add_row(f"published: {row['published']['source']}", "", *reported, "")
         print_table(means)
     for row in comparison["runs"]:
         _print_by_method(row["run"], row["method"], row["by_method"])
@@ -262,6 +270,11 @@ def _print_by_method(title: str, method: str, by_method: dict[str, Any]) -> None
     for method, numbers in by_method.items():
         table.add_row(method, *(_score(numbers["metrics"][name]) for name in metrics), f"{numbers['n']:,}")
     print_table(table)
+
+
+def _published(row: dict[str, Any], metric: str) -> str:
+    value = row["metrics"].get(metric)
+    return "" if value is None else f"{value:.4f}"
 
 
 def _score(value: float | None) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from drp_ray.config import checked, read_settings
+from drp_ray.config import checked, protocol_of, read_settings
 from drp_ray.errors import BadInput, nearest
 from drp_ray.job.checks import validate
 from drp_ray.job.opened_job import OpenedJob, open_job
+from drp_ray.job.protocols import single_execution
 from drp_ray.job.result import Result
 from drp_ray.job.run import run
 from drp_ray.job.status import StageStatus, status_of
@@ -38,10 +39,13 @@ class Job:
             overrides: the same as texts `key=value`, whose values are YAML.
 
         Raises:
-            BadInput: the file, the dataset or something that the configuration names is not there or is wrong.
+            BadInput: the file, the dataset or something that the configuration names is not there or is wrong, or
+                its protocol has several executions.
         """
         path = Path(file)
-        return cls(open_job(checked(read_settings(path, overrides, settings), str(path))))
+        read = read_settings(path, overrides, settings)
+        alone = single_execution(read, protocol_of(read, str(path)))
+        return cls(open_job(checked(alone, str(path))))
 
     def run(
         self, retry_errors: bool = False, until: str | None = None, use_lease: bool = True, say: Say = print

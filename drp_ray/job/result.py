@@ -8,6 +8,7 @@ from typing import Any
 
 from drp_ray.config import Config
 from drp_ray.evaluation.metrics.base import Metric, open_metrics
+from drp_ray.evaluation.published import published_beside
 from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, Numbers, UserScores
 from drp_ray.job.plan import Plan
 from drp_ray.stages.scores import reported
@@ -49,6 +50,7 @@ def report(
     metrics = {
         "run": config.name,
         "method": plan.spec.method.name,
+        "protocol": config.protocol,
         "users": int(totals["users"]["rows"]),
         "metrics": scores,
         "scored": {metric.name: int(totals["scores"].get(f"scored:{metric.name}", 0)) for metric in opened},
@@ -60,11 +62,20 @@ def report(
         "failed_users": len(users.users) - len(users.ok_users),
         "signatures": {metric.name: metric.full_signature for metric in opened},
         "coverage": _coverage(totals),
+        "published": _published(config, plan),
     }
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
     return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, opened)), users)
+
+
+def _published(config: Config, plan: Plan) -> dict[str, Any] | None:
+    """What a paper reports as the mean over the executions of the run's protocol, of which this run is one."""
+    programmes = (plan.spec.method, plan.spec.differences)
+    roles = tuple(role for programme in programmes if programme is not None for role in programme.roles)
+    row = published_beside(config, roles)
+    return None if row is None else row.as_json()
 
 
 def values_of(numbers: Numbers) -> dict[str, float | None]:

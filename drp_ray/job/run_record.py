@@ -105,6 +105,7 @@ def write_run(folder: Folder, config: Config, plan: Plan, revisions: Revisions |
     """
     record = {
         "name": config.name,
+        "protocol": config.protocol,
         "made_from": _made_from(config, plan),
         "config": config.model_dump(mode="json"),
         "stages": {
