@@ -31,6 +31,13 @@ ConfigFile = Annotated[
 ]
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a setting, e.g. --set sampling.temperature=0.")]
 
+FinishedRuns = Annotated[
+    list[str], typer.Argument(help="Job files that were run, or folders of runs (also s3://…).", metavar="RUN…")
+]
+MixedProtocols = Annotated[
+    bool, typer.Option("--mixed-protocols", help="Let results of different protocols stand together, marked.")
+]
+
 
 def main() -> None:
     """Run the command line; a failure that a person can act on is one line on standard error.
@@ -137,6 +144,30 @@ def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B0
     """Check a job's configuration and dataset; nothing is started and nothing is written."""
     with failures_reported():
         say(_open(config, overrides).validate())
+
+
+@app.command()
+def export(
+    runs: FinishedRuns,
+    form: Annotated[str, typer.Option("--format", metavar="FORM", help="csv, parquet, latex or hf.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A file (or folder, for hf); the run's name if not given.")
+    ] = None,
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave predictions and references out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    for_spreadsheets: Annotated[
+        bool, typer.Option("--for-spreadsheets", help="csv: an apostrophe before texts that look like formulas.")
+    ] = False,
+    mixed_protocols: MixedProtocols = False,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Write the predictions and scores of a finished run as a table, or the metrics of several as LaTeX."""
+    from drp_ray.job.export import ExportOptions, export
+    from drp_ray.job.finished import open_groups
+
+    with failures_reported():
+        options = ExportOptions(not no_text, force, for_spreadsheets, mixed_protocols)
+        say(export(open_groups(runs, overrides), form, out, options))
 
 
 @app.command()

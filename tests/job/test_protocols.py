@@ -161,7 +161,7 @@ def test_a_job_with_several_executions_is_for_sweep_and_one_with_one_is_a_run(jo
         drp_ray.open(path)
     assert drp_ray.open(path, {"protocol": "full"}).config.protocol == "full"
     assert drp_ray.open(path, {"protocol": None}).config.protocol is None
-    with pytest.raises(BadInput, match="users.limit"):
+    with pytest.raises(BadInput, match=r"users\.limit is 3"):
         single_execution({"users": {"limit": 3}}, "full")
 
 
@@ -179,5 +179,3 @@ def test_temperatures_of_the_protocols_are_what_the_documents_say():
     text = (Path(__file__).parents[2] / "docs/method.md").read_text()
     said = re.search(r"mean over the temperatures ([\d., \nand]+?)\*\*", text)[1]
     assert [float(value) for value in re.findall(r"\d\.\d", said)] == list(PROTOCOLS["dpl"].averaged[TEMPERATURE])
-
-

@@ -46,7 +46,9 @@ def result_of(tmp_path):
         manifests = {name: SimpleNamespace(totals=stage) for name, stage in totals.items()}
         result = report(
             config,
-            SimpleNamespace(stages={}, spec=SimpleNamespace(method=SimpleNamespace(name="rag", roles=()), differences=None)),
+            SimpleNamespace(
+                stages={}, spec=SimpleNamespace(method=SimpleNamespace(name="rag", roles=()), differences=None)
+            ),
             folder,
             manifests,
             tmp_path,
