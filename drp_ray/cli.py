@@ -171,6 +171,33 @@ def export(
 
 
 @app.command()
+def analyse(
+    runs: FinishedRuns,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers there (docs/analyses.md).")
+    ] = None,
+    mixed_protocols: MixedProtocols = False,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Explain the scores of finished runs: by uniqueness, N, K, profile, rating, length and unique features."""
+    from drp_ray.job.analyse import analyse, as_json
+    from drp_ray.job.analysis_tables import missing_lines, tables_of
+    from drp_ray.job.finished import open_groups
+
+    with failures_reported():
+        found = analyse(open_groups(runs, overrides), mixed_protocols)
+        for table in tables_of(found):
+            print_table(table)
+        for line in missing_lines(found):
+            say(line)
+        if json_file is not None:
+            try:
+                json_file.write_text(as_json(found), encoding="utf-8")
+            except OSError as error:
+                raise BadInput(f"--json {json_file}: cannot be written: {error}") from error
+
+
+@app.command()
 def quickstart(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to write and to run; made if need be.")

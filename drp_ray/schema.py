@@ -206,3 +206,32 @@ PREDICTIONS = pa.schema(
 
 `n_failed_differences` counts the user's comparisons that are error rows.
 """
+
+FEATURE_KEYS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("rank", pa.int32()),
+        (
+            "keys",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("index", pa.int32()),
+                        ("name", pa.string()),
+                        ("readable", pa.bool_()),
+                        ("key", pa.string()),
+                        ("direction", pa.int32()),
+                    ]
+                )
+            ),
+        ),
+        ("failed", pa.bool_()),
+        *CALL_COLUMNS,
+    ]
+)
+"""What a judge put every feature of a row of `DIFFERENCES` under: `index` is its place there.
+
+An answer that is not `readable` is missing. `key` is null for `other`; `direction` is 1 or -1. `failed`: the row of
+`DIFFERENCES` is an error row, and nothing was asked.
+"""

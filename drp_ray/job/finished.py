@@ -3,12 +3,13 @@
 Executions that differ only in what is averaged over (`protocols.AVERAGED`) are one group, and stand for one result.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from drp_ray.config import Config, s3_options
 from drp_ray.errors import BadInput
@@ -19,7 +20,7 @@ from drp_ray.job.run_record import RUN, check_run_name, read_record, recorded_co
 from drp_ray.job.sweep import Run, open_sweep
 from drp_ray.running.survey import is_current
 from drp_ray.storage.folder import Folder, check_reachable, open_folder
-from drp_ray.storage.parts import Manifest, read_manifest, read_rows
+from drp_ray.storage.parts import Manifest, part_names, read_manifest, read_rows
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,23 @@ class FinishedRun:
         Raises:
             BadInput: it is not complete.
         """
+        self._check_has(stage)
+        return read_rows(self.stages[stage], columns)
+
+    def parts(self, stage: str, leaves: Sequence[str]) -> Iterator[pa.Table]:
+        """The parts of a complete stage one by one, with some leaf columns (`target.rating`) of their nested ones.
+
+        Raises:
+            BadInput: it is not complete.
+        """
+        self._check_has(stage)
+        for name in part_names(self.stages[stage]):
+            with self.stages[stage].open(name) as file:
+                yield pq.ParquetFile(file).read(columns=list(leaves))
+
+    def _check_has(self, stage: str) -> None:
         if not self.has(stage):
             raise BadInput(f"run {self.name}: {stage} is not complete; finish it with drp-ray run or drp-ray sweep")
-        return read_rows(self.stages[stage], columns)
 
     @cached_property
     def scores(self) -> UserScores:

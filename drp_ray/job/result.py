@@ -109,7 +109,14 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
         "unfinished_thinking": _of_stages(totals, "unfinished_thinking"),
         "cut_off": _of_stages(totals, "cut_off"),
         "preambles_removed": _of_stages(totals, "preambles"),
+        **_feature_keys(totals),
     }
+
+
+def _feature_keys(totals: Mapping[str, Facts]) -> dict[str, Any]:
+    """What became of the features that a judge put under keys, in jobs that have it do so."""
+    facts = totals.get("feature_keys")
+    return {} if facts is None else {name: int(facts[name]) for name in ("features", "unreadable_keys", "other_keys")}
 
 
 def _counted(facts: Facts, prefix: str) -> dict[str, int]:

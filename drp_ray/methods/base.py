@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from drp_ray.config import Dimension
+from drp_ray.config import Dimension, Role
 from drp_ray.llm.replies import Feature
 from drp_ray.methods.needs import NEEDS, Need
 from drp_ray.prompts.pack import PromptPack
@@ -70,7 +70,7 @@ class Extracted:
 
 Write = Callable[[UserContext, Ask, PromptPack], Awaitable[Written]]
 FindDifferences = Callable[[Row, Ask, PromptPack, Sequence[Dimension]], Awaitable[Extracted]]
-Asks = Mapping[Asker, Templates]
+Asks = Mapping[Role, Templates]
 Origin = Mapping[str, str]
 
 
@@ -87,7 +87,7 @@ class Programme:
     """Where a method of a user's own comes from; empty for those of this package."""
 
     @property
-    def roles(self) -> tuple[Asker, ...]:
+    def roles(self) -> tuple[Role, ...]:
         """The roles it asks, in a fixed order."""
         return tuple(sorted(self.asks))
 

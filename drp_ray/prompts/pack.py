@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from drp_ray.config import Dimension
 from drp_ray.prompts.prompt import Prompt, Templates
-from drp_ray.prompts.templates import PromptPackError, read_sources
+from drp_ray.prompts.templates import OPTIONAL, PromptPackError, read_sources
 from drp_ray.schema import Row
 
 BUILT_IN = Path(__file__).parent / "default"
@@ -24,6 +24,7 @@ PROFILE_SUMMARY = Templates("system", "history", "summarize")
 CONTRAST_SUMMARY = Templates("system", "history", "summarize_contrast")
 BLOCK_SUMMARY = Templates("system", "block", "summarize_block")
 PERSONAL_REVIEW = Templates("system", "history", "generate")
+FEATURE_KEY = Templates("system", "taxonomy", "feature_key")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class PromptPack:
         """
         if folder is not None and not folder.is_dir():
             raise PromptPackError(f"prompt pack {folder}: no such folder. Copy {BUILT_IN} and change the copy.")
-        return cls(read_sources(folder or BUILT_IN))
+        built_in = read_sources(BUILT_IN)
+        own = read_sources(folder) if folder is not None else built_in
+        return cls({**{name: built_in[name] for name in OPTIONAL}, **own})
 
     def sources_of(self, names: Iterable[str]) -> dict[str, str]:
         """The text of the templates that a stage uses, for its fingerprint."""
@@ -79,6 +82,10 @@ class PromptPack:
         Without any of these the user is known by rating and title only.
         """
         return self._prompt(PERSONAL_REVIEW, target=target, history=list(history), summary=summary, peers=list(peers))
+
+    def feature_key(self, feature: Row, keys: Sequence[Row]) -> Prompt:
+        """Put a difference under a label of the taxonomy (`evaluation.analyses.taxonomy`)."""
+        return self._prompt(FEATURE_KEY, feature=feature, keys=list(keys))
 
     def _prompt(self, templates: Templates, **variables: Any) -> Prompt:
         return Prompt(self.sources, templates, variables)

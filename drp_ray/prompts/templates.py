@@ -28,12 +28,18 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "block": ("block", "summary"),
     "summarize_block": ("block", "summary"),
     "generate": ("history", "peers", "summary", "target"),
+    "taxonomy": ("keys",),
+    "feature_key": ("keys", "feature"),
 }
 """Every template of a pack and what it may name. `system`, `comparison` and `history` may name only what the
 prompts that share them agree on, so that these prompts begin with the same tokens."""
 
+OPTIONAL = frozenset({"taxonomy", "feature_key"})
+"""Templates that only evaluate: a pack without them has the built-in ones."""
+
 _REVIEW = {"rating": 4.0, "title": "A title", "text": "A text."}
 _ITEM = {"item_title": "An item", "item_description": "A description."}
+_KEY = {"name": "key", "dimension": "writing", "definition": "what it is", "more": "more", "less": "less"}
 _UNTITLED = {"title": None, "item_title": None, "item_description": None}
 
 _FULL: Mapping[str, Any] = {
@@ -50,6 +56,8 @@ _FULL: Mapping[str, Any] = {
     "peers": [_REVIEW | _ITEM],
     "summary": "A summary.",
     "target": {"rating": 4.0, "title": "A title"} | _ITEM,
+    "keys": [_KEY],
+    "feature": {"name": "A name", "definition": "A definition.", "description": "A description."},
 }
 _THIN: Mapping[str, Any] = {
     "item": {"item_title": None, "item_description": None},
@@ -65,6 +73,8 @@ _THIN: Mapping[str, Any] = {
     "peers": [],
     "summary": None,
     "target": {"rating": 4.0} | _UNTITLED,
+    "keys": [_KEY],
+    "feature": {"name": "A name", "definition": "", "description": "A description."},
 }
 
 
@@ -113,7 +123,7 @@ def _compiled(source: str) -> Template:
 
 
 def _check_names(folder: Path, names: Iterable[str]) -> None:
-    missing, unknown = sorted(VARIABLES.keys() - set(names)), sorted(set(names) - VARIABLES.keys())
+    missing, unknown = sorted(VARIABLES.keys() - OPTIONAL - set(names)), sorted(set(names) - VARIABLES.keys())
     if missing or unknown:
         wrong = [f"{name}.j2 is missing" for name in missing] + [f"{name}.j2 is unknown" for name in unknown]
         valid = ", ".join(f"{name}.j2" for name in VARIABLES)
