@@ -178,8 +178,8 @@ def _unique_features(group: RunGroup, scores: GroupScores, draws: Draws) -> Foun
             "method with differences, and run it"
         }
     executions = feature_counts(group)
-    users = sorted({user for counts in executions for user in counts})
-    keys = np.array([np.mean([counts[user].unique_keys for counts in executions if user in counts]) for user in users])
+    users = sorted({user for counts in executions for user, found in counts.items() if found.is_known})
+    keys = np.array([_unique_keys(user, executions) for user in users])
     every = [found for counts in executions for found in counts.values()]
     values = scores.at(users)
     return {
@@ -196,6 +196,12 @@ def _unique_features(group: RunGroup, scores: GroupScores, draws: Draws) -> Foun
             for scored in [~np.isnan(found)]
         },
     }
+
+
+def _unique_keys(user: str, executions: Sequence[dict[str, FeatureCounts]]) -> float:
+    """The mean over the executions in which something is known of the user."""
+    found = [counts[user].unique_keys for counts in executions if user in counts and counts[user].is_known]
+    return float(np.mean(found))
 
 
 def _total(counts: Sequence[FeatureCounts], name: str) -> int:

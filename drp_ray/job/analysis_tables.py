@@ -71,11 +71,11 @@ def _feature_tables(found: Found) -> Iterator[Table]:
     for run, features in _features(found):
         if "missing" in features:
             continue
-        mean = _with_interval(features["unique_keys"], "mean")
-        title = f"{_name(found, run)}: {mean} unique valid features a user; rank correlation with scores"
-        table = Table("metric", "rho", "n", title=title)
+        table = Table("", "", "users", title=f"{_name(found, run)}: unique valid features")
+        mean = features["unique_keys"]
+        table.add_row("features a user", _with_interval(mean, "mean"), f"{mean['n']:,}")
         for metric, rho in features["correlation"].items():
-            table.add_row(metric, _with_interval(rho, "rho"), f"{rho['n']:,}")
+            table.add_row(f"rank correlation with {metric}", _with_interval(rho, "rho"), f"{rho['n']:,}")
         yield table
 
 

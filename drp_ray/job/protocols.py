@@ -196,4 +196,4 @@ def check_same_protocol(protocols: Mapping[str, str | None], mixed_allowed: bool
 
 def marked(name: str, protocol: str | None) -> str:
     """The name of a row in a table of several protocols."""
-    return f"{name} [{protocol or 'no protocol'}]"
+    return f"{name} ({protocol or 'no protocol'})"

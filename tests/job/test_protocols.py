@@ -172,7 +172,7 @@ def test_rows_of_different_protocols_stand_in_one_table_only_where_asked_and_mar
         with pytest.raises(BadInput, match=r"different protocols.*a \(dpl\).*--mixed-protocols"):
             check_same_protocol(others, mixed_allowed=False)
         assert check_same_protocol(others, mixed_allowed=True)
-    assert (marked("run", "dpl"), marked("run", None)) == ("run [dpl]", "run [no protocol]")
+    assert (marked("run", "dpl"), marked("run", None)) == ("run (dpl)", "run (no protocol)")
 
 
 def test_temperatures_of_the_protocols_are_what_the_documents_say():

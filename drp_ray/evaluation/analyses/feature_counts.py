@@ -44,13 +44,18 @@ class FeatureCounts:
             else:
                 self.directions[feature["key"]].add(feature["direction"])
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the user has a comparison that did not fail: else nothing is known of what sets the user apart."""
+        return self.comparisons > self.failed
+
 
 def counts_of(rows: Iterable[Row]) -> dict[str, FeatureCounts]:
-    """The counts of every user who has at least one comparison that did not fail."""
+    """The counts of every user who was compared."""
     counts: dict[str, FeatureCounts] = defaultdict(FeatureCounts)
     for row in rows:
         counts[row["user_id"]].add(row)
-    return {user: found for user, found in counts.items() if found.comparisons > found.failed}
+    return dict(counts)
 
 
 def users_by_key(counts: Iterable[FeatureCounts]) -> dict[str, int]:

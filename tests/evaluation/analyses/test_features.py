@@ -63,10 +63,11 @@ def test_opposite_directions_are_one_key_and_other_and_unreadable_ones_none():
     assert (found.features, found.other, found.unreadable, found.failed) == (5, 1, 1, 0)
 
 
-def test_a_failed_row_adds_nothing_and_a_user_with_no_other_is_left_out():
+def test_a_failed_row_adds_nothing_and_of_a_user_with_no_other_nothing_is_known():
     rows = [row("u", LONGER), row("u", FORMAL, status="error"), row("v", failed=True), row("w")]
     found = counts_of(rows)
-    assert set(found) == {"u", "w"}
+    assert {user for user, counts in found.items() if counts.is_known} == {"u", "w"}
+    assert sum(counts.failed for counts in found.values()) == 2
     assert (found["u"].unique_keys, found["u"].failed, found["w"].unique_keys) == (1, 1, 0)
 
 
