@@ -8,9 +8,15 @@ import drp_ray
 from drp_ray.cli import app
 from tests.faults.conftest import ScriptedJob
 
-BLOCK = (
-    "---\n[Brevity]\nDefinition: how short\nDifference Description: terse\n---\n[Tone]\nDifference Description: warm"
-)
+BLOCK = """---
+[Brevity]
+Definition: how short
+Difference Description: terse
+---
+[Tone]
+Definition: how kind
+Difference Description: warm
+---"""
 REPLIES = {
     "The difference:\n\nBrevity": "length: shorter",
     "The difference:\n\nTone": "Warmth: warm",

@@ -1,5 +1,8 @@
 """Every key can be counted, two directions of one are one, and what cannot be read is nothing."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +18,13 @@ def test_the_taxonomy_has_distinct_keys_with_two_directions_in_three_dimensions(
     assert len(LABELS) == 2 * len(KEYS) + 1
     assert {key.dimension for key in KEYS} == {"writing", "emotion", "semantic"}
     assert all(key.more != key.less and key.definition for key in KEYS)
+
+
+def test_the_document_has_the_taxonomy():
+    text = (Path(__file__).parents[3] / "docs/analyses.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\w+), (\w+) \| (.+) \|$", text, re.MULTILINE)
+    assert rows == [(key.name, key.dimension, key.more, key.less, key.definition) for key in KEYS]
+    assert f"how many of the {len(KEYS)} keys" in text
 
 
 @given(label=LABEL, around=st.sampled_from(["{}", " {}\n", "**{}**", "`{}`", '"{}"', "{}."]))
