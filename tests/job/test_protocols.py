@@ -10,8 +10,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import drp_ray
+from drp_ray.cli import app
 from drp_ray.config import PROTOCOL_NAMES, known_protocol
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
@@ -179,3 +181,13 @@ def test_temperatures_of_the_protocols_are_what_the_documents_say():
     text = (Path(__file__).parents[2] / "docs/method.md").read_text()
     said = re.search(r"mean over the temperatures ([\d., \nand]+?)\*\*", text)[1]
     assert [float(value) for value in re.findall(r"\d\.\d", said)] == list(PROTOCOLS["dpl"].averaged[TEMPERATURE])
+
+
+def test_the_protocol_of_the_command_wins_over_that_of_the_file(job_file):
+    path = str(job_file(protocol="dpl"))
+    done = CliRunner().invoke(app, ["sweep", path, "--protocol", "drp", "--dry-run"])
+    assert done.exit_code == 0 and done.stdout.startswith("2 runs: s-temperature0, s-temperature0.8")
+    unknown = CliRunner().invoke(app, ["sweep", path, "--protocol", "drpp", "--dry-run"])
+    assert unknown.exit_code == 2 and "did you mean drp?" in unknown.stderr
+    alone = CliRunner().invoke(app, ["run", path])
+    assert alone.exit_code == 2 and "use drp-ray sweep" in alone.stderr
