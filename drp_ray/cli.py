@@ -31,6 +31,13 @@ ConfigFile = Annotated[
 ]
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a setting, e.g. --set sampling.temperature=0.")]
 
+FinishedRuns = Annotated[
+    list[str], typer.Argument(help="Job files that were run, or folders of runs (also s3://…).", metavar="RUN…")
+]
+MixedProtocols = Annotated[
+    bool, typer.Option("--mixed-protocols", help="Let results of different protocols stand together, marked.")
+]
+
 
 def main() -> None:
     """Run the command line; a failure that a person can act on is one line on standard error.
@@ -105,13 +112,17 @@ def sweep(
         bool, typer.Option("--no-lease", help="Do not look whether another job works on the same stages.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="dpl, drp, yelp-100x5, full, or two joined by +; as --set protocol=NAME."),
+    ] = None,
 ) -> None:
     """Run every combination of a job whose settings are lists; what combinations share is made once."""
     from drp_ray.job.run import run_all
     from drp_ray.job.sweep import forecast, open_sweep, write_comparison
 
     with failures_reported(), stopped_by_signals():
-        opened = open_sweep(config, overrides)
+        opened = open_sweep(config, [*overrides, *([f"protocol={protocol}"] if protocol is not None else [])])
         jobs = [run.job for run in opened.runs]
         _print_forecast(forecast(opened), [each.config.name for each in jobs])
         if dry_run:
@@ -193,6 +204,57 @@ def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B0
     """Check a job's configuration and dataset; nothing is started and nothing is written."""
     with failures_reported():
         say(_open(config, overrides).validate())
+
+
+@app.command()
+def export(
+    runs: FinishedRuns,
+    form: Annotated[str, typer.Option("--format", metavar="FORM", help="csv, parquet, latex or hf.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A file (or folder, for hf); the run's name if not given.")
+    ] = None,
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave predictions and references out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    for_spreadsheets: Annotated[
+        bool, typer.Option("--for-spreadsheets", help="csv: an apostrophe before texts that look like formulas.")
+    ] = False,
+    mixed_protocols: MixedProtocols = False,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Write the predictions and scores of a finished run as a table, or the metrics of several as LaTeX."""
+    from drp_ray.job.export import ExportOptions, export
+    from drp_ray.job.finished import open_groups
+
+    with failures_reported():
+        options = ExportOptions(not no_text, force, for_spreadsheets, mixed_protocols)
+        say(export(open_groups(runs, overrides), form, out, options))
+
+
+@app.command()
+def analyse(
+    runs: FinishedRuns,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers there (docs/analyses.md).")
+    ] = None,
+    mixed_protocols: MixedProtocols = False,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Explain the scores of finished runs: by uniqueness, N, K, profile, rating, length and unique features."""
+    from drp_ray.job.analyse import analyse, as_json
+    from drp_ray.job.analysis_tables import missing_lines, tables_of
+    from drp_ray.job.finished import open_groups
+
+    with failures_reported():
+        found = analyse(open_groups(runs, overrides), mixed_protocols)
+        for table in tables_of(found):
+            print_table(table)
+        for line in missing_lines(found):
+            say(line)
+        if json_file is not None:
+            try:
+                json_file.write_text(as_json(found), encoding="utf-8")
+            except OSError as error:
+                raise BadInput(f"--json {json_file}: cannot be written: {error}") from error
 
 
 @app.command()
@@ -294,7 +356,8 @@ def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> 
 def _print_comparison(comparison: dict[str, Any]) -> None:
     metrics = list(dict.fromkeys(name for row in comparison["runs"] for name in row["metrics"]))
     compared = list(comparison["runs"][0]["with_failures_as_empty"])
-    title = f"{comparison['sweep']}: users who are ok in every run that predicts for them"
+    protocol = f" (protocol {comparison['protocol']})" if comparison["protocol"] else ""
+    title = f"{comparison['sweep']}{protocol}: users who are ok in every run that predicts for them"
     table = Table("run", *metrics, "n", "failed", "lost", title=title)
     whole = Table("run", *compared, "n", title="all users, a failed one scored as an empty text")
     for row in comparison["runs"]:
@@ -311,6 +374,9 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
             choices = ", ".join(f"{place}={value}" for place, value in row["choices"].items())
             numbers = (_score(row["metrics"].get(name)) for name in metrics)
             means.add_row(choices, str(row["runs"]), *numbers, ", ".join(f"{n:,}" for n in sorted(set(row["n"]))))
+            if row["published"]:
+                reported = (_published(row["published"], name) for name in metrics)
+                means.add_row(f"published: {row['published']['source']}", "", *reported, "")
         print_table(means)
     for row in comparison["runs"]:
         _print_by_method(row["run"], row["method"], row["by_method"])
@@ -326,6 +392,11 @@ def _print_by_method(title: str, method: str, by_method: dict[str, Any]) -> None
     for method, numbers in by_method.items():
         table.add_row(method, *(_score(numbers["metrics"][name]) for name in metrics), f"{numbers['n']:,}")
     print_table(table)
+
+
+def _published(row: dict[str, Any], metric: str) -> str:
+    value = row["metrics"].get(metric)
+    return "" if value is None else f"{value:.4f}"
 
 
 def _score(value: float | None) -> str:

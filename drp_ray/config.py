@@ -19,8 +19,26 @@ Dimension = Literal["writing", "emotion", "semantic"]
 Leaks = Literal["refuse", "drop", "keep"]
 """What becomes of a dataset in which a profile holds its user's target review or later ones."""
 
+PROTOCOL_NAMES = ("dpl", "drp", "yelp-100x5", "full")
+"""The names that `protocol` takes, also two of them joined by `+`; `job.protocols` says what they mean."""
+
 DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
 Count = Annotated[int, Field(ge=1)]
+
+
+def known_protocol(name: str) -> str:
+    """The name of a protocol, its parts in the order of `PROTOCOL_NAMES`.
+
+    Raises:
+        ValueError: there is no such protocol, or a part is named twice.
+    """
+    parts = name.split("+")
+    for part in parts:
+        if part not in PROTOCOL_NAMES:
+            raise ValueError(f"there is no protocol {part!r}: {nearest(part, PROTOCOL_NAMES)}")
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"{name!r} names a protocol twice")
+    return "+".join(sorted(parts, key=PROTOCOL_NAMES.index))
 
 
 class Section(BaseModel):
@@ -278,11 +296,13 @@ def judges_by_name(value: Any) -> Any:
 class Evaluation(Section):
     """How predictions are scored: settings of single metrics, and judges, each by its name.
 
-    The settings of one judge may stand without a name, which then is `judge`.
+    The settings of one judge may stand without a name, which then is `judge`. With `feature_keys` the judge maps every
+    difference to a taxonomy, so that a user's differences can be counted.
     """
 
     metrics: dict[str, dict[str, Any]] = {}
     judge: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], Judge] = {}
+    feature_keys: bool = False
 
     @field_validator("judge", mode="before")
     @classmethod
@@ -331,6 +351,12 @@ class Config(Section):
     prompts: str | None = None
     evaluation: Evaluation = Evaluation()
     runtime: Runtime = Runtime()
+    protocol: str | None = None
+
+    @field_validator("protocol")
+    @classmethod
+    def _known_protocol(cls, name: str | None) -> str | None:
+        return None if name is None else known_protocol(name)
 
     @model_validator(mode="after")
     def _roles_name_models(self) -> "Config":
@@ -367,6 +393,23 @@ def judging_models(config: Config) -> set[str]:
     """The names of the models that are named as judges."""
     named = {config.roles.judge, *(judge.model for judge in config.evaluation.judge.values())}
     return {name for name in named if name is not None}
+
+
+def protocol_of(settings: Mapping[str, Any], where: str) -> str | None:
+    """The protocol that a job's unchecked settings name, None where they name none.
+
+    Raises:
+        BadInput: it is no text, or there is no such protocol.
+    """
+    name = settings.get("protocol")
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise BadInput(f"{where}: protocol is {name!r}: give one name, of {', '.join(PROTOCOL_NAMES)}")
+    try:
+        return known_protocol(name)
+    except ValueError as error:
+        raise BadInput(f"{where}: protocol: {error}") from error
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:

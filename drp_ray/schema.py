@@ -225,3 +225,32 @@ JUDGEMENTS = pa.schema(
 could not be. `format_trust` is the probability that the model begins with a label of the scale by itself. A user
 without a prediction has rows that are ok and say nothing: there was nothing to judge.
 """
+
+FEATURE_KEYS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("rank", pa.int32()),
+        (
+            "keys",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("index", pa.int32()),
+                        ("name", pa.string()),
+                        ("readable", pa.bool_()),
+                        ("key", pa.string()),
+                        ("direction", pa.int32()),
+                    ]
+                )
+            ),
+        ),
+        ("failed", pa.bool_()),
+        *CALL_COLUMNS,
+    ]
+)
+"""What a judge put every feature of a row of `DIFFERENCES` under: `index` is its place there.
+
+An answer that is not `readable` is missing. `key` is null for `other`; `direction` is 1 or -1. `failed`: the row of
+`DIFFERENCES` is an error row, and nothing was asked.
+"""

@@ -18,7 +18,8 @@ class ScriptedEngine:
     """Answers at once and predictably; what it should do otherwise is in the JSON file that the model's id names.
 
     `delay_s`: seconds a call takes. `refuse`, `kill_engine`, `kill_process`: texts; a prompt that holds one is
-    refused, kills the engine, or kills the process. `log`: a file that gets a line for every call. The script
+    refused, kills the engine, or kills the process. `replies`: answers by a text of the prompt.
+    `log`: a file that gets a line for every call. The script
     is read anew for every call, so a test can change it while a job runs.
     """
 
@@ -49,7 +50,9 @@ class ScriptedEngine:
             raise EngineDied("died meanwhile")
         if any(text in prompt for text in script.get("refuse", [])):
             raise RequestRefused("told to refuse")
+        replies = (reply for text, reply in script.get("replies", {}).items() if text in prompt)
         answer = f"{script.get('says', 'Answer')} {hashlib.sha256(prompt.encode()).hexdigest()[:8]}"
+        answer = next(replies, answer)
         return Completion(answer, "stop", len(prompt.split()), 0, 2)
 
     async def close(self) -> None:

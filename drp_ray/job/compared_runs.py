@@ -22,7 +22,8 @@ from drp_ray.evaluation.statistics import Matrix
 from drp_ray.evaluation.user_scores import UserScores
 from drp_ray.job.result import user_scores_in
 from drp_ray.job.run_record import RUN, Record, read_record
-from drp_ray.job.sweep import Place, Run, Sweep, open_sweep
+from drp_ray.job.protocols import Place
+from drp_ray.job.sweep import Run, Sweep, open_sweep
 from drp_ray.running.survey import is_current
 from drp_ray.storage.folder import Folder, check_reachable, open_folder
 from drp_ray.storage.parts import Manifest, read_manifest, read_rows

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from drp_ray.config import checked, read_settings, with_judges
+from drp_ray.config import checked, protocol_of, read_settings, with_judges
 from drp_ray.errors import BadInput, nearest
 from drp_ray.job.checks import validate
 from drp_ray.job.opened_job import OpenedJob, open_job
+from drp_ray.job.protocols import single_execution
 from drp_ray.job.result import Result
 from drp_ray.job.run import evaluate, run
 from drp_ray.job.status import StageStatus, status_of
@@ -45,11 +46,13 @@ class Job:
             judges: settings of judges by name, added to those of the file.
 
         Raises:
-            BadInput: the file, the dataset or something that the configuration names is not there or is wrong.
+            BadInput: the file, the dataset or something that the configuration names is not there or is wrong, or
+                its protocol has several executions.
         """
         path = Path(file)
         raw = with_judges(read_settings(path, overrides, settings), judges or {})
-        return cls(open_job(checked(raw, str(path))))
+        alone = single_execution(raw, protocol_of(raw, str(path)))
+        return cls(open_job(checked(alone, str(path))))
 
     def run(
         self, retry_errors: bool = False, until: str | None = None, use_lease: bool = True, say: Say = print

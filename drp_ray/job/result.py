@@ -9,6 +9,7 @@ from typing import Any
 from drp_ray.config import Config
 from drp_ray.evaluation.judge import JudgeMeasure
 from drp_ray.evaluation.metrics.base import Metric, open_metrics
+from drp_ray.evaluation.published import published_beside
 from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, Numbers, UserScores
 from drp_ray.job.judged import Judged
 from drp_ray.job.plan import Plan
@@ -61,6 +62,7 @@ def report(
     metrics = {
         "run": config.name,
         "method": plan.spec.method.name,
+        "protocol": config.protocol,
         "users": int(totals["users"]["rows"]),
         "metrics": scores,
         "scored": {metric.name: int(totals["scores"].get(f"scored:{metric.name}", 0)) for metric in opened},
@@ -73,6 +75,7 @@ def report(
         "failed_users": len(users.users) - len(users.ok_users),
         "signatures": {metric.name: metric.full_signature for metric in opened},
         "coverage": _coverage({**{each.stage: each.totals for each in judged}, **totals}),
+        "published": _published(config, plan),
     }
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
@@ -87,6 +90,14 @@ def _judge_value(judged: Judged, users: UserScores) -> dict[str, Any]:
     numbers = users.numbers(judged.measures)
     value, *expected = [numbers[measure.name] for measure in judged.measures]
     return {"value": value.value, "n": value.n, "expected": expected[0].value if expected else None}
+
+
+def _published(config: Config, plan: Plan) -> dict[str, Any] | None:
+    """What a paper reports as the mean over the executions of the run's protocol, of which this run is one."""
+    programmes = (plan.spec.method, plan.spec.differences)
+    roles = tuple(role for programme in programmes if programme is not None for role in programme.roles)
+    row = published_beside(config, roles)
+    return None if row is None else row.as_json()
 
 
 def values_of(numbers: Numbers) -> dict[str, float | None]:
@@ -121,7 +132,14 @@ def _coverage(totals: Mapping[str, Facts]) -> dict[str, Any]:
         "cut_off": _of_stages(totals, "cut_off"),
         "preambles_removed": _of_stages(totals, "preambles"),
         **({"judge_answers_unreadable": unreadable} if (unreadable := _of_stages(totals, "unreadable")) else {}),
+        **_feature_keys(totals),
     }
+
+
+def _feature_keys(totals: Mapping[str, Facts]) -> dict[str, Any]:
+    """What became of the features that a judge put under keys, in jobs that have it do so."""
+    facts = totals.get("feature_keys")
+    return {} if facts is None else {name: int(facts[name]) for name in ("features", "unreadable_keys", "other_keys")}
 
 
 def _counted(facts: Facts, prefix: str) -> dict[str, int]:

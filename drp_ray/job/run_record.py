@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from drp_ray.config import Config
+from drp_ray.config import Config, Model, checked
 from drp_ray.errors import BadInput
 from drp_ray.job.plan import Plan
 from drp_ray.job.revisions import Revisions
@@ -44,6 +44,23 @@ def recorded_revisions(record: Record | None) -> Revisions | None:
         return None
     revisions: Revisions = record.get("revisions", {})
     return revisions
+
+
+def recorded_config(record: Record, where: str) -> Config:
+    """The settings of a run.
+
+    The record has the defaults too. Those of models are left out here: some have no meaning for a model's engine, and
+    are refused where they are given.
+
+    Raises:
+        BadInput: another version of this package made the run, which had other settings.
+    """
+    defaults = {name: field.default for name, field in Model.model_fields.items()}
+    models = {
+        name: {key: value for key, value in model.items() if key not in defaults or value != defaults[key]}
+        for name, model in record["config"]["models"].items()
+    }
+    return checked({**record["config"], "models": models}, where)
 
 
 def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
@@ -109,6 +126,7 @@ def write_run(folder: Folder, config: Config, plan: Plan, revisions: Revisions |
     earlier = read_record(folder)
     record = {
         "name": config.name,
+        "protocol": config.protocol,
         "made_from": _made_from(config, plan),
         "config": config.model_dump(mode="json"),
         "stages": {name: _stage_record(info) for name, info in plan.stages.items()} | added_stages(earlier, plan),

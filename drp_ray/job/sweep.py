@@ -12,24 +12,19 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from drp_ray.config import Config, checked, read_settings
+from drp_ray.config import Config, checked, protocol_of, read_settings
 from drp_ray.errors import BadInput
 from drp_ray.evaluation.metrics.base import open_metrics
 from drp_ray.evaluation.user_scores import UserScores, common_users
 from drp_ray.inputs.dataset import dataset_name
 from drp_ray.job.opened_job import OpenedJob, open_job
+from drp_ray.job.protocols import AVERAGED, Place, expand
 from drp_ray.job.result import Result, len_of, values_of
 from drp_ray.running.survey import is_current
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
 
 SWEEP = "sweep.json"
-Place = tuple[str, ...]
-"""The keys that lead to a setting."""
-
-AVERAGED: tuple[Place, ...] = (("sampling", "temperature"), ("sampling", "seed"), ("users", "seed"))
-"""The settings over which runs are averaged: those that draw again, not those of a single role, which are a choice."""
-
 LONGEST_LABEL = 60
 """Characters of a value that a run's name has at most."""
 
@@ -73,19 +68,23 @@ class StageForecast:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All combinations of a job file."""
+    """All combinations of a job file, and the protocol that they are made by, if any."""
 
     name: str
     runs: tuple[Run, ...]
+    protocol: str | None = None
 
 
 def open_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
     """Open the job of every combination, the last list of the file varying fastest; nothing is written.
 
     Raises:
-        BadInput: a combination is no valid job, or a list is empty or holds a value twice.
+        BadInput: a combination is no valid job, a list is empty or holds a value twice, or the file's protocol
+            contradicts its settings.
     """
     settings = read_settings(path, overrides)
+    protocol = protocol_of(settings, str(path))
+    settings = expand(settings, protocol)
     name = settings.get("name")
     if not isinstance(name, str):
         raise BadInput(f"{path}: name: a sweep needs one name, a text (got {name!r})")
@@ -97,7 +96,7 @@ def open_sweep(path: Path, overrides: Iterable[str] = ()) -> Sweep:
     runs = [
         Run(choices, _open(settings, choices, each, path)) for choices, each in zip(combinations, names, strict=True)
     ]
-    return Sweep(name, tuple(runs))
+    return Sweep(name, tuple(runs), protocol)
 
 
 def choices_of(place: Place, values: list[Any], path: Path) -> list[Choice]:
@@ -202,10 +201,17 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
                 "with_failures_as_empty": result.metrics["with_failures_as_empty"],
                 "by_method": result.metrics["by_method"],
                 "coverage": result.metrics["coverage"],
+                "published": result.metrics["published"],
             }
         )
     averaged = sorted({".".join(choice.place) for run in sweep.runs for choice in run.choices if choice.is_averaged})
-    comparison = {"sweep": sweep.name, "runs": rows, "averaged_over": averaged, "means": means_of(rows)}
+    comparison = {
+        "sweep": sweep.name,
+        "protocol": sweep.protocol,
+        "runs": rows,
+        "averaged_over": averaged,
+        "means": means_of(rows),
+    }
     folder = sweep.runs[0].job.root.at("sweeps", sweep.name)
     folder.write(SWEEP, json.dumps(comparison, indent=1, sort_keys=True, default=str).encode())
     return {**comparison, "folder": folder.uri}
@@ -240,6 +246,7 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "n": [row["n"] for row in group],
             "metrics": _means([row["metrics"] for row in group]),
             "with_failures_as_empty": _means([row["with_failures_as_empty"] for row in group]),
+            "published": group[0].get("published"),
         }
         for fixed, group in groups.items()
     ]

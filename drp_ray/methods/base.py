@@ -70,7 +70,7 @@ class Extracted:
 
 Write = Callable[[UserContext, Ask, PromptPack], Awaitable[Written]]
 FindDifferences = Callable[[Row, Ask, PromptPack, Sequence[Dimension]], Awaitable[Extracted]]
-Asks = Mapping[Asker, Templates]
+Asks = Mapping[Role, Templates]
 Origin = Mapping[str, str]
 
 

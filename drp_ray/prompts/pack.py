@@ -26,6 +26,7 @@ CONTRAST_SUMMARY = Templates("system", "history", "summarize_contrast")
 BLOCK_SUMMARY = Templates("system", "block", "summarize_block")
 PERSONAL_REVIEW = Templates("system", "history", "generate")
 JUDGEMENT = Templates("judge", "case", "verdict")
+FEATURE_KEY = Templates("system", "taxonomy", "feature_key")
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,10 @@ class PromptPack:
         if rubric not in self.sources:
             known = [name for name in self.sources if name.startswith(RUBRIC)]
             raise PromptPackError(f"the prompt pack has no rubric {rubric}.j2: {nearest(rubric, known)}")
+
+    def feature_key(self, feature: Row, keys: Sequence[Row]) -> Prompt:
+        """Put a difference under a label of the taxonomy (`evaluation.analyses.taxonomy`)."""
+        return self._prompt(FEATURE_KEY, feature=feature, keys=list(keys))
 
     def _prompt(self, templates: Templates, **variables: Any) -> Prompt:
         return Prompt(self.sources, templates, variables)

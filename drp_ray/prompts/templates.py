@@ -31,6 +31,8 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "judge": ("labels",),
     "case": ("judged", "reference", "target"),
     "verdict": ("labels",),
+    "taxonomy": ("keys",),
+    "feature_key": ("keys", "feature"),
 }
 """Every template of a pack and what it may name. `system`, `comparison` and `history` may name only what the
 prompts that share them agree on, so that these prompts begin with the same tokens."""
@@ -38,11 +40,12 @@ prompts that share them agree on, so that these prompts begin with the same toke
 RUBRIC = "judge"
 """The rubric of a judge. A pack may hold further ones, whose names begin with it: `judge_style.j2`."""
 
-FOR_JUDGES = (RUBRIC, "case", "verdict")
+FOR_JUDGES = (RUBRIC, "case", "verdict", "taxonomy", "feature_key")
 """What only judges use. Of these a pack that lacks one has the built-in one: it need not be about judging."""
 
 _REVIEW = {"rating": 4.0, "title": "A title", "text": "A text."}
 _ITEM = {"item_title": "An item", "item_description": "A description."}
+_KEY = {"name": "key", "dimension": "writing", "definition": "what it is", "more": "more", "less": "less"}
 _UNTITLED = {"title": None, "item_title": None, "item_description": None}
 
 _FULL: Mapping[str, Any] = {
@@ -62,6 +65,8 @@ _FULL: Mapping[str, Any] = {
     "labels": [str(score) for score in range(11)],
     "reference": "A text.",
     "judged": "Another text.",
+    "keys": [_KEY],
+    "feature": {"name": "A name", "definition": "A definition.", "description": "A description."},
 }
 _THIN: Mapping[str, Any] = {
     "item": {"item_title": None, "item_description": None},
@@ -80,6 +85,8 @@ _THIN: Mapping[str, Any] = {
     "labels": list("ABCDEFGHIJK"),
     "reference": "",
     "judged": "",
+    "keys": [_KEY],
+    "feature": {"name": "A name", "definition": "", "description": "A description."},
 }
 
 

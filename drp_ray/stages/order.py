@@ -5,6 +5,7 @@ from drp_ray.stages.comparisons import COMPARISONS
 from drp_ray.stages.contexts import CONTEXTS
 from drp_ray.stages.differences import DIFFERENCES
 from drp_ray.stages.embeddings import EMBEDDINGS
+from drp_ray.stages.feature_keys import FEATURE_KEYS
 from drp_ray.stages.items import ITEMS
 from drp_ray.stages.judgements import JUDGEMENTS
 from drp_ray.stages.peers import PEERS
@@ -26,4 +27,5 @@ STAGES: tuple[Stage, ...] = (
     PREDICTIONS,
     SCORES,
     JUDGEMENTS,
+    FEATURE_KEYS,
 )

@@ -26,7 +26,8 @@ DPL_METHODS = ("nonperso", "rag", "intsum", "llm-trsr", "cicl", "persona-db", "d
 DPL_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 DRP_TEMPERATURES = (0, 0.8)
 BUCKET = "s3://YOUR-BUCKET"
-FULL_YELP = ("users={}",)
+FULL_YELP = ("users={}", "protocol=dpl+full")
+FULL_YELP_DRP = ("users={}", "protocol=drp+full")
 
 # For one set of users. Up to comparisons nothing depends on a method or a temperature. Contexts: nonperso, rag and
 # intsum read the same; llm-trsr, cicl and persona-db something else each; dpl the differences of each temperature.
@@ -64,7 +65,7 @@ EXPECTED = [
     ("yelp_samples", (), 175, 5, DPL_FOLDERS),
     ("yelp_samples", FULL_YELP, 35, 1, DPL_FOLDERS),
     ("yelp_samples_drp", (), 10, 5, DRP_FOLDERS),
-    ("yelp_samples_drp", FULL_YELP, 2, 1, DRP_FOLDERS),
+    ("yelp_samples_drp", FULL_YELP_DRP, 2, 1, DRP_FOLDERS),
 ]
 """Of each sweep: how it is started, its runs, its sets of users, and the folders of one such set."""
 
@@ -298,7 +299,7 @@ def test_dpl_and_drp_share_all_that_comes_before_the_language_model(
     [
         ("amazon_drp", "books_drp", ()),
         ("yelp_samples", "yelp_dpl", FULL_YELP),
-        ("yelp_samples_drp", "yelp_drp", FULL_YELP),
+        ("yelp_samples_drp", "yelp_drp", FULL_YELP_DRP),
     ],
 )
 def test_a_plain_job_has_the_folders_of_a_run_of_the_sweep(

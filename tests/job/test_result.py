@@ -41,12 +41,14 @@ def result_of(tmp_path):
     def result_of(**facts):
         predictions = {"rows": 4, "errors": 0, "users_with_failed_differences": 0}
         totals = {"users": {"rows": 4}, "predictions": predictions, "scores": {"rows": 4, **facts}}
-        config = SimpleNamespace(name="run", method="rag", evaluation=Evaluation())
+        config = SimpleNamespace(name="run", method="rag", protocol=None, evaluation=Evaluation())
         folder = LocalFolder(tmp_path / "run")
         manifests = {name: SimpleNamespace(totals=stage) for name, stage in totals.items()}
         result = report(
             config,
-            SimpleNamespace(stages={}, spec=SimpleNamespace(method=SimpleNamespace(name="rag"))),
+            SimpleNamespace(
+                stages={}, spec=SimpleNamespace(method=SimpleNamespace(name="rag", roles=()), differences=None)
+            ),
             folder,
             manifests,
             tmp_path,

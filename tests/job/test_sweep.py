@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drp_ray.cli import _print_comparison
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
 from drp_ray.job.sweep import choices_of, means_of, open_sweep
@@ -169,6 +170,25 @@ def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
         ({"method": "rag"}, 1, {"bleu": 5.0, "meteor": 0.3}, [3]),
     ]
     assert means_of(rows[1:]) == []
+
+
+def test_the_published_row_of_a_mean_stands_below_it_and_under_no_other(capsys):
+    published = {"source": "https://arxiv.org/abs/1", "metrics": {"bleu": 5.9379}}
+    rows = [
+        {**row({"bleu": 1.0, "meteor": 0.1}, method=method, **{"sampling.temperature": temperature}),
+         "published": published if method == "dpl" else None,
+         "run": f"{method}-{temperature}", "method": method, "by_method": {}, "users": 3, "failed": 0, "lost": 0}
+        for method in ("dpl", "rag") for temperature in (0.2, 0.8)
+    ]  # fmt: skip
+    means = means_of(rows)
+    assert [mean["published"] for mean in means] == [published, None]
+    comparison = {"sweep": "s", "protocol": "dpl", "runs": rows, "averaged_over": ["sampling.temperature"]}
+    _print_comparison({**comparison, "means": means, "folder": "f"})
+    lines = capsys.readouterr().out.splitlines()
+    assert any("s (protocol dpl)" in line for line in lines)
+    [place] = [number for number, line in enumerate(lines) if "arxiv.org/abs/1" in line]
+    assert "method=dpl" in lines[place - 1] and "method=rag" in lines[place + 1]
+    assert "5.9379" in lines[place] and "missing" not in lines[place]
 
 
 @pytest.mark.parametrize(

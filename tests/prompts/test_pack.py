@@ -16,13 +16,14 @@ from drp_ray.prompts.pack import (
     CONTRAST_SUMMARY,
     EXTRACTION,
     JUDGEMENT,
+    FEATURE_KEY,
     OPEN_EXTRACTION,
     PERSONAL_REVIEW,
     PROFILE_SUMMARY,
     VALIDATION,
     PromptPack,
 )
-from drp_ray.prompts.templates import VARIABLES, PromptPackError
+from drp_ray.prompts.templates import FOR_JUDGES, VARIABLES, PromptPackError
 
 GOLDEN = Path(__file__).parent / "golden"
 USER = json.loads((GOLDEN / "user.json").read_text())
@@ -64,6 +65,7 @@ def test_every_template_is_used_by_some_prompt():
     prompts = (
         EXTRACTION, OPEN_EXTRACTION, VALIDATION, PROFILE_SUMMARY, CONTRAST_SUMMARY, BLOCK_SUMMARY, PERSONAL_REVIEW,
         JUDGEMENT,
+        FEATURE_KEY,
     )  # fmt: skip
     used = {name for templates in prompts for name in templates}
     assert used == set(VARIABLES) == set(PACK.sources)
@@ -102,6 +104,26 @@ def test_missing_and_unknown_templates_are_named_with_the_valid_ones(folder):
     (folder / "history.j2").rename(folder / "histroy.j2")
     with pytest.raises(PromptPackError, match=r"history\.j2 is missing; histroy\.j2 is unknown.*drp_validate\.j2"):
         PromptPack.load(folder)
+
+
+def test_a_pack_from_before_a_template_that_only_evaluates_has_the_built_in_one(folder):
+    for name in FOR_JUDGES:
+        (folder / f"{name}.j2").unlink()
+    (folder / "generate.j2").write_text("Write.")
+    found = PromptPack.load(folder).sources
+    assert {name: found[name] for name in FOR_JUDGES} == {name: PACK.sources[name] for name in FOR_JUDGES}
+    assert found["generate"] == "Write."
+
+
+def test_the_taxonomy_stands_before_the_feature_so_that_all_features_share_it():
+    keys = [{"name": "k", "definition": "d", "more": "m", "less": "l"}]
+    one, other = (
+        user_message(PACK.feature_key({"name": name, "definition": "", "description": "{{ keys }}"}, keys))
+        for name in ("first", "second")
+    )
+    shared = one[: one.index("first")]
+    assert other.startswith(shared) and '"k: m" or "k: l"' in shared
+    assert "{{ keys }}" in one
 
 
 def test_a_missing_folder_is_named(tmp_path):

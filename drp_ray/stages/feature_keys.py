@@ -1,0 +1,113 @@
+"""feature_keys: the key of a taxonomy that each difference falls under in a judge's opinion, to be counted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from drp_ray import schema
+from drp_ray.evaluation.analyses.taxonomy import KEYS, LABELS, Label, read_label
+from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.replies import UnusableReply
+from drp_ray.llm.row_caller import RowCaller
+from drp_ray.methods.base import Programme
+from drp_ray.prompts.pack import FEATURE_KEY, PromptPack
+from drp_ray.schema import Row
+from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
+from drp_ray.stages.stage import JobSpec, Stage, StageContext, after
+from drp_ray.storage.parts import Facts
+
+TIMES_ASKED = 2
+"""How often the judge is asked about a feature whose label cannot be read, each time with another seed."""
+
+PROGRAMME = Programme("feature_keys", 1, {"judge": FEATURE_KEY})
+_KEYS = [key._asdict() for key in KEYS]
+
+
+@dataclass
+class MapFeatures(ModelWorker):
+    """Asks the judge about one feature at a time, so that the program and not the model says which one is meant."""
+
+    prompts: PromptPack
+    schema = schema.FEATURE_KEYS
+    keys = ("user_id", "item_id", "rank")
+
+    def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
+        """One row a comparison; one without features, or that failed, makes no model call."""
+        wanted = rows.select(["user_id", "item_id", "rank", "status", "features"]).to_pylist()
+        return [
+            ModelRow(f"{row['user_id']}\0{row['item_id']}\0{row['rank']}", partial(self._map, row), _blank(row))
+            for row in wanted
+        ]
+
+    def facts(self, rows: pa.Table) -> Facts:
+        """Besides the calls: features, and those without a key."""
+        features = [feature for row in rows["keys"].to_pylist() for feature in row]
+        return {
+            **super().facts(rows),
+            "features": len(features),
+            "unreadable_keys": sum(not feature["readable"] for feature in features),
+            "other_keys": sum(feature["readable"] and feature["key"] is None for feature in features),
+        }
+
+    async def _map(self, row: Row, ask: RowCaller) -> Row:
+        if row["status"] != "ok":
+            return {}
+        labels = [await self._label_of(feature, ask) for feature in row["features"]]
+        return {
+            "keys": [
+                _entry(index, feature, label)
+                for index, (feature, label) in enumerate(zip(row["features"], labels, strict=True))
+            ]
+        }
+
+    async def _label_of(self, feature: Row, ask: RowCaller) -> Label | None:
+        for _ in range(TIMES_ASKED):
+            try:
+                label = read_label(await ask("judge", self.prompts.feature_key(feature, _KEYS)))
+            except UnusableReply:  # nothing is as unreadable as anything else: the other features keep their labels
+                continue
+            if label is not None:
+                return label
+        return None
+
+
+def _entry(index: int, feature: Row, label: Label | None) -> Row:
+    key, direction = label or Label(None, 0)
+    return {
+        "index": index,
+        "name": feature["name"],
+        "readable": label is not None,
+        "key": key,
+        "direction": direction,
+    }
+
+
+def _blank(row: Row) -> Row:
+    return {
+        **{name: row[name] for name in ("user_id", "item_id", "rank")},
+        "keys": [],
+        "failed": row["status"] != "ok",
+    }
+
+
+def _settings(spec: JobSpec) -> dict[str, Any]:
+    return {**asking_settings(spec, PROGRAMME), "keys": _KEYS, "labels": sorted(LABELS), "times_asked": TIMES_ASKED}
+
+
+def _make(context: StageContext) -> MapFeatures:
+    return MapFeatures(**asking_arguments(context, "feature_keys", PROGRAMME), prompts=context.spec.prompts)
+
+
+FEATURE_KEYS = Stage(
+    "feature_keys",
+    version=1,
+    inputs=after("differences"),
+    settings=_settings,
+    resources=lambda spec: asking_resources(spec, PROGRAMME),
+    make=_make,
+    is_needed=lambda spec: spec.config.evaluation.feature_keys and "differences" in spec.method.needs.stages,
+    only_evaluates=True,
+)
