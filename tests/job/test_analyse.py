@@ -55,9 +55,9 @@ def texts_of(names, seed, failed=()):
 
 
 def items_rows(names):
-    """Each user wrote two reviews; one text is shared by all, and a reviewer who is not predicted for wrote another."""
+    """Each user wrote two reviews, the first one three; a text is shared by all, and another reviewer wrote one too."""
     reviews = [(name, f"t{place}") for place, name in enumerate(names)] + [(name, "shared") for name in names]
-    reviews.append(("nobody", "stray"))
+    reviews += [("nobody", "stray"), (names[0], "shared")]
     entries = [{"user_id": name, "rating": 1.0, "text": "", "timestamp": 0, "text_id": text} for name, text in reviews]
     return pa.Table.from_pylist([{"item_id": "i", "reviews": entries}], schema.ITEMS)
 
@@ -95,7 +95,19 @@ def cut(rows, parts, order=None):
     return [rows.slice(start, size) for start in range(0, len(rows), size)]
 
 
-def made(folder, data, names=USERS, parts=1, order=None, method="drp", name="one", seed=1, failed=(3,), **settings):
+def made(
+    folder,
+    data,
+    names=USERS,
+    parts=1,
+    order=None,
+    method="drp",
+    name="one",
+    seed=1,
+    failed=(3,),
+    failed_later=(),
+    **settings,
+):
     """A finished run of these users with everything that can be analysed."""
     folder.mkdir(exist_ok=True)
     evaluation = {"feature_keys": method == "drp"}
@@ -108,7 +120,8 @@ def made(folder, data, names=USERS, parts=1, order=None, method="drp", name="one
                 "embeddings": cut(embeddings_rows(len(names)), parts, None),
                 "feature_keys": cut(keys_rows(names), parts, order),
             }
-        finish(job, cut(predictions(texts_of(names, seed + number, failed)), parts, order), **stages)
+        texts = texts_of(names, seed + number, failed + failed_later * (number > 0))
+        finish(job, cut(predictions(texts), parts, order), **stages)
     return str(path)
 
 
@@ -175,8 +188,9 @@ def test_means_over_bins_are_the_means_of_the_run(tmp_path, data):
 def test_a_users_embedding_is_the_mean_over_the_reviews_and_others_are_no_users(tmp_path, data):
     [group] = open_groups([made(tmp_path / "a", data, parts=3)])
     found = user_embeddings(group)
-    assert found.users == tuple(USERS) and set(found.reviews) == {2}
+    assert found.users == tuple(USERS) and found.reviews.tolist() == [3, *[2] * (N - 1)]
     rows = {row["text_id"]: np.array(row["vector"]) for row in embeddings_rows(N).to_pylist()}
+    assert found.means[0] == pytest.approx((rows["t0"] + 2 * rows["shared"]) / 3)
     assert found.means[7] == pytest.approx((rows["t7"] + rows["shared"]) / 2)
 
 
@@ -200,13 +214,14 @@ def test_the_gain_of_the_first_run_over_each_other_is_shown_by_half(tmp_path, da
 
 
 def test_executions_are_averaged_within_the_user_and_one_that_failed_once_has_no_value(tmp_path, data):
-    path = made(tmp_path / "a", data, protocol="drp", method="rag")
+    path = made(tmp_path / "a", data, protocol="drp", method="rag", failed_later=(8,))
     [group] = open_groups([path])
     assert [run.name for run in group.executions] == ["one-temperature0", "one-temperature0.8"]
     found = group_scores(group)
     each = [run.scores.table["rouge1"].to_pylist() for run in group.executions]
     assert found.values["rouge1"][0] == pytest.approx((each[0][0] + each[1][0]) / 2)
-    assert found.failed == {"u03"} and np.isnan(found.values["rouge1"][3])
+    assert found.failed == {"u03", "u08"}
+    assert np.flatnonzero(np.isnan(found.values["rouge1"])).tolist() == [3, 8]
 
 
 def test_curves_are_over_runs_that_differ_in_nothing_else_and_over_common_users(tmp_path, data):
