@@ -20,9 +20,9 @@ from drp_ray.errors import BadInput
 from drp_ray.evaluation.metrics.base import Measure, Metric, open_metrics
 from drp_ray.evaluation.statistics import Matrix
 from drp_ray.evaluation.user_scores import UserScores
+from drp_ray.job.protocols import Place
 from drp_ray.job.result import user_scores_in
 from drp_ray.job.run_record import RUN, Record, read_record
-from drp_ray.job.protocols import Place
 from drp_ray.job.sweep import Run, Sweep, open_sweep
 from drp_ray.running.survey import is_current
 from drp_ray.storage.folder import Folder, check_reachable, open_folder
