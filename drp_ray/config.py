@@ -236,9 +236,13 @@ class Roles(Section):
 
 
 class Evaluation(Section):
-    """How predictions are scored: settings of single metrics, by the metric's name."""
+    """How predictions are scored: settings of single metrics, by the metric's name.
+
+    `controls` scores texts that nobody generated as well, between which a prediction's scores can be read.
+    """
 
     metrics: dict[str, dict[str, Any]] = {}
+    controls: bool = False
 
 
 class Runtime(Section):

@@ -206,3 +206,17 @@ PREDICTIONS = pa.schema(
 
 `n_failed_differences` counts the user's comparisons that are error rows.
 """
+
+CONTROLS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("other_review", pa.string()),
+        ("own_review", pa.string()),
+        ("swapped_user", pa.string()),
+        ("authors", pa.list_(pa.struct([("user_id", pa.string()), ("reviews", pa.list_(pa.string()))]))),
+    ]
+)
+"""Texts to compare a user's prediction with; each is null where the dataset has none (`stages/controls.py`).
+
+`authors` are five reviewers of the target's item, the user among them, in the order of their ids.
+"""

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from drp_ray.config import Config
+from drp_ray.evaluation.authorship import ATTRIBUTIONS, AUTHORS
+from drp_ray.evaluation.controls import CEILING, FLOOR, PREDICTION, report_controls
 from drp_ray.evaluation.metrics.base import Metric, open_metrics
 from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, Numbers, UserScores
 from drp_ray.job.plan import Plan
@@ -29,9 +33,24 @@ class Result:
 
 
 def read_user_scores(plan: Plan) -> UserScores:
-    """The scores of a finished run, user by user."""
+    """The scores of a finished run, user by user; with controls, also who the author seems to be."""
     predictions = read_rows(plan.stages["predictions"].folder, FROM_PREDICTIONS)
-    return UserScores.join(predictions, read_rows(plan.stages["scores"].folder))
+    users = UserScores.join(predictions, read_rows(plan.stages["scores"].folder))
+    controls = read_controls(plan)
+    if controls is None:
+        return users
+    return users.with_columns({way.name: controls[f"{PREDICTION}:{way.name}"] for way in ATTRIBUTIONS})
+
+
+def read_controls(plan: Plan) -> pa.Table | None:
+    """The scores of all controls, in user_id order; None where the job has none."""
+    if "prediction_controls" not in plan.stages:
+        return None
+    tables = [read_rows(plan.stages[name].folder) for name in ("control_scores", "prediction_controls")]
+    of_data, of_run = (table.sort_by("user_id") for table in tables)
+    for name in of_run.column_names[1:]:
+        of_data = of_data.append_column(name, of_run[name])
+    return of_data.combine_chunks()
 
 
 def report(
@@ -61,10 +80,52 @@ def report(
         "signatures": {metric.name: metric.full_signature for metric in opened},
         "coverage": _coverage(totals),
     }
+    controls = read_controls(plan)
+    if controls is not None:
+        metrics["controls"] = report_controls(opened, users, controls)
+        metrics["author_identification"] = {
+            "chance": 1 / AUTHORS,
+            "signatures": {way.name: way.signature for way in ATTRIBUTIONS},
+            "n": {name: number.n for name, number in users.numbers(ATTRIBUTIONS).items()},
+            "metrics": values_of(users.numbers(ATTRIBUTIONS)),
+        }
+    metrics["rank_correlations"] = users.rank_correlations(
+        [*scores, *(way.name for way in ATTRIBUTIONS if controls is not None)]
+    )
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
     return Result(metrics, max(rates.values(), default=0.0), folders, tuple(_advice(totals, scores, opened)), users)
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """One line of the printed scores; `floor` and `ceiling` are None where the job has no controls."""
+
+    metric: str
+    value: float | None
+    users: int
+    floor: float | None = None
+    ceiling: float | None = None
+    as_empty: float | None = None
+
+
+def score_lines(metrics: Mapping[str, Any]) -> list[ScoreLine]:
+    """The scores of `metrics.json`: every metric, then author identification, between floor and ceiling."""
+    controls = metrics.get("controls", {})
+    identification = metrics.get("author_identification", {"metrics": {}, "n": {}})
+    scored = {**metrics["scored"], **identification["n"]}
+    return [
+        ScoreLine(
+            name,
+            value,
+            scored[name],
+            controls[FLOOR]["metrics"][name] if controls else None,
+            controls[CEILING]["metrics"][name] if controls else None,
+            metrics["with_failures_as_empty"].get(name),
+        )
+        for name, value in {**metrics["metrics"], **identification["metrics"]}.items()
+    ]
 
 
 def values_of(numbers: Numbers) -> dict[str, float | None]:
