@@ -25,11 +25,13 @@ Known = list[list[str]]
 
 
 def read_all(path: Path) -> list[Row]:
+    """All users of a dataset."""
     dataset = Dataset.open(LocalFolder(path), LocalFolder(path.parent))
     return [user for group in dataset.row_groups() for user in dataset.read_users(group).to_pylist()]
 
 
 def draw(*names: str) -> str:
+    """A place in an order that follows from names."""
     return hashlib.sha256("\0".join(names).encode()).hexdigest()
 
 
@@ -52,15 +54,18 @@ def cases(users: Sequence[Row], same_item: bool) -> list[tuple[str, str, Known]]
 
 
 def has_reviewed(user: Row, item_id: str) -> bool:
+    """Whether a review by the user is of the item."""
     return any(review["item_id"] == item_id for review in (*user["profile"], user["target"]))
 
 
 def by_all_reviews(way: Attribution, texts: list[str], known: Known) -> list[float]:
+    """The credit of the user, authors being known by all their reviews as one text."""
     rows = way.similarities(texts, [known_text(reviews) for reviews in known])
     return [credit(row, AUTHORS - 1) for row in rows]
 
 
 def by_nearest_review(way: Attribution, texts: list[str], known: Known) -> list[float]:
+    """The credit of the user, the author of the nearest single review being taken."""
     reviews = [review for each in known for review in each]
     owner = np.repeat(np.arange(AUTHORS), [len(each) for each in known])
     rows = way.similarities(texts, reviews)
@@ -68,12 +73,14 @@ def by_nearest_review(way: Attribution, texts: list[str], known: Known) -> list[
 
 
 def report(name: str, how: Callable[..., list[float]], of: list[tuple[str, str, Known]]) -> None:
+    """Print how often each way finds the user."""
     for way in ATTRIBUTIONS:
         own, stranger = np.mean([how(way, [text, other], known) for text, other, known in of], axis=0)
         print(f"{name:<32} {way.name:<18} users {len(of):>5}  author {own:.3f}  stranger {stranger:.3f}", flush=True)
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
     users = read_all(parser.parse_args().dataset)
