@@ -5,6 +5,7 @@
 Prints the share that each way attributes to the right author, with reviewers of the same item (as the controls do) and
 with any users; and the share of reviews by strangers that it attributes to the user, which is a fifth where nothing but
 the way of writing decides. The last lines attribute by the single nearest review instead of all reviews of an author.
+Characters are also weighed by raw counts, as scikit-learn does by default.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from drp_ray.evaluation.authorship import ATTRIBUTIONS, AUTHORS, Attribution, credit, known_text
+from drp_ray.evaluation.authorship import ATTRIBUTIONS, AUTHORS, Attribution, Characters, credit, known_text
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.schema import Row
 from drp_ray.stages.controls import other_reviews
@@ -22,6 +23,12 @@ from drp_ray.storage.folder import LocalFolder
 
 Known = list[list[str]]
 """The reviews of five authors; the user is the last."""
+
+
+class RawCharacters(Characters):
+    """Characters whose n-grams are weighed by raw counts."""
+
+    name, sublinear = "characters, raw", False
 
 
 def read_all(path: Path) -> list[Row]:
@@ -74,7 +81,7 @@ def by_nearest_review(way: Attribution, texts: list[str], known: Known) -> list[
 
 def report(name: str, how: Callable[..., list[float]], of: list[tuple[str, str, Known]]) -> None:
     """Print how often each way finds the user."""
-    for way in ATTRIBUTIONS:
+    for way in (*ATTRIBUTIONS, RawCharacters()):
         own, stranger = np.mean([how(way, [text, other], known) for text, other, known in of], axis=0)
         print(f"{name:<32} {way.name:<18} users {len(of):>5}  author {own:.3f}  stranger {stranger:.3f}", flush=True)
 

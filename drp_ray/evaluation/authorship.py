@@ -61,13 +61,17 @@ class Characters(Attribution):
 
     name, title = "author_characters", "Author by characters"
     signature = "author identification v1|scikit-learn TF-IDF of 3-5 characters, sublinear|cosine|authors:5"
+    sublinear = True
+    """Whether n counts of an n-gram weigh 1 + log n: the most frequent ones, which all authors share, weigh less."""
 
     def similarities(self, texts: Sequence[str], authors: Sequence[str]) -> Vectors:
         """See `Attribution`. The weights are those of the authors' texts."""
         # Imported here: it takes a second that the command line need not pay.
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        weights: Any = TfidfVectorizer(analyzer="char", ngram_range=(3, 5), sublinear_tf=True, token_pattern=None)
+        weights: Any = TfidfVectorizer(
+            analyzer="char", ngram_range=(3, 5), sublinear_tf=self.sublinear, token_pattern=None
+        )
         try:
             known = weights.fit_transform(authors)
         except ValueError:  # "empty vocabulary": no author wrote three characters
