@@ -1,4 +1,4 @@
-"""On real reviews the reference is at the ceiling of every metric, another reviewer at the floor, and authors are found."""
+"""Real reviews: the reference is at every metric's ceiling, another reviewer at the floor, and authors are found."""
 
 import pyarrow as pa
 import pytest
