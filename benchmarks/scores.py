@@ -52,7 +52,7 @@ def score_part(texts: list[str]) -> float:
 
 
 def cpu_of_each(texts: list[str], count: int) -> None:
-    """Print what each metric takes, extrapolated from the last `SAMPLE` texts, after the words of the others were seen."""
+    """Print what each metric takes, from the last `SAMPLE` texts, after the words of the others were seen."""
     for metric in metrics():
         metric.missing()
         for sample in (texts[:-SAMPLE], texts[-SAMPLE:]):
