@@ -112,7 +112,7 @@ def time_of_encoding(texts: list[str]) -> float:
     from sentence_transformers import SentenceTransformer
 
     from drp_ray.config import Embedding
-    from drp_ray.stages.embedder import locate_model
+    from drp_ray.engines.embedder import locate_model
 
     settings = Embedding(**yaml.safe_load(QUICKSTART.read_text())["embedding"])
     model = SentenceTransformer(locate_model(settings), device="cpu")

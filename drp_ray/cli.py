@@ -193,6 +193,17 @@ def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command()
+def correlations(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
+    """Print how alike the metrics of a finished run order its users (Spearman's rank correlation)."""
+    with failures_reported():
+        found = _open(config, overrides).metrics()["rank_correlations"]
+        table = Table("", *found, title="rank correlations over users")
+        for name, row in found.items():
+            table.add_row(name, *("" if value is None else f"{value:.2f}" for value in row.values()))
+        print_table(table)
+
+
+@app.command()
 def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  # noqa: B006
     """Print the folder of a stage, and nothing else."""
     with failures_reported():
@@ -322,20 +333,25 @@ def _open(config: Path, overrides: list[str]) -> "Job":
 
 
 def _print_result(result: "Result") -> None:
-    from drp_ray.job.result import coverage_lines
+    from drp_ray.job.result import coverage_lines, score_lines
 
     metrics = result.metrics
+    has_controls, has_failures = "controls" in metrics, bool(metrics["failed_users"])
     columns = ["metric", "value", "users scored"]
-    if metrics["failed_users"]:
+    if has_controls:
+        columns = ["metric", "floor: another's review", "value", "ceiling: the real review", "users scored"]
+    if has_failures:
         columns.append(f"{metrics['failed_users']:,} failed users scored as an empty text")
     scores = Table(*columns, title=f"{metrics['run']} ({metrics['method']})")
-    for name, value in metrics["metrics"].items():
-        empty = [_score(metrics["with_failures_as_empty"][name])] if metrics["failed_users"] else []
-        scores.add_row(name, _score(value), str(metrics["scored"][name]), *empty)
-    for measure in result.judges:
-        number = result.users.numbers([measure])[measure.name]
-        scores.add_row(measure.name, _score(number.value), str(number.n), *(["not judged"] if len(columns) > 3 else []))
+    for line in score_lines(metrics):
+        values = [line.floor, line.value, line.ceiling] if has_controls else [line.value]
+        empty = [_score(line.as_empty, "not scored")] if has_failures else []
+        scores.add_row(line.metric, *map(_score, values), str(line.users), *empty)
     print_table(scores)
+    if has_controls:
+        say(
+            f"Author identification by chance: {metrics['author_identification']['chance']:.2f}; see docs/evaluation.md"
+        )
     _print_by_method(f"{metrics['run']}, by method", metrics["method"], metrics["by_method"])
     coverage = Table("coverage", "")
     for what, numbers in coverage_lines(result.metrics["coverage"]):
@@ -399,8 +415,8 @@ def _published(row: dict[str, Any], metric: str) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _score(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.4f}"
+def _score(value: float | None, absent: str = "missing") -> str:
+    return absent if value is None else f"{value:.4f}"
 
 
 if __name__ == "__main__":

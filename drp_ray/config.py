@@ -297,12 +297,14 @@ class Evaluation(Section):
     """How predictions are scored: settings of single metrics, and judges, each by its name.
 
     The settings of one judge may stand without a name, which then is `judge`. With `feature_keys` the judge maps every
-    difference to a taxonomy, so that a user's differences can be counted.
+    difference to a taxonomy, so that a user's differences can be counted. `controls` scores texts that nobody generated
+    as well, between which a prediction's scores can be read.
     """
 
     metrics: dict[str, dict[str, Any]] = {}
     judge: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], Judge] = {}
     feature_keys: bool = False
+    controls: bool = False
 
     @field_validator("judge", mode="before")
     @classmethod

@@ -254,3 +254,17 @@ FEATURE_KEYS = pa.schema(
 An answer that is not `readable` is missing. `key` is null for `other`; `direction` is 1 or -1. `failed`: the row of
 `DIFFERENCES` is an error row, and nothing was asked.
 """
+
+CONTROLS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("other_review", pa.string()),
+        ("own_review", pa.string()),
+        ("swapped_user", pa.string()),
+        ("authors", pa.list_(pa.struct([("user_id", pa.string()), ("reviews", pa.list_(pa.string()))]))),
+    ]
+)
+"""Texts to compare a user's prediction with; each is null where the dataset has none (`stages/controls.py`).
+
+`authors` are five reviewers of the target's item, the user among them, in the order of their ids.
+"""

@@ -4,6 +4,7 @@ A row that failed has no score. So that it does not improve a mean by leaving it
 are ok in all of them, and every run also has its numbers with each failure scored as an empty text.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from drp_ray.errors import JobFailed
 from drp_ray.evaluation.metrics.base import Measure, Metric
@@ -47,6 +49,13 @@ class UserScores:
                 left = left.append_column(name, right[name])
         return cls(left.combine_chunks())
 
+    def with_columns(self, columns: Mapping[str, pa.ChunkedArray]) -> "UserScores":
+        """The same users with further values of each, in user_id order; null where a user has none."""
+        table = self.table
+        for name, values in columns.items():
+            table = table.append_column(name, values)
+        return UserScores(table.combine_chunks())
+
     @property
     def users(self) -> frozenset[str]:
         """All users."""
@@ -71,6 +80,15 @@ class UserScores:
             empty = metric.score_batch([""] * len(failed), failed) if is_scored and failed else []
             numbers[metric.name] = _number(metric, ok, empty)
         return numbers
+
+    def rank_correlations(self, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+        """Spearman's rank correlation over the ok users, of every two of the named columns.
+
+        Each is over the users who have both values; None where these are fewer than three, or all alike.
+        """
+        ok = self._chosen(None)
+        values = {name: ok[name].to_numpy().astype(np.float64) for name in names}
+        return {one: {other: _spearman(values[one], values[other]) for other in names} for one in names}
 
     def by_method(self, metrics: Sequence[Measure]) -> dict[str, Numbers]:
         """What every metric reports over the ok users of each method that really ran."""
@@ -101,6 +119,18 @@ def _number(metric: Measure, rows: pa.Table, besides: Sequence[Mapping[str, floa
     }
     n = len(scored) + len(besides)
     return Number(metric.aggregate(sums, n) if n else None, n)
+
+
+def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    # Imported here: it takes a second that the command line need not pay.
+    from scipy.stats import rankdata
+
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < 3:
+        return None
+    ranks, others = (rankdata(values[both]) - (both.sum() + 1) / 2 for values in (one, other))
+    spread = math.sqrt(float(ranks @ ranks) * float(others @ others))
+    return float(ranks @ others) / spread if spread else None
 
 
 def common_users(runs: Iterable[UserScores]) -> frozenset[str]:

@@ -10,6 +10,7 @@ import ray
 
 from drp_ray.config import Embedding, Model, api_key
 from drp_ray.engines.base import ModelSpec
+from drp_ray.engines.embedder import SENTENCE_TRANSFORMERS, locate_model, warning_about
 from drp_ray.engines.vllm import problem_with
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset_check import check_dataset
@@ -18,7 +19,6 @@ from drp_ray.job.opened_job import OpenedJob
 from drp_ray.running.cluster import Claim, Say, check_resources, connect
 from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import RunOptions
-from drp_ray.stages.embedder import SENTENCE_TRANSFORMERS, locate_model, warning_about
 from drp_ray.storage.parts import part_names, read_committed, read_manifest
 from drp_ray.storage.versions import differing, versions
 

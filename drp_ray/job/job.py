@@ -1,5 +1,6 @@
 """A job to run, watch and read: what notebooks use, and the command line too."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from drp_ray.errors import BadInput, nearest
 from drp_ray.job.checks import validate
 from drp_ray.job.opened_job import OpenedJob, open_job
 from drp_ray.job.protocols import single_execution
-from drp_ray.job.result import Result
+from drp_ray.job.result import METRICS_FILE, Result
 from drp_ray.job.run import evaluate, run
 from drp_ray.job.status import StageStatus, status_of
 from drp_ray.running.cluster import Say
@@ -114,6 +115,19 @@ class Job:
         if manifest is None or not manifest.is_done:
             raise BadInput(f"{folder.uri}: {stage} is not complete yet; run the job first")
         return read_rows(folder)
+
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` says of the finished run.
+
+        Raises:
+            BadInput: the run has no result yet.
+        """
+        folder = self.opened.run_folder
+        try:
+            found: dict[str, Any] = json.loads(folder.read(METRICS_FILE))
+        except FileNotFoundError as error:
+            raise BadInput(f"{folder.uri}: the run has no {METRICS_FILE} yet; run the job first") from error
+        return found
 
     def predictions(self) -> pa.Table:
         """The rows of `predictions`: a user, what was written for them, and the reference."""

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from drp_ray.config import Config
-from drp_ray.evaluation.judge import JudgeMeasure
+from drp_ray.evaluation.authorship import ATTRIBUTIONS, AUTHORS
+from drp_ray.evaluation.controls import CEILING, FLOOR, PREDICTION, report_controls
+from drp_ray.evaluation.judge import JudgeMeasure, measure_name
 from drp_ray.evaluation.metrics.base import Metric, open_metrics
 from drp_ray.evaluation.published import published_beside
 from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, Numbers, UserScores
@@ -35,14 +39,34 @@ class Result:
 
 def read_user_scores(plan: Plan, judged: Sequence[Judged] = ()) -> UserScores:
     """The scores of a finished run, user by user; with the columns of judges where `judged_of` found some."""
-    return user_scores_in({name: info.folder for name, info in plan.stages.items()}, judged)
+    return user_scores_in(folders_of(plan), judged)
+
+
+def folders_of(plan: Plan) -> dict[str, Folder]:
+    """The folder of every stage, by the stage's name."""
+    return {name: info.folder for name, info in plan.stages.items()}
 
 
 def user_scores_in(folders: Mapping[str, Folder], judged: Sequence[Judged] = ()) -> UserScores:
     """The same from the folders of the run's stages, by the stages' names."""
     predictions = read_rows(folders["predictions"], FROM_PREDICTIONS)
     columns = [values for each in judged for values in each.user_columns()]
-    return UserScores.join(predictions, read_rows(folders["scores"]), *columns)
+    users = UserScores.join(predictions, read_rows(folders["scores"]), *columns)
+    controls = read_controls(folders)
+    if controls is None:
+        return users
+    return users.with_columns({way.name: controls[f"{PREDICTION}:{way.name}"] for way in ATTRIBUTIONS})
+
+
+def read_controls(folders: Mapping[str, Folder]) -> pa.Table | None:
+    """The scores of all controls, in user_id order; None where the run has none."""
+    if "prediction_controls" not in folders:
+        return None
+    tables = [read_rows(folders[name]) for name in ("control_scores", "prediction_controls")]
+    of_data, of_run = (table.sort_by("user_id") for table in tables)
+    for name in of_run.column_names[1:]:
+        of_data = of_data.append_column(name, of_run[name])
+    return of_data.combine_chunks()
 
 
 def report(
@@ -77,6 +101,18 @@ def report(
         "coverage": _coverage({**{each.stage: each.totals for each in judged}, **totals}),
         "published": _published(config, plan),
     }
+    controls = read_controls(folders_of(plan))
+    if controls is not None:
+        metrics["controls"] = report_controls(opened, users, controls)
+        metrics["author_identification"] = {
+            "chance": 1 / AUTHORS,
+            "signatures": {way.name: way.signature for way in ATTRIBUTIONS},
+            "n": {name: number.n for name, number in users.numbers(ATTRIBUTIONS).items()},
+            "metrics": values_of(users.numbers(ATTRIBUTIONS)),
+        }
+    metrics["rank_correlations"] = users.rank_correlations(
+        [*scores, *(way.name for way in ATTRIBUTIONS if controls is not None)]
+    )
     folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = {name: _error_rate(facts) for name, facts in totals.items() if "errors" in facts}
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
@@ -98,6 +134,50 @@ def _published(config: Config, plan: Plan) -> dict[str, Any] | None:
     roles = tuple(role for programme in programmes if programme is not None for role in programme.roles)
     row = published_beside(config, roles)
     return None if row is None else row.as_json()
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """One line of the printed scores; `floor` and `ceiling` are None where the job has no controls."""
+
+    metric: str
+    value: float | None
+    users: int
+    floor: float | None = None
+    ceiling: float | None = None
+    as_empty: float | None = None
+
+
+def score_lines(metrics: Mapping[str, Any]) -> list[ScoreLine]:
+    """The scores of `metrics.json`: metrics, author identification and judges, between floor and ceiling."""
+    controls = metrics.get("controls", {})
+    identification = metrics.get("author_identification", {"metrics": {}, "n": {}})
+    judged = dict(_judge_numbers(metrics["judges"]))
+    users = {**metrics["scored"], **identification["n"], **{name: n for name, (_, n) in judged.items()}}
+    values = {
+        **metrics["metrics"],
+        **identification["metrics"],
+        **{name: value for name, (value, _) in judged.items()},
+    }
+    return [
+        ScoreLine(
+            name,
+            value,
+            users[name],
+            controls[FLOOR]["metrics"].get(name) if controls else None,
+            controls[CEILING]["metrics"].get(name) if controls else None,
+            metrics["with_failures_as_empty"].get(name),
+        )
+        for name, value in values.items()
+    ]
+
+
+def _judge_numbers(judges: Mapping[str, Any]) -> Iterator[tuple[str, tuple[float | None, int]]]:
+    """The name of each measure of a judge, its value, and how many users it is over."""
+    for judge, numbers in judges.items():
+        yield measure_name(judge), (numbers["value"], numbers["n"])
+        if numbers["expected"] is not None:
+            yield f"{measure_name(judge)}_expected", (numbers["expected"], numbers["n"])
 
 
 def values_of(numbers: Numbers) -> dict[str, float | None]:

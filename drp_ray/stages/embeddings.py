@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.config import Embedding
+from drp_ray.engines.embedder import locate_model, make_embedder
 from drp_ray.errors import JobFailed
 from drp_ray.inputs.import_path import source_digest
 from drp_ray.running.worker import Key, Pool, Worker
-from drp_ray.stages.embedder import locate_model, make_embedder
 from drp_ray.stages.stage import JobSpec, Resources, Stage, after, for_need
 from drp_ray.storage.fingerprint import model_identity
 

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import ray
 
 from drp_ray import schema
+from drp_ray.engines.embedder import text_id
 from drp_ray.inputs.catalogue import Catalogue
 from drp_ray.inputs.dataset import Dataset, RowGroup
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.part_outcomes import committed_table
 from drp_ray.running.regrouping import shuffle_partitions
-from drp_ray.stages.embedder import text_id
 from drp_ray.stages.stage import Stage, StageContext, after, for_need
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import commit_part, part_name, read_manifest, read_part

@@ -115,7 +115,7 @@ def sample(tmp_path_factory) -> Path:
 def settings(sample, tiny_model) -> dict:
     """The quickstart's settings, with fewer and shorter calls."""
     settings = yaml.safe_load((Path(__file__).parents[2] / "jobs/quickstart.yaml").read_text())
-    settings |= {"dataset": str(sample), "retrieval": {"n": 3}, "selection": {"k": 2}}
+    settings |= {"dataset": str(sample), "retrieval": {"n": 3}, "selection": {"k": 2}, "evaluation": {}}
     settings["models"]["llm"]["id"] = str(tiny_model)
     settings["sampling"] = {"max_tokens": 24}
     settings["runtime"] = {"rows_per_part": 8, "heartbeat_s": 5, "num_cpus": 2}

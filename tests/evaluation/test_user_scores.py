@@ -7,6 +7,7 @@ import pytest
 import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from drp_ray.config import Evaluation
 from drp_ray.evaluation.metrics.base import open_metrics, score_rows, scores_schema
@@ -92,3 +93,14 @@ def test_a_metric_that_scored_nobody_has_no_number_even_with_failures():
     every = open_metrics(Evaluation(), Path("/nowhere"))
     assert scores.numbers_with_failures(every)["meteor"] == (None, 0)
     assert scores.numbers_with_failures(every)["rouge1"] == (0.5, 2)
+
+
+@given(rows=ROWS)
+def test_rank_correlations_are_scipys_over_the_ok_users(rows):
+    found = scores_of(rows).rank_correlations(["rouge1", "length_ratio"])["rouge1"]["length_ratio"]
+    ok = scores_of([row for row in rows if row[0] is not None]).table if any(row[0] for row in rows) else None
+    values = [] if ok is None else [ok[name].to_pylist() for name in ("rouge1", "length_ratio")]
+    if ok is None or len(ok) < 3 or any(len(set(column)) == 1 for column in values):
+        assert found is None
+    else:
+        assert found == pytest.approx(spearmanr(*values).statistic, abs=1e-12)

@@ -24,9 +24,10 @@ DATASET = {"users/part-0.parquet": "a1", "items/part-0.parquet": "b2"}
 
 
 def fingerprints(job: str, method: str) -> dict[str, str]:
-    """The fingerprint of every stage but `scores`, which names the versions of libraries that are installed here."""
+    """The fingerprint of every stage but those that name the versions of libraries that are installed here."""
     plan = plan_of(job, method)
-    return {name: info.fingerprint for name, info in plan.stages.items() if name != "scores"}
+    named = {name for name, stage in plan.definitions.items() if stage.from_libraries}
+    return {name: info.fingerprint for name, info in plan.stages.items() if name not in named}
 
 
 def plan_of(job: str, method: str):
@@ -58,8 +59,8 @@ def test_scores_are_named_after_what_they_are_computed_with(tmp_path, monkeypatc
     scores = plan.stages["scores"]
     signatures = scores.made_from["settings"]["metrics"]
     assert set(signatures) >= {"rouge1", "rougeL", "bleu", "meteor"}
-    inputs = {"predictions": plan.stages["predictions"].fingerprint}
-    payload = {"stage": "scores", "version": 1, "settings": {"metrics": signatures}, "inputs": inputs}
+    inputs = {name: plan.stages[name].fingerprint for name in ("predictions", "users")}
+    payload = {"stage": "scores", "version": 2, "settings": {"metrics": signatures}, "inputs": inputs}
     assert scores.fingerprint == fingerprint(payload)
 
 

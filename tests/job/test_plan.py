@@ -26,7 +26,7 @@ MADE_FROM = {
     "differences": ["comparisons"],
     "contexts": ["users", "retrieved", "differences"],
     "predictions": ["contexts"],
-    "scores": ["predictions"],
+    "scores": ["predictions", "users"],
 }
 IDENTITY = {"users/part-0.parquet": "a1", "items/part-0.parquet": "b2"}
 JOB = {

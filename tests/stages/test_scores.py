@@ -16,8 +16,11 @@ from drp_ray.config import Evaluation
 from drp_ray.evaluation.metrics import base
 from drp_ray.evaluation.metrics.base import open_metrics, scores_schema, signatures
 from drp_ray.stages.scores import SCORES, Score, reported
-from drp_ray.storage.parts import add_up
+from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.parts import add_up, commit_part
 
+DESCRIBING = ["copy_rate", "longest_copy", "distinct1", "distinct2", "length_ratio"]
+COMPARING = ["rouge1", "rougeL", "bleu"]
 TEXTS = st.lists(st.sampled_from(["the", "car", "runs", "well.", "é", "A-b"]), max_size=12).map(" ".join)
 ROWS = st.lists(st.tuples(st.none() | TEXTS, TEXTS), min_size=1, max_size=8)
 BLEU = [
@@ -43,13 +46,31 @@ def predictions(rows):
     )
 
 
+PROFILE = ["the car runs well and so does mine", "another text"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def users(tmp_path_factory):
+    """A part of users for all predictions of this module; everybody has the same profile."""
+    review = {"item_id": "i", "rating": 4.0, "title": "t", "timestamp": 1}
+    profile = [{**review, "text": text} for text in PROFILE]
+    rows = [{"user_id": f"u{n}", "profile": profile, "target": {**review, "text": "x"}} for n in range(12)]
+    folder = LocalFolder(tmp_path_factory.mktemp("users"))
+    commit_part(folder, PART, pa.Table.from_pylist(rows, schema.USERS), {}, "")
+    USERS.append(folder)
+
+
+PART = "part-00000.parquet"
+USERS = []
+
+
 def scored(rows):
     """The output part of some rows, and its facts."""
-    worker = Score(Evaluation(), Path("/nowhere"))
+    worker = Score(Evaluation(), Path("/nowhere"), USERS[-1])
 
     async def work():
         await worker.start(lambda **counts: None)
-        return await worker.work("part-00000.parquet", rows, None)
+        return await worker.work(PART, rows, None)
 
     made = asyncio.run(work())
     return made, worker.facts(made)
@@ -62,7 +83,7 @@ def reported_from(facts):
 def test_the_columns_of_the_published_metrics_keep_their_names_types_and_places(without_meteor, monkeypatch):
     monkeypatch.setattr(base, "METRICS", without_meteor)
     columns = scores_schema()
-    assert columns.names == ["user_id", "rouge1", "rougeL", *BLEU, "meteor"]
+    assert columns.names == ["user_id", "rouge1", "rougeL", *BLEU, "meteor", *DESCRIBING]
     counts = set(BLEU) - {"bleu"}
     for column in columns:
         expected = "string" if column.name == "user_id" else "int64" if column.name in counts else "double"
@@ -83,13 +104,15 @@ def test_a_user_without_prediction_has_nulls_and_lowers_no_count_of_others():
 def test_an_empty_text_is_scored_with_zero_and_not_left_out(prediction, reference):
     made, facts = scored(predictions([(prediction, reference)]))
     assert [made[name].to_pylist() for name in ("rouge1", "rougeL", "bleu")] == [[0.0]] * 3
-    assert reported_from(facts) == {"rouge1": 0.0, "rougeL": 0.0, "bleu": 0.0}
+    found = reported_from(facts)
+    assert {name: found[name] for name in COMPARING} == dict.fromkeys(COMPARING, 0.0)
+    assert None not in found.values()
 
 
 def test_the_facts_are_the_sums_of_all_columns_and_the_number_of_rows_that_each_metric_scored():
     made, facts = scored(predictions([("the car runs well.", "the car runs"), (None, "a"), ("a car", "the car")]))
     sums = {name: pc.sum(made[name]).as_py() for name in made.schema.names if name != "user_id"}
-    assert facts == {**sums, "scored:rouge1": 2, "scored:rougeL": 2, "scored:bleu": 2, "retryable": 0}
+    assert facts == {**sums, **{f"scored:{name}": 2 for name in [*COMPARING, *DESCRIBING]}, "retryable": 0}
     assert (facts["bleu_sys_len"], facts["bleu_ref_len"]) == (5 + 2, 3 + 2)  # sacrebleu's 13a cuts off the full stop.
 
 
@@ -97,7 +120,13 @@ def test_the_facts_are_the_sums_of_all_columns_and_the_number_of_rows_that_each_
 def test_a_part_without_any_prediction_adds_nothing(rows):
     _, facts = scored(predictions(rows))
     assert set(facts.values()) == {0}
-    assert reported_from(facts) == {"rouge1": None, "rougeL": None, "bleu": None}
+    assert reported_from(facts) == dict.fromkeys([*COMPARING, *DESCRIBING])
+
+
+def test_copies_are_looked_for_in_the_profile_of_each_rows_own_user():
+    made, _ = scored(predictions([("I say the car runs well and so does", "x"), ("runs well another text", "x")]))
+    assert made["copy_rate"].to_pylist() == [7 / 9, 0.0]
+    assert made["longest_copy"].to_pylist() == [7.0, 2.0]
 
 
 def test_what_only_some_metrics_scored_can_be_tried_again(monkeypatch):

@@ -7,9 +7,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from drp_ray.evaluation.metrics import rouge, bleu, meteor  # isort: skip (in the order of their columns)
-from drp_ray.evaluation.metrics.base import Metric, Scores, metric
+from drp_ray.evaluation.metrics.base import Metric, ProfileMetric, Scores, metric
 
-__all__ = ["Metric", "Scores", "bleu", "meteor", "metric", "rouge"]
+__all__ = ["Metric", "ProfileMetric", "Scores", "bleu", "meteor", "metric", "rouge"]
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

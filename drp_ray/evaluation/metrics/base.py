@@ -7,9 +7,9 @@ rows are split into parts.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,9 @@ from drp_ray.storage.fingerprint import canonical_json
 
 Scores = dict[str, float | int]
 """Column values of one row."""
+
+Better = Literal["higher", "lower", "none"]
+"""Which values are the better ones; `none` for what describes a text and is no merit."""
 
 
 class Measure(Protocol):
@@ -58,6 +61,11 @@ class Metric(ABC):
 
     columns: ClassVar[list[pa.Field]]
     """What `score` returns: the row's value under the metric's name, then the statistics to sum, if any."""
+
+    better: ClassVar[Better] = "higher"
+
+    only_on_request: ClassVar[bool] = False
+    """Whether only jobs that name the metric in `evaluation.metrics` have it, for example since it loads a model."""
 
     class Settings(Section):
         """The metric's own settings, under `evaluation.metrics.NAME`; another value names other scores.
@@ -114,6 +122,24 @@ class Metric(ABC):
             return sums[self.name] / n
 
 
+class ProfileMetric(Metric):
+    """A metric that also looks at the texts of the user's whole profile, in the dataset's order."""
+
+    @abstractmethod
+    def score(self, prediction: str, reference: str, profile: Sequence[str] = ()) -> Scores:
+        """See `Metric`."""
+
+    def score_batch(
+        self,
+        predictions: Sequence[str],
+        references: Sequence[str],
+        profiles: Sequence[Sequence[str]] | None = None,
+    ) -> list[Scores]:
+        """See `Metric`. Without `profiles` they are empty."""
+        profiles = [()] * len(predictions) if profiles is None else profiles
+        return [self.score(*texts) for texts in zip(predictions, references, profiles, strict=True)]
+
+
 AnyMetric = TypeVar("AnyMetric", bound=Metric)
 
 METRICS: dict[str, type[Metric]] = {}
@@ -144,7 +170,7 @@ def metric(name: str, title: str, *statistics: str) -> Callable[[type[AnyMetric]
 
 
 def open_metrics(evaluation: Evaluation, cache: Path) -> list[Metric]:
-    """Construct all metrics with their settings.
+    """Construct the job's metrics with their settings: all but those that are only made on request, and these.
 
     Raises:
         BadInput: a setting is for no metric, or is not one of its metric's.
@@ -152,7 +178,11 @@ def open_metrics(evaluation: Evaluation, cache: Path) -> list[Metric]:
     for name in evaluation.metrics:
         if name not in METRICS:
             raise BadInput(f"evaluation.metrics: there is no metric {name!r}; {nearest(name, METRICS)}")
-    return [cls(cache, _settings(cls, evaluation.metrics.get(name, {}))) for name, cls in METRICS.items()]
+    return [
+        cls(cache, _settings(cls, evaluation.metrics.get(name, {})))
+        for name, cls in METRICS.items()
+        if name in evaluation.metrics or not cls.only_on_request
+    ]
 
 
 def _settings(cls: type[Metric], values: Mapping[str, Any]) -> Section:
@@ -182,16 +212,23 @@ def changed_settings(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     return {name: settings for name, settings in changed.items() if settings}
 
 
-def scores_schema() -> pa.Schema:
-    """The schema of a scores table: `user_id`, then the columns of each metric; scores may be null."""
-    columns = [field for cls in METRICS.values() for field in cls.columns]
-    return pa.schema([pa.field("user_id", pa.string()), *columns])
+def scores_schema(metrics: Iterable[type[Metric] | Metric] | None = None) -> pa.Schema:
+    """The schema of a scores table: `user_id`, then the columns of each metric; scores may be null.
+
+    Without `metrics` it is that of a job that asks for none besides those that every job has.
+    """
+    if metrics is None:
+        metrics = [cls for cls in METRICS.values() if not cls.only_on_request]
+    return pa.schema([pa.field("user_id", pa.string()), *(field for each in metrics for field in each.columns)])
 
 
 def score_rows(
-    metrics: Sequence[Metric], predictions: Sequence[str | None], references: Sequence[str]
+    metrics: Sequence[Metric],
+    predictions: Sequence[str | None],
+    references: Sequence[str],
+    profiles: Sequence[Sequence[str]] | None = None,
 ) -> list[dict[str, float | int | None]]:
-    """The columns of all metrics for every row.
+    """The columns of all metrics for every row; `profiles` are the texts of every user's profile, none if left out.
 
     They are null where there is no prediction (an error row) and for a metric that cannot be computed here.
 
@@ -206,7 +243,12 @@ def score_rows(
         return rows
     for metric in metrics:
         if metric.missing() is None:
-            scored = metric.score_batch(list(texts.values()), [references[place] for place in texts])
+            of_rows = [references[place] for place in texts]
+            if isinstance(metric, ProfileMetric) and profiles is not None:
+                read = [profiles[place] for place in texts]
+                scored = metric.score_batch(list(texts.values()), of_rows, read)
+            else:
+                scored = metric.score_batch(list(texts.values()), of_rows)
             _check_scores(metric, scored, len(texts))
             for place, scores in zip(texts, scored, strict=True):
                 rows[place].update(scores)

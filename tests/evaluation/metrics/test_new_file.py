@@ -48,13 +48,20 @@ from drp_ray import schema
 from drp_ray.config import Evaluation
 from drp_ray.evaluation.metrics.base import open_metrics, signatures
 from drp_ray.stages.scores import Score, reported
+from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.parts import commit_part
 
 evaluation, cache = Evaluation(metrics={"same": {"ignore_case": True}}), Path(sys.argv[1])
 texts = [("A car", "a car"), ("a car", "no car"), (None, "a car")]
 rows = [{"user_id": str(n), "prediction": text, "reference": true} for n, (text, true) in enumerate(texts)]
 
+users = LocalFolder(Path("users"))
+target = {"item_id": "i", "rating": 1.0, "title": None, "text": "a car", "timestamp": 1}
+everybody = [{"user_id": row["user_id"], "profile": [], "target": target} for row in rows]
+commit_part(users, "part-00000.parquet", pa.Table.from_pylist(everybody, schema.USERS), {}, "")
+
 async def scored():
-    worker = Score(evaluation, cache)
+    worker = Score(evaluation, cache, users)
     await worker.start(lambda **counts: None)
     made = await worker.work("part-00000.parquet", pa.Table.from_pylist(rows, schema.PREDICTIONS), None)
     return made, worker.facts(made)
