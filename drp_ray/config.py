@@ -272,6 +272,7 @@ class Config(Section):
     sampling: AllSampling = AllSampling()
     prompts: str | None = None
     evaluation: Evaluation = Evaluation()
+    report: bool = True
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
-from drp_ray.storage.parts import Facts
+from drp_ray.storage.parts import Facts, Manifest
 from drp_ray.viewer.document import reason
 from drp_ray.viewer.finished_run import FinishedRun
 from drp_ray.viewer.user_table import UserTable, read_user_table
@@ -65,15 +65,21 @@ def error_reasons(run: FinishedRun, with_texts: bool) -> dict[tuple[str, str], i
 
 def stage_costs(run: FinishedRun) -> tuple[StageCost, ...]:
     """What every stage took, from its manifest."""
-    return tuple(
-        StageCost(
-            stage,
-            *(int((manifest.totals or {}).get(name, 0)) for name in ("rows", "errors", "prompt_tokens")),
-            *(int((manifest.totals or {}).get(f"{name}_tokens", 0)) for name in ("cached", "completion", "thinking")),
-            manifest.wall_s,
-            tuple(_speed(part.facts) for part in manifest.parts),
-        )
-        for stage, manifest in run.manifests.items()
+    return tuple(_cost(stage, manifest) for stage, manifest in run.manifests.items())
+
+
+def _cost(stage: str, manifest: Manifest) -> StageCost:
+    totals = manifest.totals or {}
+    return StageCost(
+        stage=stage,
+        rows=int(totals.get("rows", 0)),
+        errors=int(totals.get("errors", 0)),
+        prompt_tokens=int(totals.get("prompt_tokens", 0)),
+        cached_tokens=int(totals.get("cached_tokens", 0)),
+        completion_tokens=int(totals.get("completion_tokens", 0)),
+        thinking_tokens=int(totals.get("thinking_tokens", 0)),
+        wall_s=manifest.wall_s,
+        tokens_per_second=tuple(_speed(part.facts) for part in manifest.parts),
     )
 
 

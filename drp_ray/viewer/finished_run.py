@@ -97,8 +97,13 @@ def named_apart(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     ]
 
 
+def is_job_file(given: str) -> bool:
+    """Whether a job file is meant, and not a folder."""
+    return given.endswith((".yaml", ".yml"))
+
+
 def _run_folders(given: str, overrides: Sequence[str]) -> list[Folder]:
-    if given.endswith((".yaml", ".yml")):
+    if is_job_file(given):
         return [run.job.run_folder for run in open_sweep(Path(given), overrides).runs]
     folder = open_folder(given, s3_options())
     check_reachable(folder)
@@ -130,7 +135,6 @@ def open_run(folder: Folder) -> FinishedRun:
 
 def in_order(stages: Mapping[str, Folder]) -> dict[str, Folder]:
     """Stages in the order in which a job makes them; those that are not known here come last, by name."""
-
 
     known = [stage.name for stage in STAGES]
     return {name: stages[name] for name in [*(n for n in known if n in stages), *sorted(set(stages) - set(known))]}

@@ -19,8 +19,10 @@ from drp_ray.viewer.finished_run import FinishedRun, read_ahead
 from drp_ray.viewer.spill import Spill
 from drp_ray.viewer.validation import followed
 
-CALLS = ("status", "error", "attempts", "prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")
-CALLS += ("finish_reason", "truncated", "cut_off")
+CALLS = (
+    *("status", "error", "attempts", "prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens"),
+    *("finish_reason", "truncated"),
+)
 REVIEW = ("item_id", "rating", "title", "text", "timestamp")
 REVIEW_WITH_ITEM = ("item_title", "item_description", *REVIEW)
 
@@ -127,7 +129,11 @@ def _comparison(row: Row) -> tuple[str, tuple[int, str], Piece]:
     representatives = [{"peer": peer_key(peer), "cluster": peer["cluster"]} for peer in row["representatives"]]
     piece = _of(row, ("item_id", "rank", "cluster"))
     review = _of(row["review"], REVIEW[1:])
-    return row["user_id"], (row["rank"], row["item_id"]), {**piece, "review": review, "representatives": representatives}
+    return (
+        row["user_id"],
+        (row["rank"], row["item_id"]),
+        {**piece, "review": review, "representatives": representatives},
+    )
 
 
 def _difference(row: Row) -> tuple[str, tuple[int, str], Piece]:

@@ -36,14 +36,18 @@ def join(children: Child) -> Html:
     return Html("".join(join(child) for child in children))
 
 
-def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], numbers_from: int = 1, **attributes: Attribute) -> Html:
+def table(
+    head: Iterable[Child], rows: Iterable[Iterable[Child]], numbers_from: int = 1, **attributes: Attribute
+) -> Html:
     """A table whose rows begin with a heading; columns from `numbers_from` on are numbers. It scrolls by itself."""
     cells = [element("th", each, scope="col", class_=_kind(place, numbers_from)) for place, each in enumerate(head)]
     body = [
         element(
             "tr",
             (
-                element("td" if place else "th", each, scope=None if place else "row", class_=_kind(place, numbers_from))
+                element(
+                    "td" if place else "th", each, scope=None if place else "row", class_=_kind(place, numbers_from)
+                )
                 for place, each in enumerate(row)
             ),
         )

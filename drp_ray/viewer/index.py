@@ -8,7 +8,7 @@ import numpy as np
 
 from drp_ray.viewer.blocks import Address
 from drp_ray.viewer.finished_run import FinishedRun
-from drp_ray.viewer.measures import digits_of, title_of
+from drp_ray.viewer.measures import digits_of, in_order, title_of
 from drp_ray.viewer.user_table import UserTable
 
 DIGITS_KEPT = 5
@@ -26,7 +26,7 @@ def make_index(
 ) -> dict[str, Any]:
     """Columns over the chosen users; a user whom a run does not have is null there."""
     methods = sorted({method for table in tables for method in table.rows["method"].to_pylist()})
-    measures = list(dict.fromkeys(name for table in tables for name in table.measures))
+    measures = in_order(name for table in tables for name in table.measures)
     retrieval = runs[0].config["retrieval"]
     return {
         "title": title,

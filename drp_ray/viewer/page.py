@@ -45,7 +45,9 @@ def write_page(file: IO[bytes], index: Mapping[str, Any], head: Html, summary: H
     """Write the whole page."""
     style, script = (ASSETS / "style.css").read_text(), app()
     file.write(b"<!doctype html>\n")
-    file.write(f'<html lang="en"><head>{_head(index["title"], style, script)}</head>\n<body data-view="rest">\n'.encode())
+    file.write(
+        f'<html lang="en"><head>{_head(index["title"], style, script)}</head>\n<body data-view="rest">\n'.encode()
+    )
     file.write(_body(index, head, summary).encode())
     file.write(f'\n<script type="application/json" id="index">{to_json(index)}</script>\n'.encode())
     file.write(f"<script>{script}</script>\n".encode())
@@ -155,6 +157,10 @@ def _help() -> Html:
     lines = [(element("dt", element("kbd", key)), element("dd", what)) for key, what in KEYS.items()]
     close = element("button", "Close", type="button", id="close-help")
     return element(
-        "dialog", element("h2", "Keys", id="help-title"), element("dl", lines), close, id="help", aria_labelledby="help-title"
+        "dialog",
+        element("h2", "Keys", id="help-title"),
+        element("dl", lines),
+        close,
+        id="help",
+        aria_labelledby="help-title",
     )
-

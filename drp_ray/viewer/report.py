@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +41,7 @@ def write_report(runs: Sequence[FinishedRun], path: Path, options: ReportOptions
     tables = [each.users for each in facts]
     chosen = choose(tables, options.sample, options.seed)
     report = Report(tuple(facts), chosen, options.with_texts)
-    with ExitStack() as stack:
-        users, items, blocks = (stack.enter_context(each) for each in (Spill(), Spill(), Blocks()))
+    with Spill() as users, Spill() as items, Blocks() as blocks:
         gathered = Gathered(users, items)
         gather(runs, chosen.user_ids, gathered)
         addresses = write_users(gathered, chosen.user_ids, blocks, options.with_texts)

@@ -53,4 +53,3 @@ class Spill:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-

@@ -53,15 +53,24 @@ function day(timestamp) {
 }
 
 function signed(value, digits) {
-  return `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(digits)}`;
+  const size = Math.abs(value).toFixed(digits);
+  return `${Number(size) === 0 ? "±" : value > 0 ? "+" : "−"}${size}`;
 }
 
 /** A number under "more is better": an arrow says the direction, so that colour is not all that does. */
 function change(value, digits) {
   if (value === null) return make("span", { class: "change none" }, "–");
-  const kind = value > 0 ? "gain" : value < 0 ? "loss" : "same";
+  const rounded = Number(value.toFixed(digits));
+  const kind = rounded > 0 ? "gain" : rounded < 0 ? "loss" : "same";
   const arrow = { gain: "▲", loss: "▼", same: "=" }[kind];
   return make("span", { class: `change ${kind}` }, make("span", { "aria-hidden": "true" }, arrow), ` ${signed(value, digits)}`);
+}
+
+/** Details that are a thing of their own: a comparison, a past review. */
+function card(summary, open, ...children) {
+  const made = folded(summary, open, ...children);
+  made.className = "card";
+  return made;
 }
 
 function folded(summary, open, ...children) {

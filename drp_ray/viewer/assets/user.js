@@ -103,7 +103,8 @@ function reviewHead(holder, review, ...besides) {
 
 function target({ user, there, piece }) {
   const { target: wanted } = piece(there[0].run, "context");
-  return section("Target: the review to be written", aboutItem(user, wanted.item_id, wanted.item_title, wanted.item_description), reviewHead(user, wanted));
+  const [name, description] = aboutItem(user, wanted.item_id, wanted.item_title, wanted.item_description);
+  return section("Target: the review to be written", name, reviewHead(user, wanted), description);
 }
 
 function reviews({ user, there, piece }) {
@@ -194,7 +195,7 @@ function comparison(user, item, id, sides, piece, isLabelled) {
   const { one } = sides[0];
   const title = item ? textOf(item, item.title) : null;
   const summary = [make("span", { class: "rank" }, `${one.rank + 1}`), " ", make("strong", { dir: "auto" }, title ?? id), make("span", { class: "quiet" }, ` ${tally(user, sides, piece)}`)];
-  return folded(
+  return card(
     summary,
     one.rank === 0,
     item && textOf(item, item.description) && folded("Description of the item", false, prose(textOf(item, item.description))),
@@ -217,6 +218,7 @@ function tally(user, sides, piece) {
       const states = found.differences.map((each) => each.state);
       const number = (state) => states.filter((each) => each === state).length;
       const removed = number("removed");
+      if (states.length === 0 && index.has_texts) return "no readable difference";
       return `${states.length - removed} ${states.length - removed === 1 ? "difference" : "differences"}${removed ? `, ${removed} removed by validation` : ""}`;
     })
     .filter(Boolean)
@@ -301,7 +303,7 @@ function pastReview(user, review, rank, query) {
   if (description) marked(paragraphOf(description), "item_description");
   const body = prose(textOf(user, review.text));
   if (textOf(user, review.text)) marked(paragraphOf(body), "review_text");
-  return folded(
+  return card(
     [make("span", { class: "rank" }, `${rank + 1}`), " ", texts[0] ? marked(make("span", { dir: "auto" }, texts[0]), "item_title") : review.item_id, make("span", { class: "quiet" }, ` ${why}`)],
     rank === 0,
     make("p", { class: "review-head" }, stars(review.rating), " ", title, " ", day(review.timestamp)),
@@ -316,7 +318,7 @@ function peers({ user, there, piece }) {
   const parts = groups.map((group) => [
     there.length > 1 && make("h4", {}, names(group)),
     piece(group[0].run, "context").peers.map((review) =>
-      folded(
+      card(
         [make("span", { dir: "auto" }, review.user_id), " on ", make("strong", { dir: "auto" }, textOf(user, review.item_title) ?? review.item_id)],
         false,
         reviewHead(user, review),

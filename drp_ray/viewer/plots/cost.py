@@ -33,7 +33,15 @@ def _bars(cost: StageCost, scale: Scale, y: float) -> Html:
     for kind, what, tokens in kinds:
         width = round(scale(end + tokens) - scale(end), 2)
         parts.append(
-            mark("rect", f"{cost.stage}\n{tokens:,} tokens {what}", x=scale(end), y=y, width=width, height=11, class_=kind)
+            mark(
+                "rect",
+                f"{cost.stage}\n{tokens:,} tokens {what}",
+                x=scale(end),
+                y=y,
+                width=width,
+                height=11,
+                class_=kind,
+            )
             if tokens
             else None
         )
@@ -66,7 +74,9 @@ def time_plot(title: str, costs: Sequence[StageCost]) -> Html:
 def speed_plot(title: str, cost: StageCost, place: int) -> Html:
     """Tokens a second of every part, in the order of the parts."""
     speeds = averaged(cost.tokens_per_second, SPEEDS_SHOWN)
-    return figure(f"{title}, {cost.stage}", "tokens a second, part by part", wide_and_narrow(_speeds(title, cost, place, speeds)))
+    return figure(
+        f"{title}, {cost.stage}", "tokens a second, part by part", wide_and_narrow(_speeds(title, cost, place, speeds))
+    )
 
 
 def _speeds(title: str, cost: StageCost, place: int, speeds: Sequence[float]) -> Callable[[float], Html]:
@@ -78,16 +88,30 @@ def _speeds(title: str, cost: StageCost, place: int, speeds: Sequence[float]) ->
         line = element("polyline", points=" ".join(f"{x},{y}" for x, y, _ in points), class_="trace")
         shown = points if width == WIDE or len(points) <= 60 else points[:: len(points) // 60]
         dots = [
-            mark("circle", f"part {round(number * per_point * (len(points) / len(shown)))}\n{speed:,.0f} tokens/s", cx=x, cy=y, r=2.5, class_="mark")
+            mark(
+                "circle",
+                f"part {round(number * per_point * (len(points) / len(shown)))}\n{speed:,.0f} tokens/s",
+                cx=x,
+                cy=y,
+                r=2.5,
+                class_="mark",
+            )
             for number, (x, y, speed) in enumerate(shown)
         ]
-        axes = [left_axis(up, 44, width - 12), bottom_axis(across, 130, "part")]
+        axes = [left_axis(up, 44, width - 12), bottom_axis(across, 130, "part", _whole)]
         return drawing(width, 162, f"Speed of {title}", axes, element("g", line, dots, class_=f"run{place % 8}"))
 
     return draw
 
 
+def _whole(value: float) -> str:
+    """Parts are counted: between whole numbers an axis says nothing."""
+    return f"{value:,.0f}" if value == int(value) else ""
+
+
 def averaged(values: Sequence[float], at_most: int) -> list[float]:
     """Means of neighbours, so that there are at most so many."""
     size = -(-len(values) // at_most) or 1
-    return [sum(values[start : start + size]) / len(values[start : start + size]) for start in range(0, len(values), size)]
+    return [
+        sum(values[start : start + size]) / len(values[start : start + size]) for start in range(0, len(values), size)
+    ]

@@ -26,7 +26,7 @@ class Dot:
 def score_plot(title: str, dots: Sequence[Dot], bounds: Sequence[tuple[str, float]]) -> Html:
     """One measure: a row a run, and a dashed line for each bound (name and value)."""
     known = [dot.value for dot in dots] + [end for dot in dots for end in dot.interval or ()]
-    scale = Scale(*around([*known, *(value for _, value in bounds)]), 8, NARROW - 8)
+    scale = Scale(*around([*known, *(value for _, value in bounds)]), 22, NARROW - 22)
     bottom = 14 + 2 * ROW * len(dots) / 1.4
     parts: list[Child] = [_bound(scale, name, value, bottom) for name, value in bounds]
     for row, dot in enumerate(dots):
@@ -43,7 +43,7 @@ def _bound(scale: Scale, name: str, value: float, bottom: float) -> Html:
 def _dot(scale: Scale, dot: Dot, y: float) -> Html:
     low, high = dot.interval or (dot.value, dot.value)
     tip = f"{dot.run}\n{dot.label}" + (f"\n95% interval {low:.4g} to {high:.4g}" if dot.interval else "")
-    name = element("text", dot.run, x=8, y=y - 9, class_="name")
+    name = element("text", dot.run, x=0, y=y - 9, class_="name")
     line = element("line", x1=scale(low), x2=scale(high), y1=y, y2=y, class_="interval")
     circle = mark("circle", tip, cx=scale(dot.value), cy=y, r=5, class_="mark")
     return element("g", name, line if dot.interval else None, circle, class_=f"run{dot.place % 8}")
@@ -68,7 +68,10 @@ def gain_plot(title: str, note: str, gains: np.ndarray, place: int) -> Html:
         if count
     ]
     zero = element("line", x1=across(0), x2=across(0), y1=10, y2=130, class_="bound")
-    axes = [left_axis(up, 30, NARROW - 8), bottom_axis(across, 130, label=lambda value: f"{value:+.3g}" if value else "0")]
+    axes = [
+        left_axis(up, 30, NARROW - 8, whole=True),
+        bottom_axis(across, 130, label=lambda value: f"{value:+.3g}" if value else "0"),
+    ]
     return figure(title, note, drawing(NARROW, 152, title, axes, element("g", bars, class_=f"run{place % 8}"), zero))
 
 

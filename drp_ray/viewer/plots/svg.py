@@ -8,7 +8,7 @@ from drp_ray.viewer.html import Child, Html, element, join
 
 NARROW = 340
 """The width of a plot in units, which are pixels where there is room."""
-WIDE = 760
+WIDE = 1100
 TICKS = 4
 STEPS = (1, 2, 2.5, 5, 10)
 
@@ -36,12 +36,18 @@ class Scale:
         """A few round values inside."""
         if self.is_logarithmic:
             first, last = math.ceil(math.log10(max(self.low, 1e-12))), math.floor(math.log10(max(self.high, 1e-12)))
-            return [10.0**power for power in range(first, last + 1)]
+            powers = [10.0**power for power in range(first, last + 1)]
+            return powers if len(powers) > 2 else [tick for tick in self._finer(first, last) if tick >= self.low]
         step = round_step(self.high - self.low)
         count = math.floor((self.high - self.low) / step + 1e-9)
         first_tick = math.ceil(self.low / step - 1e-9) * step
         found = [round(first_tick + place * step, 10) for place in range(count + 1)]
         return [tick for tick in found if tick <= self.high + 1e-12]
+
+    def _finer(self, first: int, last: int) -> list[float]:
+        """1, 2 and 5 of every power of ten, for a span of few powers."""
+        ticks = [digit * 10.0**power for power in range(first - 1, last + 1) for digit in (1, 2, 5)]
+        return [tick for tick in ticks if tick <= self.high]
 
 
 def round_step(span: float) -> float:
@@ -83,10 +89,12 @@ def bottom_axis(scale: Scale, y: float, name: str = "", label: Callable[[float],
     return join(parts)
 
 
-def left_axis(scale: Scale, x: float, until: float, name: str = "") -> Html:
-    """Faint lines across, with their values at the left, and what they are values of above."""
+def left_axis(scale: Scale, x: float, until: float, name: str = "", whole: bool = False) -> Html:
+    """Faint lines across, with their values at the left (only whole ones), and what they are values of above."""
     parts: list[Child] = []
     for tick in scale.ticks():
+        if whole and tick != int(tick):
+            continue
         parts.append(element("line", x1=x, x2=until, y1=scale(tick), y2=scale(tick), class_="axis"))
         parts.append(element("text", short(tick), x=x - 5, y=scale(tick) + 4, text_anchor="end"))
     parts.append(element("text", name, x=0, y=scale.end - 8) if name else None)
@@ -105,6 +113,4 @@ def figure(title: str, note: str, *drawings: Child) -> Html:
 
 def wide_and_narrow(draw: Callable[[float], Html]) -> list[Html]:
     """A plot twice: the page shows the one that fits the screen."""
-    return [
-        element("div", draw(width), class_=f"only-{name}") for name, width in (("wide", WIDE), ("narrow", NARROW))
-    ]
+    return [element("div", draw(width), class_=f"only-{name}") for name, width in (("wide", WIDE), ("narrow", NARROW))]

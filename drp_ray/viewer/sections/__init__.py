@@ -32,7 +32,9 @@ def render_head(report: Report) -> Html:
     datasets = dict.fromkeys(dataset_name(run.config["dataset"]) for run in runs)
     methods = dict.fromkeys(str(run.metrics["method"]) for run in runs)
     protocols = dict.fromkeys(str(run.config["protocol"]) for run in runs if run.config.get("protocol"))
-    began = sorted(str(entry["since"])[:10] for run in runs for entry in run.record.get("history", []) if entry["since"])
+    began = sorted(
+        str(entry["since"])[:10] for run in runs for entry in run.record.get("history", []) if entry["since"]
+    )
     said = [
         f"Method {', '.join(methods)}",
         f"dataset {', '.join(datasets)}",
@@ -48,4 +50,6 @@ def render_summary(report: Report) -> Html:
     """All sections that the runs have something for."""
     texts = None if report.has_texts else element("p", "Texts were left out of this report (--no-text).", class_="note")
     shown = [section.render(report) for section in SECTIONS]
-    return join([element("h2", "Summary", class_="lead"), element("p", report.chosen.how, class_="quiet"), texts, shown])
+    return join(
+        [element("h2", "Summary", class_="lead"), element("p", report.chosen.how, class_="quiet"), texts, shown]
+    )

@@ -7,6 +7,7 @@ from typing import Any
 from drp_ray.viewer.choosing import Chosen
 from drp_ray.viewer.facts import RunFacts
 from drp_ray.viewer.html import Child, Html, element
+from drp_ray.viewer.measures import in_order
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Report:
 
     @property
     def measures(self) -> list[str]:
-        """Every measure that a run has, in the order of the runs."""
-        return list(dict.fromkeys(name for facts in self.runs for name in facts.run.metrics["metrics"]))
+        """Every measure that a run has."""
+        return in_order(name for facts in self.runs for name in facts.run.metrics["metrics"])
 
 
 @dataclass(frozen=True)

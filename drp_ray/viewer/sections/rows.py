@@ -17,6 +17,9 @@ LEAKS = {
     "drop": "profiles were read without the target and later reviews",
     "keep": "not removed: profiles may hold the target or later reviews",
 }
+PARTS_OF_A_LINE = 4
+"""Fewer parts make no line."""
+
 LEAK_COUNT = "representatives_later_than_the_target"
 
 
@@ -36,12 +39,21 @@ def lengths(report: Report) -> Child:
 def by_method(report: Report) -> Child:
     """Scores by the method that really ran, where that is not one alone."""
     rows = [
-        [run_label(report, place), method, *(written(name, numbers["metrics"].get(name)) for name in report.measures), f"{numbers['n']:,}"]
+        [
+            run_label(report, place),
+            method,
+            *(written(name, numbers["metrics"].get(name)) for name in report.measures),
+            f"{numbers['n']:,}",
+        ]
         for place, facts in enumerate(report.runs)
         if set(facts.run.metrics["by_method"]) - {facts.run.metrics["method"]}
         for method, numbers in facts.run.metrics["by_method"].items()
     ]
-    return table(["Run", "Method that ran", *map(title_of, report.measures), "Users"], rows, numbers_from=2) if rows else None
+    return (
+        table(["Run", "Method that ran", *map(title_of, report.measures), "Users"], rows, numbers_from=2)
+        if rows
+        else None
+    )
 
 
 def coverage(report: Report) -> Child:
@@ -70,7 +82,9 @@ def leaks(report: Report) -> Child:
     rows = []
     for place, facts in enumerate(report.runs):
         config, found = facts.run.config, facts.run.metrics["coverage"].get(LEAK_COUNT, 0)
-        rows.append([run_label(report, place), LEAKS[config["users"]["leaks"]], config["selection"]["as_of"], f"{found:,}"])
+        rows.append(
+            [run_label(report, place), LEAKS[config["users"]["leaks"]], config["selection"]["as_of"], f"{found:,}"]
+        )
     head = ["Run", "The user's own reviews", "selection.as_of", "Representatives who wrote after the target"]
     return table(head, rows, numbers_from=3)
 
@@ -84,9 +98,11 @@ def cost(report: Report) -> Child:
         speed_plot(facts.run.name, each, place)
         for place, facts in runs
         for each in facts.costs
-        if each.asks and len(each.tokens_per_second) > 1
+        if each.asks and len(each.tokens_per_second) >= PARTS_OF_A_LINE
     ]
-    keys = element("p", [element("span", element("span", what), class_=f"swatch {kind}") for kind, what in _KEYS], class_="keys")
+    keys = element(
+        "p", [element("span", element("span", what), class_=f"swatch {kind}") for kind, what in _KEYS], class_="keys"
+    )
     return [
         element("p", "Stages that runs share were made once, and stand in each of them.") if len(runs) > 1 else None,
         [keys, element("div", tokens, class_="plots")] if tokens else None,

@@ -83,13 +83,18 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def differences(report: Report) -> Child:
     """The first run against each other one, user by user: who gains, and by how much."""
-    plots = [
-        _gain_plot(report, place, measure) for place in range(1, len(report.runs)) for measure in report.measures
-    ]
-    found = [plot for plot in plots if plot is not None]
-    if not found and report.compared is None:
+    pairs = [_pair(report, place) for place in range(1, len(report.runs))]
+    if not any(pairs) and report.compared is None:
         return None
-    return [_significance(report), element("div", found, class_="plots")]
+    return [_significance(report), pairs]
+
+
+def _pair(report: Report, place: int) -> Child:
+    plots = [plot for measure in report.measures if (plot := _gain_plot(report, place, measure)) is not None]
+    if not plots:
+        return None
+    heading = element("h4", "What ", run_label(report, 0), " gains over ", run_label(report, place))
+    return [heading, element("div", plots, class_="plots")]
 
 
 def _gain_plot(report: Report, place: int, measure: str) -> Html | None:
@@ -104,8 +109,7 @@ def _gain_plot(report: Report, place: int, measure: str) -> Html | None:
         return None
     better = int((gains > 0).sum())
     worse = int((gains < 0).sum())
-    name, rival = report.runs[0].run.name, report.runs[place].run.name
-    note = f"{name} against {rival}: {better:,} users gain, {worse:,} lose, {len(gains) - better - worse:,} neither"
+    note = f"{better:,} users gain, {worse:,} lose, {len(gains) - better - worse:,} neither"
     return gain_plot(title_of(measure), note, gains, 0)
 
 

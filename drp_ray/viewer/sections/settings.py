@@ -76,7 +76,9 @@ def making(report: Report) -> Child:
 def _versions(report: Report) -> Html:
     records = [facts.run.record for facts in report.runs]
     libraries = sorted({name for record in records for name in record["libraries"]})
-    rows: list[list[Child]] = [[name, *(record["libraries"].get(name, "–") for record in records)] for name in libraries]
+    rows: list[list[Child]] = [
+        [name, *(record["libraries"].get(name, "–") for record in records)] for name in libraries
+    ]
     rows.insert(0, ["commit", *(_commit(record) for record in records)])
     rows.append(["began, or went on with other versions", *(_dates(record) for record in records)])
     return table(["", *(run_label(report, place) for place in range(len(records)))], rows, numbers_from=99)
