@@ -1,4 +1,4 @@
-"""Finished runs that were made up: the folders of stages that a job leaves, without a job. Texts are words by chance."""
+"""Finished runs that were made up: the folders that a job leaves, without a job. Texts are words by chance."""
 
 import json
 import random
@@ -12,13 +12,10 @@ from drp_ray import schema
 from drp_ray.config import checked
 from drp_ray.evaluation.metrics.base import scores_schema
 from drp_ray.llm.kept import kept_schema
-from drp_ray.llm.replies import render_features
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, write_manifest
 
-VOCABULARY = [
-    "".join(random.Random(number).choices("aeioulnrstmdgkpbvf", k=2 + number % 9)) for number in range(6000)
-]
+VOCABULARY = ["".join(random.Random(number).choices("aeioulnrstmdgkpbvf", k=2 + number % 9)) for number in range(6000)]
 WEIGHTS = [1 / (rank + 3) for rank in range(len(VOCABULARY))]
 CALL = {
     "status": "ok",
@@ -99,8 +96,7 @@ class MadeRun:
         return " ".join(chance.choices(VOCABULARY, WEIGHTS, k=words or self.words)).capitalize() + "."
 
     def _asking(self, item: str) -> Iterator[tuple[str, int]]:
-        for user in self._by_item().get(item, []):
-            yield user
+        yield from self._by_item().get(item, [])
 
     def _by_item(self) -> dict[str, list[tuple[str, int]]]:
         if not hasattr(self, "_asked"):
@@ -145,7 +141,9 @@ class MadeRun:
 
     def _prediction(self, user: str) -> dict[str, Any]:
         has_failed = user in self.failed
-        written = {} if has_failed else {"summary": self.text("summary", user, self.name), "prediction": self._written(user)}
+        written = (
+            {} if has_failed else {"summary": self.text("summary", user, self.name), "prediction": self._written(user)}
+        )
         simpler = user.endswith("7") and self.method == "drp"
         return {
             "user_id": user,
@@ -168,7 +166,10 @@ class MadeRun:
         if user in self.failed:
             return {"user_id": user}
         chance = random.Random(f"{user}{self.name}")
-        values = {name: round(min(max(chance.gauss(0.3 + self.skill, 0.1), 0), 1), 6) for name in ("rouge1", "rougeL", "meteor")}
+        values = {
+            name: round(min(max(chance.gauss(0.3 + self.skill, 0.1), 0), 1), 6)
+            for name in ("rouge1", "rougeL", "meteor")
+        }
         statistics = {each.name: 3 for each in scores_schema() if each.name.startswith("bleu_")}
         return {"user_id": user, **values, "bleu": 40 * values["rouge1"], **statistics}
 
@@ -194,13 +195,17 @@ class MadeRun:
         }
 
     def _difference(self, user: str, rank: int) -> dict[str, Any]:
-        item, about = self.item(user, rank), ("Tone", "Length", "Detail")
+        item, about = self.item(user, rank), ("Tonality", "Breadthwise", "Granularity")
         features = [
-            {"name": name, "definition": f"{name} of it", "description": self.text(name, user, item, self.name, words=14)}
+            {
+                "name": name,
+                "definition": f"{name} of it",
+                "description": self.text(name, user, item, self.name, words=14),
+            }
             for name in about
         ]
         reworded = [{**features[0], "description": self.text("anew", user, item, self.name, words=9)}, features[1]]
-        found = {"extracted": render_features(features), "validated": render_features(reworded), "features": reworded}
+        found = {"extracted": blocks(features), "validated": blocks(reworded), "features": reworded}
         has_failed = user in self.failed_differences and rank == 0
         failure = {"status": "error", "error": self.failed_differences.get(user)}
         return {
@@ -223,7 +228,10 @@ class MadeRun:
             table = pa.Table.from_pylist(list(batch), columns)
             facts: dict[str, float] = {"seconds": 1.5}
             if "prompt_tokens" in columns.names:
-                facts |= {name: sum(table[name].to_pylist()) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")}
+                facts |= {
+                    name: sum(table[name].to_pylist())
+                    for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+                }
                 facts["errors"] = table["status"].to_pylist().count("error")
             entries.append(commit_part(folder, part_name(number), table, facts, "").entry)
         totals = add_up(entry.facts for entry in entries)
@@ -245,7 +253,13 @@ class MadeRun:
     def _write_run(self, stages: Mapping[str, Folder], predictions: Manifest) -> Folder:
         folder = self.root.at("runs", self.name)
         model = {"engine": "openai", "id": "m"}
-        settings = {"name": self.name, "dataset": "data/made", "root": "results", "method": self.method, **self.settings}
+        settings = {
+            "name": self.name,
+            "dataset": "data/made",
+            "root": "results",
+            "method": self.method,
+            **self.settings,
+        }
         config = checked({"models": {"llm": model}, **settings}, "made")
         record = {
             "name": self.name,
@@ -278,6 +292,14 @@ class MadeRun:
             "signatures": {name: f"{name}|made" for name in names},
             "coverage": coverage,
         }
+
+
+def blocks(features: Sequence[Mapping[str, str]]) -> str:
+    """Differences in the format that DRP asks for."""
+    return "".join(
+        f"---\n[{each['name']}]\nDefinition: {each['definition']}\nDifference Description: {each['description']}\n---\n"
+        for each in features
+    )
 
 
 def batches(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -56,6 +56,8 @@ function showList() {
   for (const number of listed) keys.set(number, key(number) ?? Infinity);
   listed.sort((a, b) => keys.get(a) - keys.get(b) || a - b);
   list.replaceChildren(...listed.map(row));
+  list.dataset.query = search.query;
+  list.setAttribute("aria-busy", String(Boolean(search.isRunning)));
   const found = `${count(listed.length)} of ${count(index.users.id.length)} users`;
   document.getElementById("count").textContent = search.isRunning ? `${found}, still searching the texts …` : found;
   markCurrent();

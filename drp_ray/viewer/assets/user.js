@@ -59,7 +59,7 @@ function scoreTable({ number, there }) {
     const differs = place !== there[0].place && value !== null && first !== null;
     return make("td", { class: "number" }, value === null ? "–" : value.toFixed(n), differs && [" ", change(value - first, n)]);
   };
-  return make(
+  const table = make(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores of this user" },
     make(
@@ -75,6 +75,7 @@ function scoreTable({ number, there }) {
       ),
     ),
   );
+  return make("div", {}, table, there.length > 1 && make("p", { class: "quiet" }, "Changes are against ", runName(there[0].place, there[0].name), "."));
 }
 
 function lengthOf(place, number) {

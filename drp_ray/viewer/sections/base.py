@@ -1,6 +1,6 @@
 """A section of the report: a title, and a pure function from what the runs have to HTML."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,16 @@ class Section:
         return element(
             "section", element("h3", self.title, id=heading), content, class_="part", aria_labelledby=heading
         )
+
+
+SHOWN = 3
+"""Of many plots of one kind, so many are shown at once."""
+
+
+def shown_and_folded(plots: Sequence[Html], what: str) -> list[Html]:
+    """The first plots, and the others behind a line that opens them."""
+    first, rest = list(plots[:SHOWN]), plots[SHOWN:]
+    return [*first, element("details", element("summary", f"{len(rest)} {what}"), rest)] if rest else first
 
 
 def run_label(report: Report, place: int) -> Html:

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from drp_ray.job.result import coverage_lines
-from drp_ray.viewer.html import Child, Html, element, table
+from drp_ray.viewer.html import Child, element, table
 from drp_ray.viewer.measures import title_of, written
 from drp_ray.viewer.plots.cost import speed_plot, time_plot, token_plot
 from drp_ray.viewer.plots.lengths import length_plot
-from drp_ray.viewer.sections.base import Report, Section, run_label
+from drp_ray.viewer.sections.base import Report, Section, run_label, shown_and_folded
 
 LEAKS = {
     "refuse": "checked: no profile holds its target or a later review, or the job would have been refused",
@@ -107,15 +107,11 @@ def cost(report: Report) -> Child:
         element("p", "Stages that runs share were made once, and stand in each of them.") if len(runs) > 1 else None,
         [keys, element("div", tokens, class_="plots")] if tokens else None,
         element("div", times, class_="plots"),
-        _one_below_the_other(speeds),
+        element("div", shown_and_folded(speeds, "more stages"), class_="stack"),
     ]
 
 
 _KEYS = (("strong", "read"), ("weak", "read from the cache"), ("middle", "written"))
-
-
-def _one_below_the_other(plots: list[Html]) -> Html:
-    return element("div", plots, class_="stack")
 
 
 def signatures(report: Report) -> Child:

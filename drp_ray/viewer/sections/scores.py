@@ -8,7 +8,7 @@ import numpy as np
 from drp_ray.viewer.html import Child, Html, element, table
 from drp_ray.viewer.measures import title_of, written
 from drp_ray.viewer.plots.scores import Dot, gain_plot, score_plot
-from drp_ray.viewer.sections.base import Report, Section, run_label
+from drp_ray.viewer.sections.base import Report, Section, run_label, shown_and_folded
 
 CONTROLS = {"other_review": "floor: another user's review", "reference": "ceiling: the real review"}
 """The controls that bound a measure, by their names in `metrics.json`."""
@@ -83,18 +83,18 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def differences(report: Report) -> Child:
     """The first run against each other one, user by user: who gains, and by how much."""
-    pairs = [_pair(report, place) for place in range(1, len(report.runs))]
-    if not any(pairs) and report.compared is None:
+    pairs = [pair for place in range(1, len(report.runs)) if (pair := _pair(report, place)) is not None]
+    if not pairs and report.compared is None:
         return None
-    return [_significance(report), pairs]
+    return [_significance(report), *shown_and_folded(pairs, "other runs")]
 
 
-def _pair(report: Report, place: int) -> Child:
+def _pair(report: Report, place: int) -> Html | None:
     plots = [plot for measure in report.measures if (plot := _gain_plot(report, place, measure)) is not None]
     if not plots:
         return None
     heading = element("h4", "What ", run_label(report, 0), " gains over ", run_label(report, place))
-    return [heading, element("div", plots, class_="plots")]
+    return element("div", heading, element("div", plots, class_="plots"))
 
 
 def _gain_plot(report: Report, place: int, measure: str) -> Html | None:
