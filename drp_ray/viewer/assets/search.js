@@ -16,9 +16,9 @@ async function beginSearch(typed, changed) {
   }
   search.hits = new Set();
   index.users.id.forEach((id, number) => id.toLowerCase().includes(search.query) && search.hits.add(number));
+  search.isRunning = index.has_texts;
   changed();
   if (!index.has_texts) return;
-  search.isRunning = true;
   const query = search.query;
   const peers = await peersWith(query, () => mine === search.number);
   let shown = performance.now();
