@@ -94,7 +94,9 @@ def visit(page: Path) -> dict[str, float]:
 
 
 WATCH = """new MutationObserver((_, observer) => {
-  if (document.documentElement?.hasAttribute("data-ready")) { window.usable = performance.now(); observer.disconnect(); }
+  if (!document.documentElement?.hasAttribute("data-ready")) return;
+  window.usable = performance.now();
+  observer.disconnect();
 }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-ready"] });"""
 
 OPEN = """async (number) => {

@@ -59,7 +59,8 @@ def resolved(value: Any, texts: list[str], field: str = "") -> Any:
 def user(page: Page, name: str) -> dict[str, Any]:
     """A user's document with its texts."""
     structure, texts = page.users[name]
-    return {**resolved(structure, texts), "runs": structure["runs"]}
+    runs = structure["runs"]  # numbers of sources, by kinds that are called as texts are
+    return {**resolved({**structure, "runs": None}, texts), "runs": runs}
 
 
 def pieces(page: Page, name: str, run: int, kind: str) -> Any:
