@@ -124,6 +124,8 @@ def test_a_link_to_nobody_says_so(report, visit):
     page = visit(report, "#user=nobody%20here")
     assert "There is no user nobody here" in page.page.inner_text("#count")
     assert page.page.is_visible("#summary")
+    page = visit(report, "#user=50%")
+    assert "There is no user 50%" in page.page.inner_text("#count")
 
 
 def test_keys_search_step_explain_and_go_back(report, visit):

@@ -1,5 +1,6 @@
 """The file of a report: what is in it, what is not, and that nothing but the runs decides."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from drp_ray.errors import BadInput
 from drp_ray.storage.folder import LocalFolder
-from drp_ray.viewer.document import TEXT_FIELDS, document, read_document, reason
+from drp_ray.viewer.document import document, read_document, reason
 from drp_ray.viewer.finished_run import open_run, open_runs
+from drp_ray.viewer.index import to_json
 from drp_ray.viewer.page import app, policy
 from drp_ray.viewer.report import ReportOptions, write_into
 from tests.viewer.made_run import MadeRun
@@ -105,8 +107,12 @@ def test_a_failed_row_is_shown_as_failed_with_its_reason(tmp_path):
     assert "refused by the engine: no" in page.before and "too long: 9 tokens" in page.before
 
 
+NO_TEXT = {"user_id", "item_id", "method", "fallback", "status", "finish_reason", "role", "text_id"}
+"""Columns of ids and of words of this package; whatever else is a string is text."""
+
+
 def texts_of(folder: LocalFolder) -> set[str]:
-    """Every string of every part under a field that holds text."""
+    """Every text of every part."""
     found = set()
 
     def walk(value, field):
@@ -116,7 +122,7 @@ def texts_of(folder: LocalFolder) -> set[str]:
         elif isinstance(value, list):
             for child in value:
                 walk(child, field)
-        elif isinstance(value, str) and field in TEXT_FIELDS | {"prompt", "answer"}:
+        elif isinstance(value, str) and field not in NO_TEXT:
             found.add(value)
 
     for path in folder.path.rglob("*.parquet"):
@@ -170,6 +176,13 @@ def test_hostile_texts_and_ids_end_no_element(tmp_path):
     assert "<img" not in whole and "<!--" not in whole
     assert re.search(r'id="index">(.*?)</script>', page.before).group(1).isascii()
     assert whole.count("</script>") == whole.count("<script")
+
+
+@given(st.one_of(st.just(HOSTILE), st.text()))
+def test_the_index_gives_ids_back_and_ends_no_element(name):
+    written = to_json({"users": {"id": [name]}})
+    assert json.loads(written) == {"users": {"id": [name]}}
+    assert written.isascii() and not {"<", ">", "&"} & set(written)
 
 
 def test_the_app_may_stand_in_a_script_element_under_its_policy(tmp_path):

@@ -10,9 +10,20 @@ function showView(name) {
   for (const tab of document.querySelectorAll("[data-tab]")) tab.setAttribute("aria-pressed", String(tab.dataset.tab === name));
 }
 
+/** The id that the address names; one that was not encoded is taken as it stands. */
+function namedUser() {
+  const id = location.hash.startsWith("#user=") ? location.hash.slice(6) : "";
+  try {
+    return decodeURIComponent(id);
+  } catch (error) {
+    if (error instanceof URIError) return id;
+    throw error;
+  }
+}
+
 async function open() {
   const mine = ++opening;
-  const id = decodeURIComponent(location.hash.startsWith("#user=") ? location.hash.slice(6) : "");
+  const id = namedUser();
   const number = place.get(id);
   if (number === undefined) {
     if (id) document.getElementById("count").textContent = `There is no user ${id} in this report.`;
