@@ -29,7 +29,7 @@ help:
 run: install
 	@$(BIN)/drp-ray quickstart $(if $(USERS),--users $(USERS)) $(if $(MODEL),--model "$(MODEL)")
 
-test: $(VENV)/.dev-installed
+test: $(VENV)/.dev-installed $(VENV)/.browser-looked-for
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.dev-installed
@@ -67,6 +67,15 @@ $(VENV)/.package-installed: pyproject.toml $(VENV)/.cpu-installed
 $(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.package-installed
 	@echo "Installing the tools for tests and checks"
 	@$(call pip_install,-r $<)
+	@touch $@
+
+# The report's tests need a browser. It is installed where that needs no question; elsewhere they are skipped.
+$(VENV)/.browser-looked-for: | $(VENV)/.made
+	@if ! command -v chromium > /dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    echo "Installing Chromium for the tests of the report"; \
+	    { apt-get update && apt-get install -y --no-install-recommends chromium; } > $(LOG) 2>&1 || true; \
+	fi
+	@command -v chromium > /dev/null || echo "There is no chromium: the tests of the report in a browser are skipped"
 	@touch $@
 
 clean:

@@ -73,6 +73,10 @@ def _run(job: "Job", retry_errors: bool = False, until: str | None = None, use_l
 def _show(job: "Job", result: "Result") -> None:
     """Print a result; the exit code says whether too many rows are error rows."""
     _print_result(result)
+    if job.config.report:
+        from drp_ray.viewer.command import report_of_run
+
+        say(f"{'report':<12} {report_of_run(job.opened)}")
     for advice in result.advice:
         say(advice)
     if result.error_rate > job.config.runtime.max_error_rate:
@@ -129,6 +133,10 @@ def sweep(
             return
         results = run_all(jobs, say, retry_errors, use_lease=not no_lease)
         _print_comparison(write_comparison(opened, results))
+        if all(job.config.report for job in jobs):
+            from drp_ray.viewer.command import report_of_sweep
+
+            say(f"{'report':<12} {report_of_sweep(opened)}")
         for advice in dict.fromkeys(advice for result in results for advice in result.advice):
             say(advice)
         too_many = [
@@ -168,6 +176,25 @@ def compare(
                 json_file.write_bytes(as_json(document))
             except OSError as error:
                 raise BadInput(f"--json {json_file}: cannot be written: {error}") from error
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Job files (.yaml) or folders of runs, local or s3://….")
+    ],
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="The HTML file to write, local or s3://….")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Hold the texts of at most so many users.")] = 2000,
+    seed: Annotated[int, typer.Option(help="The seed of the sample.")] = 0,
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave out every review text; keep the numbers.")] = False,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Write one HTML file with the results of runs and every user to look into."""
+    from drp_ray.viewer.command import report_of
+    from drp_ray.viewer.report import ReportOptions
+
+    with failures_reported():
+        say(report_of(runs, overrides, out, ReportOptions(sample, seed, not no_text)))
 
 
 @app.command()

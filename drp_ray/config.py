@@ -352,6 +352,7 @@ class Config(Section):
     sampling: AllSampling = AllSampling()
     prompts: str | None = None
     evaluation: Evaluation = Evaluation()
+    report: bool = True
     runtime: Runtime = Runtime()
     protocol: str | None = None
 

@@ -23,6 +23,7 @@ LAYERS = (
     {"methods"},
     {"stages"},
     {"job", "data", "embedding"},
+    {"viewer"},
     {"cli", "__init__"},
     {"__main__"},
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -88,6 +89,11 @@ class BucketFolder:
         """One PUT, which S3 makes visible whole or not at all."""
         with self._errors_translated(name):
             self._client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
+
+    def write_file(self, name: str, source: Path) -> None:
+        """Upload a local file, a large one in pieces; S3 makes it visible whole or not at all."""
+        with self._errors_translated(name), source.open("rb") as content:
+            self._client.upload_fileobj(content, self.bucket, self._key(name))
 
     def create(self, name: str, data: bytes) -> bool:
         """A PUT that S3 refuses where the key exists."""

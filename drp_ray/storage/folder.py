@@ -52,6 +52,9 @@ class Folder(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """Write or replace a file, atomically and durably."""
 
+    def write_file(self, name: str, source: Path) -> None:
+        """Write or replace a file with the content of a local one, which need not fit the memory."""
+
     def create(self, name: str, data: bytes) -> bool:
         """Write a file only where there is none; False where there is one."""
 

@@ -2,13 +2,16 @@
 
 import fcntl
 import hashlib
+import io
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 
@@ -64,6 +67,12 @@ class LocalFolder:
             Path(temporary).replace(self.path / name)
         _sync_folder((self.path / name).parent)
 
+    def write_file(self, name: str, source: Path) -> None:
+        """Copy to a temporary file, sync it, rename it, and sync the folder."""
+        with source.open("rb") as content, self._temporary_copy(name, content) as temporary:
+            Path(temporary).replace(self.path / name)
+        _sync_folder((self.path / name).parent)
+
     def create(self, name: str, data: bytes) -> bool:
         """Link a temporary file under the name, which fails where the name exists."""
         with self._temporary_file(name, data) as temporary:
@@ -89,8 +98,11 @@ class LocalFolder:
         """Remove a file."""
         (self.path / name).unlink(missing_ok=True)
 
+    def _temporary_file(self, name: str, data: bytes) -> AbstractContextManager[str]:
+        return self._temporary_copy(name, io.BytesIO(data))
+
     @contextmanager
-    def _temporary_file(self, name: str, data: bytes) -> Iterator[str]:
+    def _temporary_copy(self, name: str, content: IO[bytes]) -> Iterator[str]:
         """A synced file with the content beside the file `name`; it is removed at the end if it is still there."""
         target = self.path / name
         try:
@@ -101,7 +113,7 @@ class LocalFolder:
         try:
             with os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), 0o644)
-                file.write(data)
+                shutil.copyfileobj(content, file)
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary

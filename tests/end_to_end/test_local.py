@@ -1,12 +1,15 @@
 """The quickstart's shape on this machine: real embeddings, the real engine, a Ray of its own."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
 from tests.end_to_end.conftest import STAGES, Job, assert_whole
+from tests.viewer.pages import pieces
+from tests.viewer.pages import read as read_page
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,21 @@ def test_scores_are_those_of_the_predictions(finished):
     assert metrics["metrics"]["bleu"] == pytest.approx(bleu.score)
     assert metrics["scored"] == {"rouge1": 16, "rougeL": 16, "bleu": 16, "meteor": 16}
     assert set(metrics["signatures"]) == set(metrics["metrics"])
+
+
+def test_the_report_is_in_the_runs_folder_and_its_path_is_printed(finished):
+    job, done = finished
+    assert f"report       {job.run_folder.uri}/report.html" in done.stdout
+    page = read_page(Path(job.run_folder.uri) / "report.html")
+    assert list(page.users) == sorted(job.rows("users")["user_id"].to_pylist())
+    predictions = {row["user_id"]: row["prediction"] for row in job.rows("predictions").to_pylist()}
+    assert {name: pieces(page, name, 0, "prediction")["prediction"] for name in page.users} == predictions
+    before = job.run_folder.read("report.html")
+    assert job.run("report").stdout == f"{job.run_folder.uri}/report.html\n"
+    assert job.run_folder.read("report.html") == before
+    out = job.folder / "numbers.html"
+    assert job.run("report", "--no-text", "--sample", "5", "--out", str(out)).returncode == 0
+    assert len(read_page(out).users) >= 5 and not read_page(out).index["has_texts"]
 
 
 def test_running_again_does_nothing(finished):

@@ -1,0 +1,103 @@
+// The list of users: searched, filtered and sorted.
+
+const list = document.getElementById("list");
+const control = Object.fromEntries(
+  ["search", "measure", "of", "against", "sort", "method", "state", "half"].map((id) => [id, document.getElementById(id)]),
+);
+const rows = new Map();
+let listed = [];
+
+const measure = () => control.measure.value;
+const ofRun = () => Number(control.of?.value ?? 0);
+const againstRun = () => (control.against ? Number(control.against.value) : null);
+const digits = (name) => index.measures.find((each) => each.name === name)?.digits ?? 4;
+
+function score(run, name, number) {
+  return index.runs[run].scores[name]?.[number] ?? null;
+}
+
+/** The difference to the other run; null where one of the two has no score. */
+function gain(number, name = measure()) {
+  if (againstRun() === null || againstRun() === ofRun()) return null;
+  const [own, other] = [score(ofRun(), name, number), score(againstRun(), name, number)];
+  return own === null || other === null ? null : own - other;
+}
+
+const SORTS = {
+  highest: (number) => negated(score(ofRun(), measure(), number)),
+  lowest: (number) => score(ofRun(), measure(), number),
+  gain: (number) => negated(gain(number)),
+  loss: (number) => gain(number),
+  longest: (number) => negated(index.runs[ofRun()].prediction_chars[number]),
+  shortest: (number) => index.runs[ofRun()].prediction_chars[number],
+  differences: (number) => negated(index.runs[ofRun()].n_differences[number]),
+  user: () => 0,
+};
+
+const negated = (value) => (value === null ? null : -value);
+
+function isShown(number) {
+  const run = index.runs[ofRun()];
+  if (search.hits && !search.hits.has(number)) return false;
+  if (control.method.value && index.methods[run.method[number]] !== control.method.value) return false;
+  if (control.half?.value && String(index.users.half[number]) !== control.half.value) return false;
+  const state = control.state.value;
+  if (state === "failed") return run.state[number] === "error";
+  if (state === "differences") return run.n_failed_differences[number] > 0;
+  if (state === "ok") return run.state[number] === "ok";
+  if (state === "simpler") return run.fallback[number] !== null;
+  return true;
+}
+
+function showList() {
+  const key = SORTS[control.sort.value];
+  const keys = new Map();
+  listed = index.users.id.map((_, number) => number).filter(isShown);
+  for (const number of listed) keys.set(number, key(number) ?? Infinity);
+  listed.sort((a, b) => keys.get(a) - keys.get(b) || a - b);
+  list.replaceChildren(...listed.map(row));
+  list.dataset.query = search.query;
+  list.setAttribute("aria-busy", String(Boolean(search.isRunning)));
+  const found = `${count(listed.length)} of ${count(index.users.id.length)} users`;
+  document.getElementById("count").textContent = search.isRunning ? `${found}, still searching the texts …` : found;
+  markCurrent();
+}
+
+function row(number) {
+  if (!rows.has(number)) {
+    const id = index.users.id[number];
+    const link = make("a", { href: linkTo(id), "data-user-id": id });
+    rows.set(number, { item: make("li", {}, link), link, shows: "" });
+  }
+  const found = rows.get(number);
+  const shows = `${measure()} ${ofRun()} ${againstRun()}`;
+  if (found.shows !== shows) {
+    found.link.replaceChildren(...labels(number));
+    found.shows = shows;
+  }
+  return found.item;
+}
+
+function labels(number) {
+  const run = index.runs[ofRun()];
+  const value = score(ofRun(), measure(), number);
+  const state = run.state[number];
+  const note = state === "error" ? "failed" : state === null ? "not in this run" : run.fallback[number] !== null ? index.methods[run.method[number]] : null;
+  return [
+    make("span", { class: "id", dir: "auto" }, index.users.id[number]),
+    note && make("span", { class: state === "error" ? "badge bad" : "badge" }, note),
+    make("span", { class: "value" }, value === null ? "–" : value.toFixed(digits(measure()))),
+    againstRun() !== null && againstRun() !== ofRun() && change(gain(number), digits(measure())),
+  ].filter(Boolean);
+}
+
+const linkTo = (id) => `#user=${encodeURIComponent(id)}`;
+
+function markCurrent() {
+  const open = opened === null ? null : rows.get(opened)?.link;
+  list.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  if (open) {
+    open.setAttribute("aria-current", "page");
+    if (open.isConnected) open.scrollIntoView({ block: "nearest" });
+  }
+}

@@ -1,0 +1,84 @@
+"""The index of a page: numbers of the users it holds, and where their documents lie. It comes before the app."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from drp_ray.viewer.blocks import Address
+from drp_ray.viewer.finished_run import FinishedRun
+from drp_ray.viewer.measures import digits_of, in_order, title_of
+from drp_ray.viewer.user_table import UserTable
+
+DIGITS_KEPT = 5
+"""Decimals of a user's score in the index."""
+
+
+def make_index(
+    title: str,
+    runs: Sequence[FinishedRun],
+    tables: Sequence[UserTable],
+    chosen: Sequence[str],
+    addresses: Sequence[Address],
+    items: Mapping[str, Address],
+    has_texts: bool,
+) -> dict[str, Any]:
+    """Columns over the chosen users; a user whom a run does not have is null there."""
+    methods = sorted({method for table in tables for method in table.rows["method"].to_pylist()})
+    measures = in_order(name for table in tables for name in table.measures)
+    retrieval = runs[0].config["retrieval"]
+    return {
+        "title": title,
+        "has_texts": has_texts,
+        "query": retrieval["query"],
+        "document": retrieval["document"],
+        "lowercase": retrieval["lowercase"],
+        "methods": methods,
+        "measures": [{"name": name, "title": title_of(name), "digits": digits_of(name)} for name in measures],
+        "runs": [
+            {"name": run.name, **_columns(table, chosen, methods)} for run, table in zip(runs, tables, strict=True)
+        ],
+        "users": {"id": list(chosen), "at": addresses, "reference_chars": _reference_chars(tables, chosen)},
+        "items": {"id": list(items), "at": list(items.values())},
+    }
+
+
+def to_json(index: Mapping[str, Any]) -> str:
+    """The index as it may stand inside a script element: no text in it can end the element or begin a comment."""
+    text = json.dumps(index, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _columns(table: UserTable, chosen: Sequence[str], methods: Sequence[str]) -> dict[str, Any]:
+    rows = {user: place for place, user in enumerate(table.user_ids)}
+    places = [rows.get(user) for user in chosen]
+
+    def column(name: str) -> list[Any]:
+        values = table.rows[name].to_pylist()
+        return [None if place is None else values[place] for place in places]
+
+    return {
+        "state": column("status"),
+        "method": [None if method is None else methods.index(method) for method in column("method")],
+        "fallback": column("fallback"),
+        "n_differences": column("n_differences"),
+        "n_failed_differences": column("n_failed_differences"),
+        "prediction_chars": column("prediction_chars"),
+        "scores": {name: _scores(table.values(name), places) for name in table.measures},
+    }
+
+
+def _scores(values: np.ndarray, places: Sequence[int | None]) -> list[float | None]:
+    return [
+        None if place is None or np.isnan(values[place]) else round(float(values[place]), DIGITS_KEPT)
+        for place in places
+    ]
+
+
+def _reference_chars(tables: Sequence[UserTable], chosen: Sequence[str]) -> list[int]:
+    """Of each user, by the first run that has the user."""
+    known: dict[str, int] = {}
+    for table in reversed(tables):
+        known.update(zip(table.user_ids, table.rows["reference_chars"].to_pylist(), strict=True))
+    return [known[user] for user in chosen]

@@ -1,0 +1,326 @@
+"""Finished runs that were made up: the folders that a job leaves, without a job. Texts are words by chance."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from drp_ray import schema
+from drp_ray.config import checked
+from drp_ray.evaluation.metrics.base import scores_schema
+from drp_ray.llm.kept import kept_schema
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, read_manifest, write_manifest
+
+CHANCE = random.Random(0)
+VOCABULARY = ["".join(CHANCE.choices("aeioulnrstmdgkpbvf", k=2 + number % 9)) for number in range(6000)]
+PHRASES = [CHANCE.choices(VOCABULARY, [1 / (rank + 3) for rank in range(6000)], k=9) for _ in range(5000)]
+"""Texts are made of these, since drawing word by word takes minutes for thousands of users."""
+
+CALL = {
+    "status": "ok",
+    "error": None,
+    "attempts": 1,
+    "prompt_tokens": 900,
+    "cached_tokens": 300,
+    "completion_tokens": 120,
+    "finish_reason": "stop",
+    "truncated": False,
+    "thinking_tokens": 40,
+    "unfinished_thinking": 0,
+    "seeds": [1],
+    "cut_off": 0,
+    "preambles": 0,
+}
+SHARED = ("contexts", "comparisons")
+"""The stages that runs of one dataset share."""
+
+
+@dataclass
+class MadeRun:
+    """A run over a made-up dataset. Runs of one `root` with equal sizes share what jobs share.
+
+    `texts` replaces the texts of a user's reference and prediction; `failed` users have no prediction, and
+    `failed_differences` users have an error row on their first item. `skill` moves the scores.
+    """
+
+    root: Folder
+    name: str = "first"
+    n_users: int = 12
+    method: str = "drp"
+    skill: float = 0.0
+    history: int = 3
+    peers: int = 3
+    words: int = 30
+    rows_per_part: int = 5
+    backwards: bool = False
+    failed: Mapping[str, str] = field(default_factory=dict)
+    failed_differences: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self) -> Folder:
+        """Write all stages and the run's folder, and return that."""
+        stages = {name: self._folder(name) for name in ("contexts", "predictions", "scores")}
+        self._write("contexts", schema.CONTEXTS, map(self._context, self.users))
+        predictions = self._write("predictions", schema.PREDICTIONS, map(self._prediction, self.users))
+        self._write("scores", scores_schema(), map(self._score, self.users))
+        self._write_kept("predictions", ("user_id",), [{"user_id": user} for user in self.users])
+        if self.method == "drp":
+            stages |= {name: self._folder(name) for name in ("comparisons", "differences")}
+            pairs = [(user, rank) for item in self.items for user, rank in self._asking(item)]
+            self._write("comparisons", schema.COMPARISONS, (self._comparison(*pair) for pair in pairs))
+            self._write("differences", schema.DIFFERENCES, (self._difference(*pair) for pair in pairs))
+            keys = [{"user_id": user, "item_id": self.item(user, rank)} for user, rank in pairs]
+            self._write_kept("differences", ("user_id", "item_id"), keys)
+        return self._write_run(stages, predictions)
+
+    @property
+    def users(self) -> list[str]:
+        """The ids of all users, in the order of the parts."""
+        users = [f"user-{number:05d}" for number in range(self.n_users)]
+        return users[::-1] if self.backwards else users
+
+    @property
+    def items(self) -> list[str]:
+        """The ids of all items."""
+        return [f"item-{number:05d}" for number in range(max(self.n_users * self.history // 4, self.history))]
+
+    def item(self, user: str, rank: int) -> str:
+        """The item of a user's past review."""
+        return self.items[(int(user[5:]) * self.history + rank) % len(self.items)]
+
+    def text(self, *names: Any, words: int | None = None) -> str:
+        """A text of its own for every name."""
+        return _text("/".join(map(str, names)), words or self.words)
+
+    def _asking(self, item: str) -> Iterator[tuple[str, int]]:
+        yield from self._by_item().get(item, [])
+
+    def _by_item(self) -> dict[str, list[tuple[str, int]]]:
+        if not hasattr(self, "_asked"):
+            self._asked: dict[str, list[tuple[str, int]]] = {}
+            for user in self.users:
+                for rank in range(self.history):
+                    self._asked.setdefault(self.item(user, rank), []).append((user, rank))
+        return self._asked
+
+    def _review(self, user: str, item: str) -> dict[str, Any]:
+        return {
+            "item_id": item,
+            "rating": float(1 + (int(user[5:]) + int(item[5:])) % 5),
+            "title": self.text("title", user, item, words=4),
+            "text": self.text("review", user, item),
+            "timestamp": 1_500_000_000_000 + int(user[5:]) * 86_400_000 + int(item[5:]) * 1000,
+        }
+
+    def _about(self, item: str) -> dict[str, Any]:
+        title, description = self.text("item", item, words=3), self.text("about", item, words=20)
+        return {"item_title": title, "item_description": description}
+
+    def _context(self, user: str) -> dict[str, Any]:
+        target = f"item-{(int(user[5:]) * 7 + 1) % len(self.items):05d}"
+        items = [self.item(user, rank) for rank in range(self.history)]
+        return {
+            "user_id": user,
+            "target": {**self._review(user, target), **self._about(target)},
+            "reference": self.reference(user),
+            "history": [{**self._review(user, item), **self._about(item)} for item in items],
+            "differences": [],
+            "profile": None,
+            "peers": None,
+            "n_comparisons": self.history,
+            "n_no_difference": 0,
+            "n_failed_differences": int(user in self.failed_differences),
+        }
+
+    def reference(self, user: str) -> str:
+        """The real review."""
+        return self.texts.get(user, self.text("reference", user))
+
+    def _prediction(self, user: str) -> dict[str, Any]:
+        has_failed = user in self.failed
+        written = (
+            {} if has_failed else {"summary": self.text("summary", user, self.name), "prediction": self._written(user)}
+        )
+        simpler = user.endswith("7") and self.method == "drp"
+        return {
+            "user_id": user,
+            "item_id": f"item-{(int(user[5:]) * 7 + 1) % len(self.items):05d}",
+            "method": "intsum" if simpler else self.method,
+            "fallback": "no comparisons" if simpler else None,
+            "reference": self.reference(user),
+            "n_history": self.history,
+            "n_differences": self.history if self.method == "drp" else 0,
+            "n_failed_differences": int(user in self.failed_differences),
+            **CALL,
+            **written,
+            **({"status": "error", "error": self.failed[user]} if has_failed else {}),
+        }
+
+    def _written(self, user: str) -> str:
+        return self.texts.get(user, self.text("prediction", user, self.name) + " " + self.reference(user)[:60])
+
+    def _score(self, user: str) -> dict[str, Any]:
+        if user in self.failed:
+            return {"user_id": user}
+        chance = random.Random(f"{user}{self.name}")
+        values = {
+            name: round(min(max(chance.gauss(0.3 + self.skill, 0.1), 0), 1), 6)
+            for name in ("rouge1", "rougeL", "meteor")
+        }
+        statistics = {each.name: 3 for each in scores_schema() if each.name.startswith("bleu_")}
+        return {"user_id": user, **values, "bleu": 40 * values["rouge1"], **statistics}
+
+    def _comparison(self, user: str, rank: int) -> dict[str, Any]:
+        item = self.item(user, rank)
+        number = int(user[5:])
+        others = [f"user-{(number // 40 * 40 + step) % (self.n_users + 40):05d}" for step in range(self.peers + 1)]
+        peers = [
+            {"user_id": other, "cluster": place, **self._review(other, item)}
+            for place, other in enumerate([other for other in others if other != user][: self.peers])
+        ]
+        about = self._about(item)
+        return {
+            "user_id": user,
+            "item_id": item,
+            "rank": rank,
+            "review": self._review(user, item),
+            "title": about["item_title"],
+            "description": about["item_description"],
+            "cluster": self.peers,
+            "representatives": peers,
+            "target_timestamp": 1_600_000_000_000,
+        }
+
+    def _difference(self, user: str, rank: int) -> dict[str, Any]:
+        item, about = self.item(user, rank), ("Tonality", "Breadthwise", "Granularity")
+        features = [
+            {
+                "name": name,
+                "definition": f"{name} of it",
+                "description": self.text(name, user, item, self.name, words=14),
+            }
+            for name in about
+        ]
+        reworded = [{**features[0], "description": self.text("anew", user, item, self.name, words=9)}, features[1]]
+        found = {"extracted": blocks(features), "validated": blocks(reworded), "features": reworded}
+        has_failed = user in self.failed_differences and rank == 0
+        failure = {"status": "error", "error": self.failed_differences.get(user)}
+        return {
+            "user_id": user,
+            "item_id": item,
+            "rank": rank,
+            "title": self._about(item)["item_title"],
+            "representatives": [],
+            **CALL,
+            **({**failure, "features": []} if has_failed else found),
+        }
+
+    def _folder(self, stage: str) -> Folder:
+        shared = f"{self.n_users}-{self.history}-{self.words}-{'back' if self.backwards else 'on'}-{self.rows_per_part}"
+        return self.root.at(stage, shared if stage in SHARED else f"{shared}-{self.name}")
+
+    def _write(self, stage: str, columns: pa.Schema, rows: Iterator[Mapping[str, Any]]) -> Manifest:
+        folder, entries = self._folder(stage), []
+        if stage in SHARED and (there := read_manifest(folder)) is not None:
+            return there
+        for number, batch in enumerate(batches(rows, self.rows_per_part)):
+            table = pa.Table.from_pylist(list(batch), columns)
+            facts: dict[str, float] = {"seconds": 1.5}
+            if "prompt_tokens" in columns.names:
+                facts |= {
+                    name: sum(table[name].to_pylist())
+                    for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+                }
+                facts["errors"] = table["status"].to_pylist().count("error")
+            entries.append(commit_part(folder, part_name(number), table, facts, "").entry)
+        totals = add_up(entry.facts for entry in entries)
+        manifest = Manifest(
+            stage=stage, fingerprint=folder.uri[-16:], made_from={}, inputs={}, parts=entries, wall_s=2.0, totals=totals
+        )
+        write_manifest(folder, manifest)
+        return manifest
+
+    def _write_kept(self, stage: str, keys: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+        for number, batch in enumerate(batches(iter(rows), self.rows_per_part)):
+            thoughts = [
+                {**row, "call": 0, "role": "extractor", "thinking": self.text("thought", *row.values()), "answer": "a"}
+                for row in batch
+            ]
+            table = pa.Table.from_pylist(thoughts, kept_schema(keys))
+            commit_part(self._folder(stage).at("kept"), part_name(number), table, {}, "")
+
+    def _write_run(self, stages: Mapping[str, Folder], predictions: Manifest) -> Folder:
+        folder = self.root.at("runs", self.name)
+        model = {"engine": "openai", "id": "m"}
+        settings = {
+            "name": self.name,
+            "dataset": "data/made",
+            "root": "results",
+            "method": self.method,
+            **self.settings,
+        }
+        config = checked({"models": {"llm": model}, **settings}, "made")
+        record = {
+            "name": self.name,
+            "made_from": {},
+            "config": config.model_dump(mode="json"),
+            "stages": {name: {"fingerprint": "f", "folder": stage.uri} for name, stage in stages.items()},
+            "revisions": {},
+            "libraries": {"drp-ray": "0.1.0", "ray": "2.60.0"},
+            "commit": "0123456789abcdef",
+            "history": [{"versions": {}, "since": "2026-01-02T03:04:05+00:00"}],
+        }
+        folder.write("run.json", json.dumps(record).encode())
+        folder.write("metrics.json", json.dumps(self._metrics()).encode())
+        return folder
+
+    def _metrics(self) -> dict[str, Any]:
+        rows = [row for row in map(self._score, self.users) if len(row) > 1]
+        names = ("bleu", "meteor", "rouge1", "rougeL")
+        means = {name: sum(row[name] for row in rows) / len(rows) if rows else None for name in names}
+        coverage = {"comparisons": self.n_users * self.history, "users_by_method": {self.method: self.n_users}}
+        return {
+            "run": self.name,
+            "method": self.method,
+            "users": self.n_users,
+            "metrics": means,
+            "scored": {name: len(rows) for name in names},
+            "with_failures_as_empty": means,
+            "by_method": {self.method: {"n": len(rows), "metrics": means}},
+            "failed_users": len(self.failed),
+            "signatures": {name: f"{name}|made" for name in names},
+            "coverage": coverage,
+        }
+
+
+@lru_cache(maxsize=200_000)
+def _text(name: str, words: int) -> str:
+    chance = random.Random(name)
+    drawn = [word for _ in range(words // 9 + 1) for word in PHRASES[int(chance.random() * len(PHRASES))]]
+    return " ".join(drawn[:words]).capitalize() + "."
+
+
+def blocks(features: Sequence[Mapping[str, str]]) -> str:
+    """Differences in the format that DRP asks for."""
+    return "".join(
+        f"---\n[{each['name']}]\nDefinition: {each['definition']}\nDifference Description: {each['description']}\n---\n"
+        for each in features
+    )
+
+
+def batches(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Rows in groups of a size."""
+    batch: list[Any] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,55 @@
+"""Which users a report has the texts of."""
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drp_ray.viewer.choosing import EXTREMES, choose
+from drp_ray.viewer.user_table import UserTable
+
+
+def table(scores: dict[str, float | None]) -> UserTable:
+    rows = pa.table({"user_id": list(scores), "rouge1": pa.array(scores.values(), pa.float64())})
+    return UserTable(rows.sort_by("user_id"), ("rouge1",))
+
+
+scored = st.dictionaries(
+    st.text("abcdef", min_size=1, max_size=4), st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=60
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(scored, scored, st.integers(1, 70), st.integers(0, 3))
+def test_a_sample_has_the_largest_gains_and_losses_and_its_size(first, second, size, seed):
+    chosen = choose([table(first), table(second)], size, seed)
+    everyone = {*first, *second}
+    assert set(chosen.user_ids) <= everyone and list(chosen.user_ids) == sorted(set(chosen.user_ids))
+    assert len(chosen.user_ids) >= min(size, len(everyone)) and chosen.of == len(everyone)
+    gains = {
+        user: first[user] - second[user] for user in first if first[user] is not None and second.get(user) is not None
+    }
+    each = min(EXTREMES, max(1, size // 2), len(gains))
+    if len(chosen.user_ids) < len(everyone):
+        for values in (sorted(gains.values())[:each], sorted(gains.values())[len(gains) - each :]):
+            there = sorted(gains[user] for user in chosen.user_ids if user in gains)
+            assert all(there.count(value) >= 1 for value in values)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scored, st.integers(1, 30), st.integers(0, 3), st.randoms())
+def test_neither_order_nor_who_else_is_there_changes_who_is_drawn(scores, size, seed, chance):
+    shuffled = list(scores.items())
+    chance.shuffle(shuffled)
+    assert choose([table(scores)], size, seed) == choose([table(dict(shuffled))], size, seed)
+
+
+def test_another_seed_draws_others_and_says_so():
+    scores = {f"user-{number:04d}": float(value) for number, value in enumerate(np.linspace(0, 1, 500))}
+    first, second = (choose([table(scores)], 100, seed) for seed in (0, 1))
+    assert first.user_ids != second.user_ids and len(first.user_ids) == len(second.user_ids) == 100
+    assert "100 of 500 users" in first.how and "seed 0" in first.how and "20 users" in first.how
+
+
+def test_all_users_are_there_where_they_fit():
+    assert choose([table({"b": 1.0, "a": None})], 2, 0).how == "All 2 users are here."
