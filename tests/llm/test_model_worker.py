@@ -349,6 +349,12 @@ class TestGivenUp:
         assert [row["status"] for row in rows] == ["error", "ok"]
         assert rows[0]["error"] == "the endpoint did not answer: too slow"
 
+    def test_many_calls_that_are_given_up_stop_nothing_while_others_are_answered(self, world):
+        world.give_up = lambda call: call.number == 0 and int(call.text) % 2 == 0
+        rows = answer(world, ids(*map(str, range(200))))
+        assert {row["status"] for row in rows} == {"ok"}
+        assert len(world.calls) == 300 and world.started == 1
+
     def test_an_endpoint_that_answers_nothing_any_more_stops_the_job(self, world):
         world.give_up = lambda call: True
         with pytest.raises(ModelNotLoaded, match=r"\d+ calls in a row were not answered, the last one: too slow"):
