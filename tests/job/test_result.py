@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from drp_ray.cli import app
-
 from drp_ray.config import Evaluation
 from drp_ray.evaluation.metrics import base
 from drp_ray.evaluation.metrics.base import Metric, metric

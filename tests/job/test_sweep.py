@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from drp_ray.cli import app
-
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
 from drp_ray.job.result import Result
@@ -207,7 +206,9 @@ def result_of(method, failed, fallbacks=()):
             "failed_users": len(failed),
             "metrics": {"rouge1": 0.5},
             "with_failures_as_empty": {"rouge1": 0.25, "rougeL": 0.25, "bleu": 0.25, "meteor": None},
-            "by_method": {name: {"n": 2, "metrics": {"rouge1": 0.5}} for name in {method, *(["intsum"] * len(fallbacks))}},
+            "by_method": {
+                name: {"n": 2, "metrics": {"rouge1": 0.5}} for name in {method, *(["intsum"] * len(fallbacks))}
+            },
             "coverage": {},
         },
         0.0,

@@ -1,4 +1,4 @@
-"""What the summarizer reads of a comparison: features rendered from their fields, and nothing where nothing was found."""
+"""What the summarizer reads of a comparison: features rendered from their fields, or nothing where none was found."""
 
 import pyarrow as pa
 import pytest
@@ -9,15 +9,17 @@ from drp_ray.prompts.pack import PromptPack
 from drp_ray.stages.differences import FindDifferences, found_differences
 
 NONE = "No difference distinguishes this user."
-REMARKS = "I rejected two of them.\n---\n[Pace]\nDefinition: how fast\nDifference Description: faster\n---\nThe rest hold."
+REMARKS = (
+    "I rejected two of them.\n---\n[Pace]\nDefinition: how fast\nDifference Description: faster\n---\nThe rest hold."
+)
 RAW = "[Tone]\nDefinition: how warm\nDifference Description: warmer"
 PACE = [{"name": "Pace", "definition": "how fast", "description": "faster"}]
 
 
 def row(extracted, validated=None, features=(), status="ok", representatives=("o",)):
     text = {"extracted": extracted, "validated": validated, "features": list(features)}
-    calls = {name: 0 for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")}
-    calls |= {name: 0 for name in ("unfinished_thinking", "cut_off", "preambles")} | {"truncated": False}
+    calls = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens"), 0)
+    calls |= dict.fromkeys(("unfinished_thinking", "cut_off", "preambles"), 0) | {"truncated": False}
     return {"user_id": "u", "status": status, "representatives": list(representatives), **text, **calls}
 
 

@@ -43,7 +43,7 @@ def predicted(contexts, method="drp"):
     script.write_text(json.dumps({}))
     spec = ModelSpec(engine="tests.fakes:ScriptedEngine", id=str(script))
     role = RoleSpec("llm", Sampling(temperature=0, top_p=1, max_tokens=8))
-    roles = {name: role for name in ("summarizer", "generator")}
+    roles = dict.fromkeys(("summarizer", "generator"), role)
     worker = Predict({"llm": spec}, roles, 0, 1, method=METHODS[method], prompts=PromptPack.load())
 
     async def run():
@@ -66,9 +66,9 @@ def test_a_user_is_written_for_from_what_was_found_and_every_comparison_is_accou
         f"text {rank}" for rank, outcome in enumerate(outcomes) if outcome in ("found", "unparsed")
     ]
     assert row["n_comparisons"] == sum(outcome != "not compared" for outcome in outcomes)
-    assert row["n_comparisons"] == (
-        len(row["differences"]) + row["n_no_difference"] + row["n_failed_differences"]
-    ), "each compared item found something, found nothing, or failed"
+    assert row["n_comparisons"] == (len(row["differences"]) + row["n_no_difference"] + row["n_failed_differences"]), (
+        "each compared item found something, found nothing, or failed"
+    )
     assert row["n_failed_differences"] == outcomes.count("failed")
 
 
