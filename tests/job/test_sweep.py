@@ -158,7 +158,8 @@ def test_labels_can_stand_in_a_run_name_and_differ(values):
 
 def row(metrics, **choices):
     fixed = {place: value for place, value in choices.items() if place == "method"}
-    return {"choices": choices, "fixed": fixed, "metrics": metrics, "with_failures_as_empty": metrics, "n": 3}
+    empty = {name: value and value / 2 for name, value in metrics.items()}
+    return {"choices": choices, "fixed": fixed, "metrics": metrics, "with_failures_as_empty": empty, "n": 3}
 
 
 def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
@@ -172,6 +173,8 @@ def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
         ({"method": "dpl"}, 2, {"bleu": 1.5, "meteor": None}, [3, 3]),
         ({"method": "rag"}, 1, {"bleu": 5.0, "meteor": 0.3}, [3]),
     ]
+    empty = [row["with_failures_as_empty"] for row in means_of(rows)]
+    assert empty == [{"bleu": 0.75, "meteor": None}, {"bleu": 2.5, "meteor": 0.15}]
     assert means_of(rows[1:]) == []
 
 

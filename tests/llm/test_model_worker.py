@@ -424,6 +424,19 @@ class TestKeeping:
         answer(world, ids("a", "b"), programme=two, earlier=earlier, keep=KeepSettings(folder))
         assert {row["id"] for row in self.kept(LocalFolder(tmp_path))} == {"b"}
 
+    def test_of_a_row_that_was_asked_again_only_the_calls_of_its_result_are_kept(self, world, tmp_path):
+        async def two(row, ask):
+            await ask("critic", prompt(f"{row['id']} critic"))
+            return {"reply": await ask("writer", prompt(row["id"]))}
+
+        world.reply = lambda call: "" if call.text == "a" and call.number == 0 else f"reply {call.number}"
+        keep = KeepSettings(LocalFolder(tmp_path).at("kept"), prompts=True)
+        [row] = answer(world, ids("a"), programme=two, keep=keep)
+        assert (row["status"], row["attempts"]) == ("ok", 2)
+        assert [(call["role"], call["answer"]) for call in self.kept(LocalFolder(tmp_path))] == [
+            ("critic", "reply 1"), ("writer", "reply 1"),
+        ]  # fmt: skip
+
     def test_where_an_input_part_was_replaced_nothing_earlier_is_kept(self, world, tmp_path):
         folder = LocalFolder(tmp_path).at("kept")
         answer(world, ids("a", "b"), keep=KeepSettings(folder, prompts=True))
