@@ -143,13 +143,6 @@ def test_further_sampling_settings_are_passed_on_only_where_they_are_set():
     }  # fmt: skip
 
 
-def test_a_stop_text_ends_a_reply(engine, runner):
-    whole = runner.run(engine.complete(user("Same"), greedy(32))).text
-    end = whole.removeprefix("<think>\n")[len(whole) // 3 :][:3]
-    cut = runner.run(engine.complete(user("Same"), greedy(32).model_copy(update={"stop": (end,)})))
-    assert cut.finish_reason == "stop" and len(cut.text) < len(whole) and end not in cut.text.removeprefix("<think>\n")
-
-
 def test_temperature_0_gives_the_same_reply_again(engine, runner):
     first, second = (runner.run(engine.complete(user("Same"), greedy(32))) for _ in range(2))
     assert first == second
