@@ -19,7 +19,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.engines.vllm import VllmEngine, _opened_thinking
+from drp_ray.engines.vllm import VllmEngine, _opened_thinking, _parameters
 from drp_ray.evaluation.scale import SCALES
 
 psutil = pytest.importorskip("psutil")
@@ -136,6 +136,15 @@ def test_thinking_that_the_template_opened_is_in_the_text(engine, runner):
 )
 def test_only_thinking_left_open_is_an_opener(prompt, opener):
     assert _opened_thinking(prompt) == opener
+
+
+def test_further_sampling_settings_are_passed_on_only_where_they_are_set():
+    further = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 0.5, "stop": ["x"]}
+    passed, plain = (_parameters(drawn().model_copy(update=settings), False) for settings in (further, {}))
+    assert {name: getattr(passed, name) for name in further} == further
+    assert {name: getattr(plain, name) for name in further} == {
+        "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "stop": [],
+    }  # fmt: skip
 
 
 def test_temperature_0_gives_the_same_reply_again(engine, runner):

@@ -134,6 +134,7 @@ def test_the_same_job_has_the_same_plan(plan):
         ("models.reasoner.engine_args.never_heard_of=1", "differences"),
         ("models.reasoner.trust_remote_code=true", "differences"),
         ("models.reasoner.thinking=always", "differences"),
+        ("models.reasoner.seeds=false", "differences"),
         ("sampling.extractor.top_k=5", "differences"),
         ("sampling.extractor.stop=[x]", "differences"),
         ("sampling.generator.min_p=0.1", "predictions"),
@@ -177,6 +178,7 @@ def test_a_setting_that_changes_results_renames_its_stage_and_what_is_made_from_
         "runtime.lease_ttl_s=7",
         "runtime.resources_wait_s=7",
         "runtime.cache=/somewhere",
+        "runtime.keep=[thinking, prompts]",
     ],
 )
 def test_a_setting_that_cannot_change_results_renames_nothing(plan, override):

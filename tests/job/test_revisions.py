@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
@@ -9,10 +10,13 @@ import pytest
 
 from drp_ray.config import checked
 from drp_ray.data.sample_files import write_sample
+from drp_ray.errors import JobFailed
 from drp_ray.job import revisions
+from drp_ray.job import run as run_module
 from drp_ray.job.checks import notes_on
 from drp_ray.job.opened_job import open_job
 from drp_ray.job.run_record import RUN, check_run_name, write_run
+from drp_ray.running.stage_info import RunOptions
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import Manifest, commit_part, write_manifest
 from drp_ray.storage.versions import versions
@@ -94,6 +98,21 @@ def test_a_run_goes_on_with_the_commits_of_its_start(dataset, tmp_path, monkeypa
     other = open_job(config_of(dataset, tmp_path, name="other"))
     assert other.plan.stages["predictions"].fingerprint != first.plan.stages["predictions"].fingerprint
     assert json.loads(first.run_folder.read(RUN))["revisions"] == {"some/writer": "old", "some/embedder": "e1"}
+
+
+def test_a_run_writes_its_commits_down_before_anything_is_made(dataset, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise JobFailed("at its first stage")
+
+    monkeypatch.setattr(revisions, "commit_on_hub", lambda name: "old")
+    monkeypatch.setattr(
+        run_module, "prepared", lambda *_: nullcontext(RunOptions(1, None, retry_errors=False, monitor=None))
+    )
+    monkeypatch.setattr(run_module, "run_stage", stopped)
+    with pytest.raises(JobFailed, match="first stage"):
+        run_module.run(open_job(config_of(dataset, tmp_path)), lambda line: None)
+    monkeypatch.setattr(revisions, "commit_on_hub", lambda name: "new")
+    assert open_job(config_of(dataset, tmp_path)).config.models["llm"].revision == "old"
 
 
 def test_a_run_that_could_not_be_pinned_says_so_and_stays_as_it_is(dataset, tmp_path, monkeypatch):

@@ -8,12 +8,15 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from drp_ray.cli import _print_comparison
+from drp_ray.cli import _print_comparison, app
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
-from drp_ray.job.sweep import choices_of, means_of, open_sweep
+from drp_ray.job.result import Result
+from drp_ray.job.sweep import choices_of, means_of, open_sweep, write_comparison
 from drp_ray.storage.folder import LocalFolder
+from tests.evaluation.test_user_scores import scores_of
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +158,8 @@ def test_labels_can_stand_in_a_run_name_and_differ(values):
 
 def row(metrics, **choices):
     fixed = {place: value for place, value in choices.items() if place == "method"}
-    return {"choices": choices, "fixed": fixed, "metrics": metrics, "with_failures_as_empty": metrics, "n": 3}
+    empty = {name: value and value / 2 for name, value in metrics.items()}
+    return {"choices": choices, "fixed": fixed, "metrics": metrics, "with_failures_as_empty": empty, "n": 3}
 
 
 def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
@@ -169,6 +173,8 @@ def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
         ({"method": "dpl"}, 2, {"bleu": 1.5, "meteor": None}, [3, 3]),
         ({"method": "rag"}, 1, {"bleu": 5.0, "meteor": 0.3}, [3]),
     ]
+    empty = [row["with_failures_as_empty"] for row in means_of(rows)]
+    assert empty == [{"bleu": 0.75, "meteor": None}, {"bleu": 2.5, "meteor": 0.15}]
     assert means_of(rows[1:]) == []
 
 
@@ -204,3 +210,63 @@ def test_the_published_row_of_a_mean_stands_below_it_and_under_no_other(capsys):
 )
 def test_only_what_draws_again_is_averaged_over_and_no_single_role(sweep, settings, averaged):
     assert [choice.is_averaged for run in sweep(**settings).runs for choice in run.choices] == [averaged] * 2
+
+
+SENTENCE = "the car runs"
+REFERENCES = ["the car runs well."] * 2 + ["nothing here is alike"] * 2
+
+
+def result_of(method, failed, fallbacks=()):
+    """The result of a run that wrote one sentence for everybody but those who failed."""
+    rows = [
+        (None if number in failed else SENTENCE, true, "intsum" if number in fallbacks else method)
+        for number, true in enumerate(REFERENCES)
+    ]
+    return Result(
+        {
+            "method": method,
+            "failed_users": len(failed),
+            "metrics": {"rouge1": 0.5},
+            "with_failures_as_empty": {"rouge1": 0.25, "rougeL": 0.25, "bleu": 0.25, "meteor": None},
+            "by_method": {
+                name: {"n": 2, "metrics": {"rouge1": 0.5}} for name in {method, *(["intsum"] * len(fallbacks))}
+            },
+            "coverage": {},
+        },
+        0.0,
+        {},
+        (),
+        scores_of(rows),
+    )
+
+
+def test_runs_are_compared_on_the_users_who_are_ok_in_all_of_them(sweep):
+    """dpl loses a user whom the sentence does not suit, rag one whom it does: neither is ahead by that."""
+    compared = write_comparison(sweep(method=["dpl", "rag"]), [result_of("dpl", {3}), result_of("rag", {0})])
+    dpl, rag = compared["runs"]
+    assert dpl["metrics"] == rag["metrics"]
+    assert [(run["n"], run["users"], run["failed"], run["lost"]) for run in compared["runs"]] == [(2, 4, 1, 1)] * 2
+    assert dpl["own"] == {"rouge1": 0.5} and dpl["with_failures_as_empty"]["rouge1"] == 0.25
+
+
+def test_runs_that_predict_for_other_users_are_not_compared_with_each_other(sweep):
+    opened = sweep(users={"sample": 2, "seed": [0, 1]})
+    compared = write_comparison(opened, [result_of("rag", {3}), result_of("rag", set())])
+    assert [(run["n"], run["lost"]) for run in compared["runs"]] == [(3, 0), (4, 0)]
+
+
+def test_the_command_line_shows_n_what_was_lost_and_what_means_are_over(sweep, tmp_path, monkeypatch):
+    sweep(method="dpl", sampling={"temperature": [0, 0.8]})
+    results = [result_of("dpl", {3}, fallbacks={1}), result_of("dpl", {0, 3})]
+    monkeypatch.setattr("drp_ray.job.run.run_all", lambda *_, **__: results)
+    done = CliRunner().invoke(app, ["sweep", str(tmp_path / "job.yaml")])
+    assert done.exit_code == 0, done.output
+    words = " ".join(re.sub("[│┃]", " ", done.stdout).split())
+    assert "users who are ok in every run that predicts for them" in words
+    assert "all users, a failed one scored as an empty text" in words
+    assert "mean over" in words and "sampling.temperature" in words.partition("mean over")[2]
+    cells = [[cell.strip() for cell in line.split("│")][1:-1] for line in done.stdout.splitlines()]
+    assert [row[-3:] for row in cells if len(row) > 3 and row[-2:] in (["1", "1"], ["2", "0"])] == [
+        ["2", "1", "1"], ["2", "2", "0"],
+    ], done.stdout  # fmt: skip
+    assert any(row[:1] == ["intsum"] and row[-1] == "2" for row in cells), done.stdout

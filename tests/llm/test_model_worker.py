@@ -349,6 +349,12 @@ class TestGivenUp:
         assert [row["status"] for row in rows] == ["error", "ok"]
         assert rows[0]["error"] == "the endpoint did not answer: too slow"
 
+    def test_many_calls_that_are_given_up_stop_nothing_while_others_are_answered(self, world):
+        world.give_up = lambda call: call.number == 0 and int(call.text) % 2 == 0
+        rows = answer(world, ids(*map(str, range(200))))
+        assert {row["status"] for row in rows} == {"ok"}
+        assert len(world.calls) == 300 and world.started == 1
+
     def test_an_endpoint_that_answers_nothing_any_more_stops_the_job(self, world):
         world.give_up = lambda call: True
         with pytest.raises(ModelNotLoaded, match=r"\d+ calls in a row were not answered, the last one: too slow"):
@@ -417,6 +423,19 @@ class TestKeeping:
         earlier = pa.Table.from_pylist(first, Answer.schema)
         answer(world, ids("a", "b"), programme=two, earlier=earlier, keep=KeepSettings(folder))
         assert {row["id"] for row in self.kept(LocalFolder(tmp_path))} == {"b"}
+
+    def test_of_a_row_that_was_asked_again_only_the_calls_of_its_result_are_kept(self, world, tmp_path):
+        async def two(row, ask):
+            await ask("critic", prompt(f"{row['id']} critic"))
+            return {"reply": await ask("writer", prompt(row["id"]))}
+
+        world.reply = lambda call: "" if call.text == "a" and call.number == 0 else f"reply {call.number}"
+        keep = KeepSettings(LocalFolder(tmp_path).at("kept"), prompts=True)
+        [row] = answer(world, ids("a"), programme=two, keep=keep)
+        assert (row["status"], row["attempts"]) == ("ok", 2)
+        assert [(call["role"], call["answer"]) for call in self.kept(LocalFolder(tmp_path))] == [
+            ("critic", "reply 1"), ("writer", "reply 1"),
+        ]  # fmt: skip
 
     def test_where_an_input_part_was_replaced_nothing_earlier_is_kept(self, world, tmp_path):
         folder = LocalFolder(tmp_path).at("kept")

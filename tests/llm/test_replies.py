@@ -77,6 +77,7 @@ def test_what_stands_before_a_marker_is_parted_from_the_text():
         "Sure! **[Review]:** Loved it.",
         "x" * 300 + "\n[Review]: Loved it.",
         "Let me think.\n\nThe user likes it.\n" * 50 + "[Review]:\nLoved it.",
+        "Let me think.\n\nThe user likes it.\n" * 5000 + "[Review]:\nLoved it.",
         "Loved it.",
     ],
 )
@@ -313,7 +314,7 @@ def test_no_text_makes_reading_fail(text):
 )  # fmt: skip
 def test_adversarial_text_is_read_in_linear_time(unit):
     text = (unit * (200_000 // len(unit) + 1))[:200_000]
-    started = time.perf_counter()
+    started = time.thread_time()  # a busy machine is no failure
     parse_features(text)
     parse_paragraphs(text, DPL_NAMES)
     parse_paragraphs(text, [])
@@ -321,4 +322,4 @@ def test_adversarial_text_is_read_in_linear_time(unit):
     strip_marker(text, "Review")
     with suppress(UnfinishedThinking):
         strip_thinking(text)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2

@@ -102,6 +102,16 @@ def test_dpl_extracts():
     assert (found.extracted, found.validated) == (ANSWERS["extractor"], None)
 
 
+def test_a_reply_in_the_form_that_dpls_prompt_asks_for_is_parsed():
+    reply = "Writing style: shorter sentences.\n\nEmotional style: warmer.\n\nSemantic style: denser."
+    found = differ("dpl", RecordingAsk({**ANSWERS, "extractor": reply}))
+    assert [(one["name"], one["description"]) for one in found.features] == [
+        ("Writing style", "shorter sentences."), ("Emotional style", "warmer."), ("Semantic style", "denser."),
+    ]  # fmt: skip
+    asked_for_one = differ("dpl", RecordingAsk({**ANSWERS, "extractor": reply}), dimensions=("emotion",))
+    assert [one["name"] for one in asked_for_one.features] == ["Emotional style"]
+
+
 def test_drp_extracts_then_validates_what_it_extracted():
     ask = RecordingAsk()
     found = differ("drp", ask)

@@ -88,6 +88,18 @@ def test_rounding_noise_changes_no_choice(strategy, found, chosen, size, seed):
         assert choose(strategy, noisy, chosen, position) == choose(strategy, found, chosen, position)
 
 
+@pytest.mark.parametrize(("strategy", "chosen"), [("kmeans", [1]), ("simrank", [1, 2])])
+@settings(max_examples=20)
+@given(seed=st.integers(0, 99))
+def test_rounding_noise_decides_no_tie(strategy, chosen, seed):
+    """Three texts, equally far from each other, from their centre and from the user's own: the first ones are taken."""
+    corners = np.eye(4)[1:] + np.eye(4)[0]
+    places = {"own": [-1, 0, 0, 0], **dict(zip("abc", corners.tolist(), strict=True))}
+    found = with_noise(normalised(item(["own", "a", "b", "c"], places.get)), 1e-7, seed)
+    picked = choose(strategy, found, Selection(k=len(chosen), n_init=2), 0)
+    assert [one.position for one in picked.representatives] == chosen
+
+
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 @settings(max_examples=25)
 @given(found=ITEMS, chosen=SETTINGS)
