@@ -199,3 +199,13 @@ def test_another_scheme_or_no_bucket_is_bad_input(location):
 def test_a_path_that_cannot_be_listed_is_bad_input():
     with pytest.raises(BadInput, match="too long"):
         check_reachable(open_folder("/" + "x" * 5000, S3Options()))
+
+
+def test_a_local_file_of_any_size_becomes_a_file_of_the_folder(folder, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(b"0123456789" * 1_000_000)
+    for content in (source.read_bytes(), b"replaced"):
+        source.write_bytes(content)
+        folder.write_file("below/report.html", source)
+        assert folder.read("below/report.html") == content
+    assert [entry.name for entry in folder.at("below").entries()] == ["report.html"]
