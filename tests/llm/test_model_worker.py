@@ -395,6 +395,14 @@ class TestKeeping:
         ]  # fmt: skip
         assert json.loads(rows[0]["prompt"])[-1]["content"].endswith("a")
 
+    @pytest.mark.parametrize("kept", ["thinking", "prompts"])
+    def test_only_what_the_job_names_is_kept(self, world, tmp_path, kept):
+        world.reply = lambda call: "<think>so</think>fine"
+        answer(world, ids("a"), keep=KeepSettings(LocalFolder(tmp_path).at("kept"), **{kept: True}))
+        [row] = self.kept(LocalFolder(tmp_path))
+        assert (row["thinking"] is not None, row["prompt"] is not None) == (kept == "thinking", kept == "prompts")
+        assert row["answer"] == "fine"
+
     def test_keeping_changes_no_row(self, world, tmp_path):
         plain = answer(world, ids("a", "b"))
         assert answer(world, ids("a", "b"), keep=KeepSettings(LocalFolder(tmp_path), thinking=True)) == plain

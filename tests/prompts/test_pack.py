@@ -347,3 +347,13 @@ def test_every_shorter_version_is_strictly_shorter_and_the_last_has_none(history
     ):
         lengths = [len(text_of(each)) for each in versions(prompt)]
         assert all(shorter < longer for longer, shorter in pairwise(lengths))
+
+
+def test_a_block_in_time_order_loses_its_oldest_review_and_past_reviews_their_lowest_ranked():
+    past = USER["history"][:1] * 3
+    reviews = [{**review, "text": f"number {number}"} for number, review in enumerate(past)]
+    shorter = PACK.block_summary(reviews, "A summary.").shorter()
+    assert [review["text"] for review in shorter.variables["block"]] == ["number 1", "number 2"]
+    assert [review["text"] for review in shorter.shorter().variables["block"]] == ["number 2"]
+    for prompt in (PACK.profile_summary(reviews), PACK.personal_review(USER["target"], reviews)):
+        assert [review["text"] for review in prompt.shorter().variables["history"]] == ["number 0", "number 1"]
