@@ -34,6 +34,10 @@ Overrides = Annotated[list[str], typer.Option("--set", help="Override a setting,
 FinishedRuns = Annotated[
     list[str], typer.Argument(help="Job files that were run, or folders of runs (also s3://…).", metavar="RUN…")
 ]
+ProtocolName = Annotated[
+    str | None,
+    typer.Option("--protocol", metavar="NAME", help="dpl, drp, yelp-100x5, full, or two joined by +."),
+]
 MixedProtocols = Annotated[
     bool, typer.Option("--mixed-protocols", help="Let results of different protocols stand together, marked.")
 ]
@@ -116,10 +120,7 @@ def sweep(
         bool, typer.Option("--no-lease", help="Do not look whether another job works on the same stages.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made.")] = False,
-    protocol: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="dpl, drp, yelp-100x5, full, or two joined by +; as --set protocol=NAME."),
-    ] = None,
+    protocol: ProtocolName = None,
 ) -> None:
     """Run every combination of a job whose settings are lists; what combinations share is made once."""
     from drp_ray.job.run import run_all
@@ -155,6 +156,9 @@ def compare(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write all numbers there as JSON.")
     ] = None,
+    protocol: ProtocolName = None,
+    mixed_protocols: MixedProtocols = False,
+    overrides: Overrides = [],  # noqa: B006
     draws: Annotated[int, typer.Option(min=1, help="Draws of the bootstrap, and random swaps of the test.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="The seed of draws and swaps.")] = 0,
 ) -> None:
@@ -163,10 +167,12 @@ def compare(
     from drp_ray.job.compare import as_json, read_runs
     from drp_ray.job.compare import compare as compare_runs
     from drp_ray.job.compare_tables import lines_of, tables_of
-    from drp_ray.job.compared_runs import open_runs
+    from drp_ray.job.finished import open_groups
 
     with failures_reported():
-        document = compare_runs(read_runs(open_runs(runs)), Resampling(draws, seed))
+        as_protocol = [f"protocol={protocol}"] if protocol is not None else []
+        groups = open_groups(runs, [*overrides, *as_protocol])
+        document = compare_runs(read_runs(groups, mixed_protocols), Resampling(draws, seed))
         for table in tables_of(document):
             print_table(table)
         for line in lines_of(document):

@@ -24,7 +24,9 @@ from drp_ray.evaluation.statistics import (
     compare_runs,
     numbers_of_executions,
 )
-from drp_ray.job.compared_runs import ComparedRun, Scored, read
+from drp_ray.job.compared_runs import Scored, read
+from drp_ray.job.finished import RunGroup
+from drp_ray.job.protocols import check_same_protocol, marked
 
 FAMILY = "the pairs of one measure"
 DECIMALS = 12
@@ -45,6 +47,7 @@ class ReadRun:
 
     name: str
     method: str
+    protocol: str | None
     executions: tuple[Scored, ...]
 
     @property
@@ -73,13 +76,24 @@ class _Common:
         return np.array(here, np.int64), np.array(there, np.int64)
 
 
-def read_runs(runs: Sequence[ComparedRun]) -> list[ReadRun]:
-    """Read what is compared of each run.
+def read_runs(groups: Sequence[RunGroup], mixed_protocols: bool = False) -> list[ReadRun]:
+    """Read what is compared of each run. Runs of several protocols may stand together, marked, where that is asked for.
 
     Raises:
-        BadInput: a run is not finished.
+        BadInput: there are fewer than two runs, or they are of several protocols.
     """
-    return [ReadRun(run.name, run.executions[0].method, tuple(map(read, run.executions))) for run in runs]
+    if len(groups) < 2:
+        raise BadInput(f"{groups[0].name if groups else 'nothing'} is one run; name at least two to compare")
+    is_mixed = check_same_protocol({group.name: group.protocol for group in groups}, mixed_protocols)
+    return [
+        ReadRun(
+            marked(group.name, group.protocol) if is_mixed else group.name,
+            group.config.method,
+            group.protocol,
+            tuple(map(read, group.executions)),
+        )
+        for group in groups
+    ]
 
 
 def compare(runs: Sequence[ReadRun], resampling: Resampling) -> Document:
@@ -106,7 +120,12 @@ def compare(runs: Sequence[ReadRun], resampling: Resampling) -> Document:
         "seed": resampling.seed,
         "family": FAMILY,
         "details": {
-            run.name: {"method": run.method, "executions": [each.name for each in run.executions]} for run in runs
+            run.name: {
+                "method": run.method,
+                "protocol": run.protocol,
+                "executions": [each.name for each in run.executions],
+            }
+            for run in runs
         },
         "metrics": {name: _metric(sample, runs, compared.get(name)) for name, sample in samples.items()},
     }

@@ -140,7 +140,7 @@ def _check_signatures(groups: Sequence[RunGroup]) -> None:
     """Numbers stand in one table only where they are computed alike."""
     runs = [run for group in groups for run in group.executions]
     for run in runs[1:]:
-        if differing := sorted(set(run.signatures().items()) ^ set(runs[0].signatures().items())):
+        if differing := sorted(set(run.metric_signatures.items()) ^ set(runs[0].metric_signatures.items())):
             raise BadInput(
                 f"runs {runs[0].name} and {run.name}: {differing[0][0]} is not computed alike "
                 f"({'; '.join(signature for _, signature in differing[:2])}); run both jobs again with these libraries"

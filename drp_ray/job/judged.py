@@ -13,7 +13,7 @@ from drp_ray.job.run_record import added_stages, read_record
 from drp_ray.stages.judgements import judge_of
 from drp_ray.storage.fingerprint import fingerprint
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import Facts, read_manifest, read_rows
+from drp_ray.storage.parts import Facts, Manifest, read_manifest, read_rows
 
 READ = ("user_id", "text", "score", "expected")
 
@@ -57,21 +57,18 @@ class Judged:
 
 def judged_of(job: OpenedJob) -> list[Judged]:
     """The judges that have judged what a run has predicted, each once; a stage that is not complete is left out."""
-    return list(_found(job))
-
-
-def _found(job: OpenedJob) -> Iterator[Judged]:
-    predictions = read_manifest(job.plan.stages["predictions"].folder)
-    stages = {
-        name: (info.made_from["settings"], info.folder)
-        for name, info in job.plan.stages.items()
-        if judge_of(name) is not None
-    }
+    stages = {name: (info.made_from["settings"], info.folder) for name, info in job.plan.stages.items()}
     for name, stage in added_stages(read_record(job.run_folder), job.plan).items():
-        if judge_of(name) is not None:
+        if "made_from" in stage:
             stages[name] = (stage["made_from"]["settings"], job.root.at(name, stage["fingerprint"]))
+    return list(judged_in(stages, read_manifest(job.plan.stages["predictions"].folder)))
+
+
+def judged_in(stages: Mapping[str, tuple[Mapping[str, Any], Folder]], predictions: Manifest | None) -> Iterator[Judged]:
+    """The same among stages, given by name with their settings and folders."""
     for name, (settings, folder) in stages.items():
-        manifest, judge = read_manifest(folder), judge_of(name)
+        judge = judge_of(name)
+        manifest = read_manifest(folder) if judge is not None else None
         is_of_now = manifest is not None and predictions is not None and manifest.is_done
         if judge and manifest and predictions and is_of_now and manifest.inputs["predictions"] == predictions.content:
             yield Judged(judge, name, settings, folder, manifest.totals or {})

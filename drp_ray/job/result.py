@@ -1,7 +1,7 @@
 """The result of a finished job: its scores, what stands behind them, and what to do about what fell short."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,14 @@ def user_scores_in(folders: Mapping[str, Folder], judged: Sequence[Judged] = ())
     return users.with_columns({way.name: controls[f"{PREDICTION}:{way.name}"] for way in ATTRIBUTIONS})
 
 
+def has_controls(stages: Container[str]) -> bool:
+    """Whether a run has the scores of controls among its complete stages."""
+    return "control_scores" in stages and "prediction_controls" in stages
+
+
 def read_controls(folders: Mapping[str, Folder]) -> pa.Table | None:
     """The scores of all controls, in user_id order; None where the run has none."""
-    if "prediction_controls" not in folders:
+    if not has_controls(folders):
         return None
     tables = [read_rows(folders[name]) for name in ("control_scores", "prediction_controls")]
     of_data, of_run = (table.sort_by("user_id") for table in tables)

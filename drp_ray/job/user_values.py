@@ -69,7 +69,7 @@ def measures_of(run: FinishedRun) -> list[str]:
 
 def differing_signatures(one: RunGroup, other: RunGroup) -> list[str]:
     """The metrics that two results do not compute alike."""
-    here, there = (dict(group.executions[0].signatures()) for group in (one, other))
+    here, there = (dict(group.executions[0].metric_signatures) for group in (one, other))
     return sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
+from drp_ray.job.finished import FinishedRun
 from drp_ray.storage.parts import Facts, Manifest
 from drp_ray.viewer.document import reason
-from drp_ray.viewer.finished_run import FinishedRun
 from drp_ray.viewer.user_table import UserTable, read_user_table
 
 ASKING = ("differences", "predictions")

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from drp_ray.job.finished import FinishedRun, read_ahead
 from drp_ray.llm.kept import KEPT
 from drp_ray.schema import Row
 from drp_ray.storage.folder import Folder
-from drp_ray.viewer.finished_run import FinishedRun, read_ahead
 from drp_ray.viewer.spill import Spill
 from drp_ray.viewer.validation import followed
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from drp_ray.job.finished import FinishedRun
 from drp_ray.viewer.blocks import Address
-from drp_ray.viewer.finished_run import FinishedRun
 from drp_ray.viewer.measures import digits_of, in_order, title_of
 from drp_ray.viewer.user_table import UserTable
 
@@ -27,7 +27,7 @@ def make_index(
     """Columns over the chosen users; a user whom a run does not have is null there."""
     methods = sorted({method for table in tables for method in table.rows["method"].to_pylist()})
     measures = in_order(name for table in tables for name in table.measures)
-    retrieval = runs[0].config["retrieval"]
+    retrieval = runs[0].settings["retrieval"]
     return {
         "title": title,
         "has_texts": has_texts,

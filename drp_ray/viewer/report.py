@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from drp_ray.job.finished import FinishedRun
 from drp_ray.storage.folder import Folder
 from drp_ray.viewer.blocks import Blocks
 from drp_ray.viewer.choosing import choose
 from drp_ray.viewer.documents import write_items, write_users
 from drp_ray.viewer.facts import RunFacts, read_facts
-from drp_ray.viewer.finished_run import FinishedRun
 from drp_ray.viewer.gather import Gathered, gather
 from drp_ray.viewer.index import make_index
 from drp_ray.viewer.page import write_page

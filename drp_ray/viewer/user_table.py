@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drp_ray.errors import JobFailed
-from drp_ray.viewer.finished_run import FinishedRun
+from drp_ray.job.finished import FinishedRun
 
 KEPT = ("user_id", "status", "method", "fallback", "n_differences", "n_failed_differences")
 

@@ -17,7 +17,7 @@ from drp_ray.errors import BadInput
 from drp_ray.evaluation.statistics import Resampling
 from drp_ray.job.compare import as_json, compare, read_runs
 from drp_ray.job.compare_tables import lines_of, tables_of
-from drp_ray.job.compared_runs import open_runs
+from drp_ray.job.finished import open_groups
 from drp_ray.job.sweep import open_sweep
 from drp_ray.storage.folder import LocalFolder, open_folder
 from drp_ray.storage.parts import read_manifest, write_manifest
@@ -46,7 +46,7 @@ def rows(seed, failed=(), users=USERS):
 
 
 def compared(*names, draws=200):
-    return compare(read_runs(open_runs([str(name) for name in names])), Resampling(draws))
+    return compare(read_runs(open_groups([str(name) for name in names])), Resampling(draws))
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from drp_ray.job.finished import open_run, told_apart
 from drp_ray.storage.folder import Folder
 from drp_ray.viewer.document import read_document
-from drp_ray.viewer.finished_run import named_apart, open_run
 from drp_ray.viewer.report import ReportOptions, write_report
 
 
@@ -25,7 +25,7 @@ class Page:
 
 def write(path: Path, folders: list[Folder], **options: Any) -> Path:
     """Write the report of runs' folders."""
-    write_report(named_apart([open_run(folder) for folder in folders]), path, ReportOptions(**options))
+    write_report(told_apart([open_run(folder) for folder in folders]), path, ReportOptions(**options))
     return path
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from drp_ray.job.finished import open_run
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.viewer.choosing import choose
-from drp_ray.viewer.finished_run import open_run
 from drp_ray.viewer.user_table import read_user_table
 from tests.viewer.made_run import MadeRun
 from tests.viewer.pages import write

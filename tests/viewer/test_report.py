@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drp_ray.errors import BadInput
+from drp_ray.job.finished import open_groups, open_run
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.viewer.document import document, read_document, reason
-from drp_ray.viewer.finished_run import open_run, open_runs
 from drp_ray.viewer.index import to_json
 from drp_ray.viewer.page import app, policy
 from drp_ray.viewer.report import ReportOptions, write_into
@@ -218,7 +218,7 @@ def test_what_runs_share_is_read_and_stored_once(tmp_path):
 def test_what_is_no_finished_run_is_refused_with_what_to_do(tmp_path):
     folder = made(tmp_path)
     with pytest.raises(BadInput, match=r"there is no run\.json here"):
-        open_runs([str(tmp_path)])
+        open_groups([str(tmp_path)])
     stage = open_run(folder).stages["scores"]
     stage.delete("manifest.json")
     with pytest.raises(BadInput, match="scores is not complete"):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drp_ray.job.finished import open_run
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.viewer.choosing import choose
 from drp_ray.viewer.facts import read_facts
-from drp_ray.viewer.finished_run import open_run
 from drp_ray.viewer.html import element, join
 from drp_ray.viewer.plots.svg import Scale
 from drp_ray.viewer.sections import render_head, render_summary

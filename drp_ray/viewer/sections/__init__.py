@@ -29,9 +29,9 @@ SECTIONS: tuple[Section, ...] = (
 def render_head(report: Report) -> Html:
     """What the report is about: runs, methods, dataset, users, dates and protocol."""
     runs = [facts.run for facts in report.runs]
-    datasets = dict.fromkeys(dataset_name(run.config["dataset"]) for run in runs)
+    datasets = dict.fromkeys(dataset_name(run.settings["dataset"]) for run in runs)
     methods = dict.fromkeys(str(run.metrics["method"]) for run in runs)
-    protocols = dict.fromkeys(str(run.config["protocol"]) for run in runs if run.config.get("protocol"))
+    protocols = dict.fromkeys(str(run.settings["protocol"]) for run in runs if run.settings.get("protocol"))
     began = sorted(
         str(entry["since"])[:10] for run in runs for entry in run.record.get("history", []) if entry["since"]
     )

@@ -81,7 +81,7 @@ def leaks(report: Report) -> Child:
     """What was done about reviews that a user may not be predicted from."""
     rows = []
     for place, facts in enumerate(report.runs):
-        config, found = facts.run.config, facts.run.metrics["coverage"].get(LEAK_COUNT, 0)
+        config, found = facts.run.settings, facts.run.metrics["coverage"].get(LEAK_COUNT, 0)
         rows.append(
             [run_label(report, place), LEAKS[config["users"]["leaks"]], config["selection"]["as_of"], f"{found:,}"]
         )

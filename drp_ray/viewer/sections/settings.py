@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from drp_ray.viewer.finished_run import FinishedRun
+from drp_ray.job.finished import FinishedRun
 from drp_ray.viewer.html import Child, Html, element, table
 from drp_ray.viewer.sections.base import Report, Section, run_label
 
@@ -27,7 +27,7 @@ def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def differing_settings(runs: Sequence[FinishedRun]) -> dict[str, list[Any]]:
     """The settings that are not the same in all runs, with each run's value; nothing in `runtime` changes a result."""
-    every = [flat(run.config) for run in runs]
+    every = [flat(run.settings) for run in runs]
     keys = dict.fromkeys(key for settings in every for key in settings)
     return {
         key: [settings.get(key) for settings in every]
@@ -42,7 +42,7 @@ def configuration(report: Report) -> Child:
     """What differs first, then all settings."""
     runs = [facts.run for facts in report.runs]
     differing = differing_settings(runs)
-    every = [flat(run.config) for run in runs]
+    every = [flat(run.settings) for run in runs]
     keys = sorted({key for settings in every for key in settings}, key=lambda key: (key not in differing, key))
     rows = [[key, *(_written(settings.get(key)) for settings in every)] for key in keys if key not in NAMES_ONLY]
     labels = [run_label(report, place) for place in range(len(runs))]
@@ -95,7 +95,7 @@ def _dates(record: Mapping[str, Any]) -> str:
 def _again(report: Report, place: int) -> Html:
     run = report.runs[place].run
     name = run.record["name"]
-    job = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True, width=100)
+    job = yaml.safe_dump(dict(run.settings), sort_keys=False, allow_unicode=True, width=100)
     command = f"drp-ray run {shlex.quote(f'{name}.yaml')}\ndrp-ray report {shlex.quote(f'{name}.yaml')}"
     versions = [f"{library}=={version}" for library, version in sorted(run.record["libraries"].items())]
     return element(
