@@ -104,3 +104,11 @@ def test_rank_correlations_are_scipys_over_the_ok_users(rows):
         assert found is None
     else:
         assert found == pytest.approx(spearmanr(*values).statistic, abs=1e-12)
+
+
+def test_a_rank_correlation_is_over_the_users_who_have_both_values():
+    scores = scores_of([("a car " * n, "a car", "dpl") for n in range(1, 6)])
+    found = scores.with_columns({"author": pa.chunked_array([[1.0, None, 2.0, 3.0, None]])})
+    assert found.rank_correlations(["length_ratio", "author"])["author"]["length_ratio"] == pytest.approx(1)
+    few = scores.with_columns({"author": pa.chunked_array([[1.0, None, 2.0, None, None]])})
+    assert few.rank_correlations(["length_ratio", "author"])["author"]["length_ratio"] is None
