@@ -403,8 +403,10 @@ def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> 
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
-    metrics = list(dict.fromkeys(name for row in comparison["runs"] for name in row["metrics"]))
-    compared = list(comparison["runs"][0]["with_failures_as_empty"])
+    from drp_ray.job.sweep import shown_measures
+
+    metrics = shown_measures(name for row in comparison["runs"] for name in row["metrics"])
+    compared = shown_measures(comparison["runs"][0]["with_failures_as_empty"])
     protocol = f" (protocol {comparison['protocol']})" if comparison["protocol"] else ""
     title = f"{comparison['sweep']}{protocol}: users who are ok in every run that predicts for them"
     table = Table("run", *metrics, "n", "failed", "lost", title=title)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from drp_ray.config import Config, checked, protocol_of, read_settings
 from drp_ray.errors import BadInput
-from drp_ray.evaluation.metrics.base import open_metrics
+from drp_ray.evaluation.metrics.base import METRICS, open_metrics
 from drp_ray.evaluation.user_scores import UserScores, common_users
 from drp_ray.inputs.dataset import dataset_name
 from drp_ray.job.opened_job import OpenedJob, open_job
@@ -250,6 +250,11 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for fixed, group in groups.items()
     ]
+
+
+def shown_measures(names: Iterable[str]) -> list[str]:
+    """The measures that a table of many runs has room for: those in which one run can be better than another."""
+    return [name for name in dict.fromkeys(names) if name not in METRICS or METRICS[name].better != "none"]
 
 
 def _means(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -63,7 +63,7 @@ def _mean(values: list[float] | None) -> float:
 
 
 def measures_of(run: FinishedRun) -> list[str]:
-    """The columns with a user's value of a metric or a judge; BLEU's is that of the user's text alone."""
+    """The columns with a user's value of a metric or a judge; a corpus metric's is that of the user's text alone."""
     return [name for name in run.scores.table.column_names if name in METRICS or name.startswith("judge")]
 
 

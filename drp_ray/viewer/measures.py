@@ -4,17 +4,11 @@ from collections.abc import Iterable
 
 from drp_ray.evaluation.metrics.base import METRICS
 
-PERCENT_LIKE = frozenset({"bleu"})
-"""Measures from 0 to 100, which need fewer decimals."""
-
-
-ORDER = ("rouge1", "meteor", "rougeL", "bleu")
-"""The measures that the papers report, in their order; others follow by name."""
-
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Measures as a table has them, each once."""
-    return sorted(set(names), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    """Measures as a table has them, each once: metrics in their order, then others by name."""
+    order = list(METRICS)
+    return sorted(set(names), key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def title_of(name: str) -> str:
@@ -24,7 +18,7 @@ def title_of(name: str) -> str:
 
 def digits_of(name: str) -> int:
     """The decimals that a measure is written with."""
-    return 2 if name in PERCENT_LIKE else 4
+    return METRICS[name].decimals if name in METRICS else 4
 
 
 def written(name: str, value: float | None) -> str:

@@ -248,7 +248,7 @@ def test_runs_that_are_not_there_or_not_finished_are_refused_with_what_to_do(tmp
         open_groups([str(path)])
     with pytest.raises(BadInput, match=r"no run.json"):
         open_groups([str(tmp_path)])
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match=r"no run\.json"):
         open_groups([str(tmp_path / "nothing")])
     finish(job, [predictions({"u1": "x"})])
     job.plan.stages["scores"].folder.delete("manifest.json")
@@ -264,7 +264,7 @@ def test_scores_of_earlier_predictions_are_refused(run):
 
     [job] = jobs_of(run)
     fill(job, "predictions", [predictions({"u1": "other words"})])
-    with pytest.raises(BadInput, match="its scores are older than its predictions"):
+    with pytest.raises(BadInput, match="its scores are older than what they are made from"):
         open_groups([str(run)])
 
 

@@ -123,7 +123,9 @@ def test_a_result_says_who_failed_what_that_would_cost_and_what_each_method_that
 
 def test_the_command_line_shows_how_many_users_stand_behind_every_number(result_of, monkeypatch):
     result = result_of(scores_of(USERS), **{"rouge1": 1.8, "scored:rouge1": 3})
-    job = SimpleNamespace(run=lambda *_: result, config=SimpleNamespace(runtime=SimpleNamespace(max_error_rate=1.0)))
+    job = SimpleNamespace(
+        run=lambda *_: result, config=SimpleNamespace(report=False, runtime=SimpleNamespace(max_error_rate=1.0))
+    )
     monkeypatch.setattr(Job, "open", lambda *_, **__: job)
     done = CliRunner().invoke(app, ["run", "job.yaml"])
     assert done.exit_code == 0, done.output

@@ -232,6 +232,7 @@ def result_of(method, failed, fallbacks=()):
                 name: {"n": 2, "metrics": {"rouge1": 0.5}} for name in {method, *(["intsum"] * len(fallbacks))}
             },
             "coverage": {},
+            "published": None,
         },
         0.0,
         {},
@@ -256,7 +257,7 @@ def test_runs_that_predict_for_other_users_are_not_compared_with_each_other(swee
 
 
 def test_the_command_line_shows_n_what_was_lost_and_what_means_are_over(sweep, tmp_path, monkeypatch):
-    sweep(method="dpl", sampling={"temperature": [0, 0.8]})
+    sweep(method="dpl", report=False, sampling={"temperature": [0, 0.8]})
     results = [result_of("dpl", {3}, fallbacks={1}), result_of("dpl", {0, 3})]
     monkeypatch.setattr("drp_ray.job.run.run_all", lambda *_, **__: results)
     done = CliRunner().invoke(app, ["sweep", str(tmp_path / "job.yaml")])

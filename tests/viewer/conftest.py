@@ -12,9 +12,9 @@ ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """The browser, which is started once."""
+    """The browser, started once for a module: while it runs, no other event loop can in this process."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not shutil.which(CHROMIUM):
         pytest.skip("there is no Chromium here: on Debian, apt-get install chromium")

@@ -252,7 +252,7 @@ class MadeRun:
                 {**row, "call": 0, "role": "extractor", "thinking": self.text("thought", *row.values()), "answer": "a"}
                 for row in batch
             ]
-            table = pa.Table.from_pylist(thoughts, kept_schema(keys))
+            table = pa.Table.from_pylist(thoughts, kept_schema([pa.field(key, pa.string()) for key in keys]))
             commit_part(self._folder(stage).at("kept"), part_name(number), table, {}, "")
 
     def _write_run(self, stages: Mapping[str, Folder], predictions: Manifest) -> Folder:

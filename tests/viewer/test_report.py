@@ -199,7 +199,7 @@ def test_the_app_may_stand_in_a_script_element_under_its_policy(tmp_path):
 def test_runs_of_one_name_are_told_apart(tmp_path):
     runs = [made(tmp_path / "a"), made(tmp_path / "b", skill=0.1)]
     page = read(write(tmp_path / "r.html", runs))
-    assert [run["name"] for run in page.index["runs"]] == ["first (1)", "first (2)"]
+    assert [run["name"] for run in page.index["runs"]] == ["first", "first-2"]
 
 
 def test_a_user_of_one_run_alone_is_absent_in_the_other(tmp_path):
@@ -217,14 +217,14 @@ def test_what_runs_share_is_read_and_stored_once(tmp_path):
 
 def test_what_is_no_finished_run_is_refused_with_what_to_do(tmp_path):
     folder = made(tmp_path)
-    with pytest.raises(BadInput, match=r"there is no run\.json here"):
+    with pytest.raises(BadInput, match=r"no run\.json, so no run was made here"):
         open_groups([str(tmp_path)])
     stage = open_run(folder).stages["scores"]
     stage.delete("manifest.json")
     with pytest.raises(BadInput, match="scores is not complete"):
         open_run(folder)
     folder.delete("metrics.json")
-    with pytest.raises(BadInput, match="not finished"):
+    with pytest.raises(BadInput, match="scores is not complete"):
         open_run(folder)
 
 

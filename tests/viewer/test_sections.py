@@ -1,5 +1,6 @@
 """The summary: what is shown of which runs, and that what a run has nothing of is left out."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drp_ray.job.finished import open_run
+from drp_ray.job.result import METRICS_FILE
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.viewer.choosing import choose
 from drp_ray.viewer.facts import read_facts
@@ -75,7 +77,8 @@ def test_controls_and_judges_are_shown_where_they_are(tmp_path):
     controls = {"other_review": {"rouge1": 0.11}, "reference": {"rouge1": 1.0}, "n": 12}
     judges = {"judge": {"value": 0.625, "n": 11, "unreadable": 1}}
     metrics = {**facts.run.metrics, "controls": controls, "judges": judges}
-    more = replace(report, runs=(replace(facts, run=replace(facts.run, metrics=metrics)),))
+    facts.run.folder.write(METRICS_FILE, json.dumps(metrics).encode())
+    more = replace(report, runs=(replace(facts, run=open_run(facts.run.folder)),))
     summary = render_summary(more)
     assert all(words in summary for words in ("floor: another user", "ceiling: the real review", "0.6250"))
     assert "floor" not in render_summary(report)

@@ -63,6 +63,8 @@ class Metric(ABC):
     """What `score` returns: the row's value under the metric's name, then the statistics to sum, if any."""
 
     better: ClassVar[Better] = "higher"
+    decimals: ClassVar[int] = 4
+    """Decimals that its number is shown with."""
 
     only_on_request: ClassVar[bool] = False
     """Whether only jobs that name the metric in `evaluation.metrics` have it, for example since it loads a model."""

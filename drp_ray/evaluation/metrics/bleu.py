@@ -25,6 +25,8 @@ class Bleu(Metric):
     The statistics have sacrebleu's names: matching and all 1- to 4-grams of the prediction, and both lengths.
     """
 
+    decimals = 2
+
     @property
     def signature(self) -> str:
         """See `Metric`. The row's own value differs in one point, `eff:yes`."""
