@@ -80,7 +80,7 @@ def _show(job: "Job", result: "Result") -> None:
     if job.config.report:
         from drp_ray.viewer.command import report_of_run
 
-        say(f"{'report':<12} {report_of_run(job.opened)}")
+        say(f"report {report_of_run(job.opened)}")
     for advice in result.advice:
         say(advice)
     if result.error_rate > job.config.runtime.max_error_rate:
@@ -137,7 +137,7 @@ def sweep(
         if all(job.config.report for job in jobs):
             from drp_ray.viewer.command import report_of_sweep
 
-            say(f"{'report':<12} {report_of_sweep(opened)}")
+            say(f"report {report_of_sweep(opened)}")
         for advice in dict.fromkeys(advice for result in results for advice in result.advice):
             say(advice)
         too_many = [
@@ -390,8 +390,9 @@ def _print_result(result: "Result") -> None:
     for what, numbers in coverage_lines(result.metrics["coverage"]):
         coverage.add_row(what, numbers)
     print_table(coverage)
+    width = max(map(len, result.folders))
     for name, folder in result.folders.items():
-        say(f"{name:<12} {folder}")
+        say(f"{name:<{width}} {folder}")
 
 
 def _print_forecast(stages: "Sequence[StageForecast]", names: Sequence[str]) -> None:
@@ -431,7 +432,7 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
         print_table(means)
     for row in comparison["runs"]:
         _print_by_method(row["run"], row["method"], row["by_method"])
-    say(f"sweep        {comparison['folder']}")
+    say(f"sweep  {comparison['folder']}")
 
 
 def _print_by_method(title: str, method: str, by_method: dict[str, Any]) -> None:
