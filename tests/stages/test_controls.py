@@ -18,8 +18,8 @@ from drp_ray.data.sample_files import write_sample
 from drp_ray.evaluation.authorship import AUTHORS, LONGEST
 from drp_ray.evaluation.controls import CEILING, CONTROLS, FLOOR
 from drp_ray.job.opened_job import open_job
-from drp_ray.job.result import read_user_scores
 from drp_ray.job.run import run
+from drp_ray.job.run_scores import read_user_scores
 from drp_ray.stages.controls import MIN_OTHER_REVIEWS, WANTED, control_row, other_reviews, search, swapped_users
 from drp_ray.stages.prediction_controls import texts_of
 from drp_ray.storage.folder import LocalFolder

@@ -54,7 +54,7 @@ def mapped(rows, earlier=None):
     CALLS.clear()
     models = {"j": ModelSpec(engine=f"{__name__}:Judge", id="judge")}
     roles = {"judge": RoleSpec("j", Sampling(max_tokens=9))}
-    worker = MapFeatures(models, roles, 1, 2, prompts=PromptPack.load())
+    worker = MapFeatures(models, roles, 1, 2, prompts=PromptPack.load(), thinks_first=False)
 
     async def work():
         await worker.start(lambda **counts: None)
@@ -137,7 +137,7 @@ def test_the_stage_is_there_only_where_it_is_asked_for_and_there_are_differences
 def with_feature_keys(settings, where):
     from drp_ray.config import checked
 
-    return checked({**settings, "evaluation": {"feature_keys": True}}, where)
+    return checked({**settings, "evaluation": {**settings.get("evaluation", {}), "feature_keys": True}}, where)
 
 
 def test_another_taxonomy_judge_or_temperature_is_another_folder(tmp_path, monkeypatch):
