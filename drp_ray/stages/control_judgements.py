@@ -6,7 +6,7 @@ it. Every judge has a stage of its own (`judging`).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.config import ONE_JUDGE
-from drp_ray.evaluation.controls import CEILING, OF_DATA
+from drp_ray.evaluation.controls import OF_DATA
 from drp_ray.inputs.catalogue import Catalogue
 from drp_ray.schema import Row
 from drp_ray.stages.contexts import with_items
@@ -33,6 +33,7 @@ class JudgeControls(JudgeTexts):
 
     users: Folder
     catalogue: Any
+    texts = OF_DATA
 
     async def start(self, count: Callable[..., None]) -> None:
         """Load the model, and map the catalogue."""
@@ -47,10 +48,6 @@ class JudgeControls(JudgeTexts):
         texts = pa.array([target["text"] for target in targets], pa.string())
         shown = pa.array([_without_text(target) for target in with_items(targets, self._items)], schema.TARGET)
         return await super().work(part, rows.append_column("reference", texts).append_column("target", shown), earlier)
-
-    def texts_of(self, row: Row) -> Mapping[str, str | None]:
-        """The controls that are not predictions."""
-        return {name: row["reference"] if name == CEILING else row[name] for name in OF_DATA}
 
 
 def _without_text(target: Row) -> Row:

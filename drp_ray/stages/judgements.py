@@ -5,7 +5,6 @@ another one (`judging`).
 """
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,7 +13,6 @@ import pyarrow as pa
 from drp_ray import schema
 from drp_ray.config import ONE_JUDGE
 from drp_ray.evaluation.judge import PREDICTION
-from drp_ray.schema import Row
 from drp_ray.stages.judging import JudgeTexts, judge_arguments, judge_in, judge_resources, judge_settings, stage_name
 from drp_ray.stages.stage import Stage, StageContext, after
 from drp_ray.storage.folder import Folder
@@ -28,6 +26,7 @@ class JudgePredictions(JudgeTexts):
     """Predictions in, answers out; what was to be written about is in the part of `contexts` of the same name."""
 
     contexts: Folder
+    texts = (PREDICTION,)
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Judge the predictions of a part."""
@@ -35,10 +34,6 @@ class JudgePredictions(JudgeTexts):
         targets = dict(zip(contexts["user_id"].to_pylist(), contexts["target"].to_pylist(), strict=True))
         column = pa.array([targets[user] for user in rows["user_id"].to_pylist()], schema.TARGET)
         return await super().work(part, rows.append_column("target", column), earlier)
-
-    def texts_of(self, row: Row) -> Mapping[str, str | None]:
-        """The prediction alone."""
-        return {PREDICTION: row["prediction"]}
 
 
 def judgement_stage(judge: str) -> Stage:

@@ -4,11 +4,11 @@ A stage says which texts of a user are judged. Every judge of a job has stages o
 that is not named `judge`), so a judge that is added later asks no other judge's calls again.
 """
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from itertools import product
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -34,9 +34,6 @@ ANSWER_TOKENS = 16
 LIKELIEST_TOKENS = 20
 """First tokens whose probabilities are asked for: as many as vLLM and OpenAI give."""
 
-Case = tuple[str, str | None, int]
-"""What is judged: the name of a text, the text (None where the user has none), and the number of the sample."""
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -53,34 +50,32 @@ class Asked:
 class JudgeTexts(ModelWorker):
     """Lets a judge answer on every text of every user, `samples` times.
 
-    A stage derives from it and says which texts a row has (`texts_of`). The rows have `user_id`, what was to be
-    written about (`target`), and the user's real review of it (`reference`).
+    A stage derives from it and says which columns have the texts (`texts`); a null is no text. Beside them a row has
+    `user_id`, what was to be written about (`target`), and the user's real review of it (`reference`).
     """
 
     prompts: PromptPack
     asked_how: Asked
     samples: int
+    texts: ClassVar[tuple[str, ...]]
     schema = schema.JUDGEMENTS
     keys = ("user_id", "text", "sample")
 
-    @abstractmethod
-    def texts_of(self, row: Row) -> Mapping[str, str | None]:
-        """The texts that are judged of a user, by name; None where the user has none."""
-
     def asked(self, part: str, rows: pa.Table) -> Iterable[Key]:
         """A row for every text and sample, also of users who lack the text."""
-        return [(row["user_id"], text, sample) for row in rows.to_pylist() for text, _, sample in self._cases(row)]
+        cases = list(self._cases())
+        return [(user, text, sample) for user in rows["user_id"].to_pylist() for text, sample in cases]
 
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
         """One row a text and a sample; where there is no text, no call is made."""
         return [
             ModelRow(
                 f"{row['user_id']}\0{text}\0{sample}",
-                partial(self._judge, row, judged),
+                partial(self._judge, row, row[text]),
                 {"user_id": row["user_id"], "text": text, "sample": sample},
             )
             for row in rows.to_pylist()
-            for text, judged, sample in self._cases(row)
+            for text, sample in self._cases()
         ]
 
     def facts(self, rows: pa.Table) -> Facts:
@@ -89,9 +84,9 @@ class JudgeTexts(ModelWorker):
         unreadable = sum(count for name, count in by_text.items() if name.startswith("unreadable:"))
         return {**super().facts(rows), **by_text, "unreadable": unreadable}
 
-    def _cases(self, row: Row) -> Iterable[Case]:
-        texts = self.texts_of(row).items()
-        return [(name, text, sample) for name, text in texts for sample in range(self.samples)]
+    def _cases(self) -> Iterable[tuple[str, int]]:
+        """What is judged of every user: the names of the texts, and the numbers of the samples."""
+        return product(self.texts, range(self.samples))
 
     async def _judge(self, row: Row, judged: str | None, ask: RowCaller) -> Row:
         if judged is None:
