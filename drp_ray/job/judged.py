@@ -107,5 +107,6 @@ def _controls_judged(stages: Stages, judge: str, settings: Mapping[str, Any]) ->
 def _finished(folder: Folder, input_name: str, source: Manifest | None) -> Manifest | None:
     """The manifest of a stage that is done and was made from what its input holds now; else None."""
     manifest = read_manifest(folder)
-    is_done = manifest is not None and manifest.is_done and source is not None
-    return manifest if is_done and manifest and source and manifest.inputs[input_name] == source.content else None
+    if manifest is None or source is None or not manifest.is_done:
+        return None
+    return manifest if manifest.inputs[input_name] == source.content else None

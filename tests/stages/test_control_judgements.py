@@ -94,6 +94,8 @@ def test_the_real_review_and_both_other_reviews_are_judged_beside_the_real_one(t
     assert sum("The review to judge:\n\nOn something else." in text for text in shown) == 2
     assert sum("The review to judge:\n\nCosy and slow." in text for text in shown) == 2
     assert {name: facts[f"asked:{name}"] for name in OF_DATA} == dict.fromkeys(OF_DATA, 4)
+    seeds = [seed for row in made["seeds"].to_pylist() for seed in row]
+    assert len(set(seeds)) == len(seeds) == 12
 
 
 def test_a_control_is_judged_as_a_prediction_of_the_same_words_would_be(tmp_path, monkeypatch):
