@@ -102,7 +102,7 @@ def evaluate(
         bool, typer.Option("--no-lease", help="Do not look whether another job works on the same stages.")
     ] = False,
 ) -> None:
-    """Add judgements and missing scores to a finished run; nothing else is made again."""
+    """Add judges, controls, feature keys and missing scores to a finished run; nothing else is made again."""
     from drp_ray.config import judge_option
     from drp_ray.job.job import Job
 
@@ -366,7 +366,8 @@ def _open(config: Path, overrides: list[str]) -> "Job":
 
 
 def _print_result(result: "Result") -> None:
-    from drp_ray.job.result import coverage_lines, score_lines
+    from drp_ray.job.coverage import coverage_lines
+    from drp_ray.job.score_lines import score_lines
 
     metrics = result.metrics
     has_controls, has_failures = "controls" in metrics, bool(metrics["failed_users"])

@@ -219,11 +219,14 @@ JUDGEMENTS = pa.schema(
         *CALL_COLUMNS,
     ]
 )
-"""One answer of a judge on one text: `text` says which, `prediction` in every row today, and `sample` counts from 0.
+"""One answer of a judge on one text: `text` says which, and `sample` counts from 0.
+
+In the stage `judgements` that is the `prediction`, in `control_judgements` a control (`reference`, `own_review` or
+`other_review`).
 
 `score` and `expected` lie between 0 and 10. `answer` is the reply that was read, or in an error row the last one that
 could not be. `format_trust` is the probability that the model begins with a label of the scale by itself. A user
-without a prediction has rows that are ok and say nothing: there was nothing to judge.
+without the text has rows that are ok and say nothing: there was nothing to judge.
 """
 
 FEATURE_KEYS = pa.schema(

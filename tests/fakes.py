@@ -64,7 +64,8 @@ class ScriptedJudge:
 
     `answers`: what it says, chosen by the prompt and how often it was asked that before; `log`: a file that gets a line
     for every call, which is the model's name in the script and the prompt's digest. Every other engine's prompts, and
-    those of other roles, are answered too: a script may serve a whole job.
+    those of other roles, are answered too: a script may serve a whole job. `refuse`: a prompt of those that holds one
+    of these texts is refused.
     """
 
     concurrency = 16
@@ -83,6 +84,8 @@ class ScriptedJudge:
         digest = hashlib.sha256(prompt.encode()).hexdigest()
         with Path(script["log"]).open("a") as log:
             log.write(f"{'judge' if sampling.choices else 'writer'} {digest} {sampling.seed}\n")
+        if not sampling.choices and any(text in prompt for text in script.get("refuse", [])):
+            raise RequestRefused("told to refuse")
         answers = script["answers"] if sampling.choices else ["A text"]
         place = int.from_bytes(hashlib.sha256(f"{digest} {sampling.seed}".encode()).digest()[:4], "big")
         answer = answers[place % len(answers)]

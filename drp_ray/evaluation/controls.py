@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from drp_ray.evaluation.authorship import ATTRIBUTIONS, identify
 from drp_ray.evaluation.metrics.base import Measure, Metric, score_rows
-from drp_ray.evaluation.user_scores import UserScores
+from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, Number, UserScores
 from drp_ray.schema import Row
 
 FLOOR, CEILING = "other_review", "reference"
@@ -52,33 +52,37 @@ def score_controls(
     return rows
 
 
-def report_controls(metrics: Sequence[Metric], users: UserScores, controls: pa.Table) -> dict[str, Any]:
-    """For every control its numbers and those of the predictions, over the ok users who have that control.
+def report_controls(measures: Sequence[Measure], users: UserScores, controls: pa.Table) -> dict[str, Any]:
+    """For every control its numbers and those of the predictions, over the ok users who have both.
 
-    So both are over the same users, and a failed prediction takes its user's controls along.
+    So a failed prediction takes its user's controls along. A measure that did not see a control is left out of it.
     """
-    measures: list[Measure] = [*metrics, *ATTRIBUTIONS]
     return {name: _one_control(name, measures, users, controls) for name in CONTROLS}
 
 
 def _one_control(name: str, measures: Sequence[Measure], users: UserScores, controls: pa.Table) -> dict[str, Any]:
-    own = {field.name: f"{name}:{field.name}" for each in measures for field in each.columns}
-    table = users.table.select(["user_id", "method", "status", "reference"])
-    for column, source in own.items():
-        table = table.append_column(column, controls[source])
-    of_control = UserScores(table)
-    numbers = of_control.numbers(measures)
-    beside = {
-        measure.name: users.numbers([measure], _having(of_control.table, measure.name))[measure.name].value
+    of_control = _in_place_of_predictions(name, users, controls)
+    pairs = {
+        measure.name: _over_both(measure, of_control, users)
         for measure in measures
+        if measure.name in of_control.table.column_names
     }
     return {
-        "n": {measure: number.n for measure, number in numbers.items()},
-        "metrics": {measure: number.value for measure, number in numbers.items()},
-        "prediction": beside,
+        "n": {measure: control.n for measure, (control, _) in pairs.items()},
+        "metrics": {measure: control.value for measure, (control, _) in pairs.items()},
+        "prediction": {measure: prediction.value for measure, (_, prediction) in pairs.items()},
     }
 
 
-def _having(table: pa.Table, column: str) -> list[str]:
-    users: list[str] = table.filter(pc.is_valid(table[column]))["user_id"].to_pylist()
-    return users
+def _in_place_of_predictions(name: str, users: UserScores, controls: pa.Table) -> UserScores:
+    """The same users with the values of a control, as if it were what was predicted for them."""
+    own = [column for column in controls.column_names if column.startswith(f"{name}:")]
+    values = {column.removeprefix(f"{name}:"): controls[column] for column in own}
+    return UserScores(users.table.select(FROM_PREDICTIONS)).with_columns(values)
+
+
+def _over_both(measure: Measure, control: UserScores, users: UserScores) -> tuple[Number, Number]:
+    """The number of a control, and that of the predictions."""
+    having = pc.and_(pc.is_valid(control.table[measure.name]), pc.is_valid(users.table[measure.name]))
+    both = users.table["user_id"].filter(having).to_pylist()
+    return control.numbers([measure], both)[measure.name], users.numbers([measure], both)[measure.name]

@@ -31,6 +31,32 @@ Numbers = dict[str, Number]
 """Every metric's number, by its name."""
 
 
+def values_of(numbers: Numbers) -> dict[str, float | None]:
+    """Every metric's value."""
+    return {name: number.value for name, number in numbers.items()}
+
+
+def len_of(numbers: Numbers) -> int:
+    """How many users the metric that scored most of them is over."""
+    return max((number.n for number in numbers.values()), default=0)
+
+
+def side_by_side(first: pa.Table, *others: pa.Table) -> pa.Table:
+    """Tables of a row a user as one table, in user_id order.
+
+    Raises:
+        JobFailed: they are of different users.
+    """
+    left = first.sort_by("user_id")
+    for table in others:
+        right = table.sort_by("user_id")
+        if not right["user_id"].combine_chunks().equals(left["user_id"].combine_chunks()):
+            raise JobFailed(f"the columns {right.column_names[1:]} are of other users than {left.column_names[1:]}")
+        for name in right.column_names[1:]:
+            left = left.append_column(name, right[name])
+    return left.combine_chunks()
+
+
 @dataclass(frozen=True)
 class UserScores:
     """One row a user: `user_id`, `method` (that really ran), `status`, `reference`, and the columns of all metrics."""
@@ -40,14 +66,7 @@ class UserScores:
     @classmethod
     def join(cls, predictions: pa.Table, *scores: pa.Table) -> "UserScores":
         """Put the rows of `scores` (and of other tables of a row a user) beside those of `predictions`, by user_id."""
-        left = predictions.select(FROM_PREDICTIONS).sort_by("user_id")
-        for table in scores:
-            right = table.sort_by("user_id")
-            if not right["user_id"].combine_chunks().equals(left["user_id"].combine_chunks()):
-                raise JobFailed(f"the columns {right.column_names[1:]} are of other users than the predictions")
-            for name in right.column_names[1:]:
-                left = left.append_column(name, right[name])
-        return cls(left.combine_chunks())
+        return cls(side_by_side(predictions.select(FROM_PREDICTIONS), *scores))
 
     def with_columns(self, columns: Mapping[str, pa.ChunkedArray]) -> "UserScores":
         """The same users with further values of each, in user_id order; null where a user has none."""

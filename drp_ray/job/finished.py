@@ -24,8 +24,9 @@ from drp_ray.evaluation.user_scores import UserScores, common_users
 from drp_ray.job.judged import Judged, judged_in
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.protocols import find_protocol
-from drp_ray.job.result import METRICS_FILE, has_controls, user_scores_in
+from drp_ray.job.result import METRICS_FILE
 from drp_ray.job.run_record import RUN, Record, check_run_name, read_record, recorded_config
+from drp_ray.job.run_scores import has_controls, user_scores_in
 from drp_ray.job.sweep import Run, open_sweep
 from drp_ray.running.survey import is_current
 from drp_ray.stages.order import STAGES

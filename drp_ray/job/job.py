@@ -73,7 +73,7 @@ class Job:
         return run(self.opened, say, retry_errors, use_lease, until)
 
     def evaluate(self, retry_errors: bool = False, use_lease: bool = True, say: Say = print) -> Result:
-        """Add judgements and missing scores to a finished run; nothing else is made again.
+        """Add judges, controls, feature keys and missing scores to a finished run; nothing else is made again.
 
         Raises:
             BadInput: the run has not all of its predictions; nothing was written.

@@ -9,8 +9,9 @@ from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.checks import prepared
 from drp_ray.job.judged import judged_of
 from drp_ray.job.opened_job import OpenedJob
-from drp_ray.job.result import Result, read_user_scores, report
+from drp_ray.job.result import Result, report
 from drp_ray.job.run_record import check_run_name, write_run
+from drp_ray.job.run_scores import read_user_scores
 from drp_ray.llm.kept import parts_without_kept
 from drp_ray.running.cluster import Say
 from drp_ray.running.part_stage import run_part_stage
@@ -51,8 +52,6 @@ def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bo
     if missing is not None:
         raise BadInput(f"{job.config.name}: {missing} is not complete: what is to be evaluated is made by drp-ray run")
     _make(job, wanted, say, retry_errors, use_lease)
-    # Also where all was there already, made for another run with the same predictions.
-    write_run(job.run_folder, job.config, job.plan, job.revisions)
     return _result(job, job.plan.stages)
 
 
@@ -110,6 +109,8 @@ def _result(job: OpenedJob, names: Iterable[str]) -> Result:
     manifests = job.current_manifests(names)
     if manifests is None:
         raise JobFailed("the inputs changed while the job ran; the same command continues")
+    # Also where all was there already, made for another run with the same settings.
+    write_run(job.run_folder, job.config, job.plan, job.revisions)
     judged = judged_of(job)
     users = read_user_scores(job.plan, judged)
     return report(job.config, job.plan, job.run_folder, manifests, job.cache, users, judged)

@@ -15,11 +15,11 @@ from pydantic import BaseModel
 from drp_ray.config import Config, checked, protocol_of, read_settings
 from drp_ray.errors import BadInput
 from drp_ray.evaluation.metrics.base import METRICS, open_metrics
-from drp_ray.evaluation.user_scores import UserScores, common_users
+from drp_ray.evaluation.user_scores import UserScores, common_users, len_of, values_of
 from drp_ray.inputs.dataset import dataset_name
 from drp_ray.job.opened_job import OpenedJob, open_job
 from drp_ray.job.protocols import AVERAGED, Place, expand
-from drp_ray.job.result import Result, len_of, values_of
+from drp_ray.job.result import Result
 from drp_ray.running.survey import is_current
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name

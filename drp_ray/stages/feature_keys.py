@@ -16,6 +16,7 @@ from drp_ray.methods.base import Programme
 from drp_ray.prompts.pack import FEATURE_KEY, PromptPack
 from drp_ray.schema import Row
 from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
+from drp_ray.stages.judging import thinks_first, thought
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, after
 from drp_ray.storage.parts import Facts
 
@@ -28,9 +29,13 @@ _KEYS = [key._asdict() for key in KEYS]
 
 @dataclass
 class MapFeatures(ModelWorker):
-    """Asks the judge about one feature at a time, so that the program and not the model says which one is meant."""
+    """Asks the judge about one feature at a time, so that the program and not the model says which one is meant.
+
+    An engine that can hold an answer to a label does so; what comes back is read strictly all the same.
+    """
 
     prompts: PromptPack
+    thinks_first: bool
     schema = schema.FEATURE_KEYS
     keys = ("user_id", "item_id", "rank")
 
@@ -66,12 +71,21 @@ class MapFeatures(ModelWorker):
     async def _label_of(self, feature: Row, ask: RowCaller) -> Label | None:
         for _ in range(TIMES_ASKED):
             try:
-                label = read_label(await ask("judge", self.prompts.feature_key(feature, _KEYS)))
-            except UnusableReply:  # nothing is as unreadable as anything else: the other features keep their labels
+                label = read_label(await self._answer_about(feature, ask))
+            except UnusableReply:  # thinking without an end is as unreadable: the other features keep their labels
                 continue
             if label is not None:
                 return label
         return None
+
+    async def _answer_about(self, feature: Row, ask: RowCaller) -> str:
+        """One of the labels where the engine can see to that; a judge that thinks does so first."""
+        prompt, answer = self.prompts.feature_key(feature, _KEYS), ""
+        if self.thinks_first:
+            answer, prompt = await thought(prompt, ask)
+        if read_label(answer) is not None:
+            return answer
+        return await ask.choose("judge", prompt, tuple(LABELS), self.roles["judge"].sampling.max_tokens)
 
 
 def _entry(index: int, feature: Row, label: Label | None) -> Row:
@@ -98,7 +112,9 @@ def _settings(spec: JobSpec) -> dict[str, Any]:
 
 
 def _make(context: StageContext) -> MapFeatures:
-    return MapFeatures(**asking_arguments(context, "feature_keys", PROGRAMME), prompts=context.spec.prompts)
+    model = context.config.models[context.config.model_of("judge")]
+    arguments = asking_arguments(context, "feature_keys", PROGRAMME)
+    return MapFeatures(**arguments, prompts=context.spec.prompts, thinks_first=thinks_first(model))
 
 
 FEATURE_KEYS = Stage(

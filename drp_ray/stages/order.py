@@ -3,6 +3,7 @@
 from drp_ray.stages import peers_contrast, peers_neighbour  # noqa: F401 (they register finders)
 from drp_ray.stages.comparisons import COMPARISONS
 from drp_ray.stages.contexts import CONTEXTS
+from drp_ray.stages.control_judgements import CONTROL_JUDGEMENTS
 from drp_ray.stages.control_scores import CONTROL_SCORES
 from drp_ray.stages.controls import CONTROLS
 from drp_ray.stages.differences import DIFFERENCES
@@ -33,5 +34,6 @@ STAGES: tuple[Stage, ...] = (
     CONTROL_SCORES,
     PREDICTION_CONTROLS,
     JUDGEMENTS,
+    CONTROL_JUDGEMENTS,
     FEATURE_KEYS,
 )

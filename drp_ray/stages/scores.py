@@ -1,6 +1,6 @@
 """scores: every prediction against its reference, row by row; corpus values come from the sums."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -70,7 +70,7 @@ def profiles_of_part(users: Folder, part: str) -> dict[str, list[str]]:
     return {row["user_id"]: [review["text"] for review in row["profile"]] for row in rows}
 
 
-def reported(metrics: list[Metric], totals: Facts) -> dict[str, float | None]:
+def reported(metrics: Sequence[Metric], totals: Facts) -> dict[str, float | None]:
     """The numbers to report, from the totals of the stage; None for a metric that scored no row."""
     scored = {metric.name: int(totals.get(f"scored:{metric.name}", 0)) for metric in metrics}
     return {

@@ -30,7 +30,7 @@ def test_keys_are_added_to_a_finished_run_and_counted(tmp_path, sample, ray_here
     drp_ray.open(job.file).run(say=lambda line: None)
     before, calls = job.contents(), len(job.calls())
     settings = {"evaluation.feature_keys": True}
-    coverage = drp_ray.open(job.file, settings).run(say=lambda line: None).metrics["coverage"]
+    coverage = drp_ray.open(job.file, settings).evaluate(say=lambda line: None).metrics["coverage"]
     assert job.contents() == before
     assert coverage["features"] == 2 * coverage["comparisons"] and coverage["unreadable_keys"] == 0
     assert len(job.calls()) - calls == coverage["features"]

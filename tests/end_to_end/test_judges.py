@@ -105,17 +105,10 @@ def test_the_value_is_the_mean_of_the_rows_and_the_cost_is_counted(judging):
     assert result.users.table["judge"].null_count == 0
 
 
-def test_the_layout_of_parts_and_where_the_judge_comes_from_change_no_answer(judging, sample, tmp_path):
+def test_where_a_judge_comes_from_changes_no_folder(judging):
     job, _ = judging
-    added = job.evaluate({"judge": {}})
-    other = Judging(tmp_path / "other", sample, evaluation={"judge": {"samples": 2}})
-    other.script.write_text(job.script.read_text())
-    whole = other.run(runtime__rows_per_part=5, models__llm__id=str(job.script))
-    keep = ("value", "n", "asked", "sd_over_samples")
-    assert {name: whole.metrics["judges"]["judge"][name] for name in keep} == {
-        name: added.metrics["judges"]["judge"][name] for name in keep
-    }
-    assert whole.users.table["judge"].equals(added.users.table["judge"])
+    added, named = job.open({"judge": {}}), job.open(evaluation__judge={"samples": 2})
+    assert added.folder("judgements").uri == named.folder("judgements").uri
 
 
 def test_a_part_that_was_lost_is_made_again_alike_and_no_other(judging):
@@ -201,6 +194,14 @@ def test_a_run_that_finds_the_judgements_of_another_one_has_them(judging):
     twin = job.evaluate({"judge": {}}, name="twin")
     assert job.calls() == calls
     assert job.run(name="twin").metrics["judges"]["judge"] == twin.metrics["judges"]["judge"]
+
+
+def test_a_run_all_of_whose_stages_are_there_already_has_a_record(judging):
+    job, _ = judging
+    calls = job.calls()
+    job.run(name="third")
+    assert job.calls() == calls
+    assert json.loads(job.open(name="third").opened.run_folder.read("run.json"))["name"] == "third"
 
 
 def test_a_sweep_compares_its_judges_too(judging):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections import Counter
+from statistics import fmean
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,16 +18,19 @@ from drp_ray import schema
 from drp_ray.config import checked
 from drp_ray.data.sample_files import write_sample
 from drp_ray.evaluation.authorship import AUTHORS, LONGEST
-from drp_ray.evaluation.controls import CEILING, CONTROLS, FLOOR
+from drp_ray.evaluation.controls import CEILING, CONTROLS, FLOOR, OF_DATA
+from drp_ray.job.checks import prepared
 from drp_ray.job.opened_job import open_job
-from drp_ray.job.result import read_user_scores
-from drp_ray.job.run import run
+from drp_ray.job.run import evaluate, run, run_stage
+from drp_ray.job.run_scores import read_user_scores
+from drp_ray.job.score_lines import score_lines
 from drp_ray.stages.controls import MIN_OTHER_REVIEWS, WANTED, control_row, other_reviews, search, swapped_users
 from drp_ray.stages.prediction_controls import texts_of
+from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import LocalFolder
-from drp_ray.storage.parts import read_rows
+from drp_ray.storage.parts import part_names, read_rows
 
-USERS = 24
+USERS, SAMPLES = 24, 2
 TEXTS = ["a", "b", "c", "the words of the target", "the  words of\nthe target", "more of it", ""]
 REVIEW = st.builds(
     lambda item, text, time: {"item_id": item, "rating": 4.0, "title": None, "text": text, "timestamp": time},
@@ -157,7 +162,7 @@ def test_other_reviews_are_the_newest_until_the_target_and_no_more_than_can_be_c
 
 @pytest.fixture(scope="module")
 def runs(ray_here, tmp_path_factory):
-    """Two runs with controls on the same users: other row groups and parts, and one with two failed predictions."""
+    """A judged run to which controls are added, and the controls alone of the same users in other files and parts."""
     folder = tmp_path_factory.mktemp("controls")
     write_sample(LocalFolder(folder / "sample"), USERS, seed=3)
     users = pa.concat_tables([pq.read_table(path) for path in sorted((folder / "sample" / "users").iterdir())])
@@ -165,53 +170,105 @@ def runs(ray_here, tmp_path_factory):
     (folder / "other" / "sample" / "users").mkdir(parents=True)
     pq.write_table(users.take(order), folder / "other" / "sample" / "users" / "part-0.parquet", row_group_size=7)
     shutil.copytree(folder / "sample" / "items", folder / "other" / "sample" / "items")
+    log, script = folder / "log", folder / "script"
     refused = [row["text"] for row in users["profile"][0].as_py()[:1]]
+    script.write_text(json.dumps({"log": str(log), "refuse": refused, "answers": ["2", "9", "4", "7.5"]}))
 
-    def result(name, dataset, refuse, **runtime):
-        (folder / name).write_text(json.dumps({"refuse": refuse}))
+    def opened(dataset, controls=True, **runtime):
         settings = {
-            "name": name,
+            "name": "run",
             "dataset": str(dataset),
-            "root": str(folder / f"results-{name}"),
+            "root": str(dataset) + "-results",
             "method": "intsum",
-            "models": {"llm": {"engine": "tests.fakes:ScriptedEngine", "id": str(folder / name)}},
-            "evaluation": {"controls": True},
+            "models": {"llm": {"engine": "tests.fakes:ScriptedJudge", "id": str(script)}},
+            "evaluation": {"controls": controls, "judge": {"samples": SAMPLES}},
             "runtime": {"num_cpus": 2, "max_error_rate": 1, "max_attempts": 1, **runtime},
         }
-        opened = open_job(checked(settings, "the test"))
-        made = run(opened, lambda line: None)
-        tables = {stage: read_rows(info.folder).sort_by("user_id") for stage, info in opened.plan.stages.items()}
-        return SimpleNamespace(job=opened, result=made, **tables)
+        return open_job(checked(settings, "the test"))
 
-    whole = result("whole", folder / "sample", [], rows_per_part=32)
-    return SimpleNamespace(
-        whole=whole, cut=result("cut", folder / "other" / "sample", refused, rows_per_part=5), users=users
-    )
+    def calls():
+        return Counter(line.split()[0] for line in log.read_text().splitlines())
+
+    plain = opened(folder / "sample", controls=False)
+    run(plain, lambda line: None)
+    before = SimpleNamespace(calls=calls(), files=files_of(plain))
+    whole = opened(folder / "sample")
+    result = evaluate(whole, lambda line: None)
+    tables = {stage: read_rows(info.folder).sort_by("user_id") for stage, info in whole.plan.stages.items()}
+    cut = opened(folder / "other" / "sample", rows_per_part=5)
+    with prepared([cut], ["users", "controls"], lambda line: None, False, False) as options:
+        folders = {name: info.folder for name, info in cut.plan.stages.items()}
+        context = StageContext(cut.plan.spec, cut.dataset, folders, cut.cache, {})
+        for stage in ("users", "controls"):
+            run_stage(cut, stage, context, options)
+    return SimpleNamespace(plain=plain, before=before, job=whole, result=result, calls=calls(), cut=cut, **tables)
+
+
+def files_of(job):
+    """Every file of a job's stages."""
+    folders = [info.folder for info in job.plan.stages.values()]
+    return {(folder.uri, entry.name): folder.read(entry.name) for folder in folders for entry in folder.entries()}
 
 
 def test_the_layout_of_the_dataset_and_the_size_of_parts_change_no_control(runs):
-    assert runs.cut.job.plan.stages["controls"].folder.uri != runs.whole.job.plan.stages["controls"].folder.uri
-    tables = [run.job.plan.stages["controls"].folder for run in (runs.whole, runs.cut)]
-    texts, others = (read_rows(folder) for folder in tables)
-    assert texts.sort_by("user_id").to_pylist() == others.sort_by("user_id").to_pylist()
-    assert runs.whole.control_scores.to_pylist() == runs.cut.control_scores.to_pylist()
-    assert texts["authors"].null_count < USERS / 2, "the sample has authors to tell apart"
+    folder = runs.cut.plan.stages["controls"].folder
+    assert len(part_names(folder)) > len(part_names(runs.job.plan.stages["controls"].folder))
+    assert read_rows(folder).sort_by("user_id").to_pylist() == runs.controls.to_pylist()
+    assert runs.controls["authors"].null_count < USERS / 2, "the sample has authors to tell apart"
 
 
 def test_a_failed_prediction_has_nulls_and_takes_its_users_controls_along(runs):
-    failed = runs.cut.predictions.filter(pc.equal(runs.cut.predictions["status"], "error"))["user_id"].to_pylist()
+    failed = runs.predictions.filter(pc.equal(runs.predictions["status"], "error"))["user_id"].to_pylist()
     assert 0 < len(failed) < USERS
-    for row in runs.cut.prediction_controls.to_pylist():
+    for row in runs.prediction_controls.to_pylist():
         if row["user_id"] in failed:
             assert set(row.values()) == {row["user_id"], None}
-    reported = runs.cut.result.metrics["controls"]
+    reported = runs.result.metrics["controls"]
     assert reported[CEILING]["n"]["rouge1"] == USERS - len(failed)
-    assert runs.whole.result.metrics["controls"][CEILING]["n"]["rouge1"] == USERS
-    assert runs.cut.result.metrics["author_identification"]["n"]["author_words"] <= USERS - len(failed)
+    assert runs.result.metrics["author_identification"]["n"]["author_words"] <= USERS - len(failed)
+
+
+def means(judgements, text, ok):
+    """What a judge said of a text of each ok user: the mean of the answers that were read, over 10."""
+    answers = {}
+    for row in judgements.to_pylist():
+        if row["text"] == text and row["score"] is not None and row["user_id"] in ok:
+            answers.setdefault(row["user_id"], []).append(row["score"] / 10)
+    return {user: fmean(scores) for user, scores in answers.items()}
+
+
+def test_judges_stand_between_floor_and_ceiling_over_the_ok_users_who_have_both(runs):
+    ok = set(runs.predictions.filter(pc.equal(runs.predictions["status"], "ok"))["user_id"].to_pylist())
+    predicted = means(runs.judgements, "prediction", ok)
+    for text in OF_DATA:
+        control, found = means(runs.control_judgements, text, ok), runs.result.metrics["controls"][text]
+        both = control.keys() & predicted.keys()
+        assert found["n"]["judge"] == len(both) > 0
+        assert found["metrics"]["judge"] == pytest.approx(fmean(control[user] for user in both))
+        assert found["prediction"]["judge"] == pytest.approx(fmean(predicted[user] for user in both))
+    assert "judge" not in runs.result.metrics["controls"]["swapped_prediction"]["n"]
+    line = next(line for line in score_lines(runs.result.metrics) if line.metric == "judge")
+    controls = runs.result.metrics["controls"]
+    assert (line.floor, line.ceiling) == tuple(controls[name]["metrics"]["judge"] for name in (FLOOR, CEILING))
+    assert line.value == runs.result.metrics["judges"]["judge"]["value"]
+    correlations = runs.result.metrics["rank_correlations"]
+    assert correlations["judge"]["rouge1"] == correlations["rouge1"]["judge"] is not None
+    assert runs.result.metrics["coverage"]["judge_answers_unreadable"]["control_judgements"] > 0
+
+
+def test_controls_added_to_a_finished_run_ask_nothing_of_the_predictions_again(runs):
+    asked = pc.sum(pc.is_valid(runs.control_judgements["finish_reason"])).as_py()
+    lacking = sum(runs.controls[name].null_count for name in (FLOOR, "own_review"))
+    assert asked == SAMPLES * (len(OF_DATA) * USERS - lacking)
+    assert runs.calls - runs.before.calls == {"judge": asked}
+    assert files_of(runs.plain) == runs.before.files
+    assert set(runs.job.plan.stages) - set(runs.plain.plan.stages) == {
+        "controls", "control_scores", "prediction_controls", "control_judgements"
+    }  # fmt: skip
 
 
 def test_the_reference_is_at_the_ceiling_of_every_metric_that_compares(runs):
-    reported = runs.whole.result.metrics["controls"]
+    reported = runs.result.metrics["controls"]
     assert set(reported) == set(CONTROLS)
     for name, ceiling in (("rouge1", 1), ("rougeL", 1), ("bleu", 100), ("length_ratio", 1)):
         assert reported[CEILING]["metrics"][name] == pytest.approx(ceiling)
@@ -220,27 +277,23 @@ def test_the_reference_is_at_the_ceiling_of_every_metric_that_compares(runs):
 
 
 def test_the_prediction_beside_a_control_is_over_the_users_who_have_it(runs):
-    swapped = runs.whole.result.metrics["controls"]["swapped_prediction"]
-    scored = runs.whole.scores.filter(pc.is_valid(runs.whole.prediction_controls["swapped_prediction:rouge1"]))
+    swapped = runs.result.metrics["controls"]["swapped_prediction"]
+    scored = runs.scores.filter(pc.is_valid(runs.prediction_controls["swapped_prediction:rouge1"]))
     assert swapped["n"]["rouge1"] == scored.num_rows < USERS
     assert swapped["prediction"]["rouge1"] == pytest.approx(pc.mean(scored["rouge1"]).as_py())
 
 
 def test_author_columns_stand_among_the_users_scores_and_in_the_correlations(runs):
-    table = read_user_scores(runs.whole.job.plan).table
-    assert table["author_words"].to_pylist() == runs.whole.prediction_controls["prediction:author_words"].to_pylist()
-    correlations = runs.whole.result.metrics["rank_correlations"]
+    table = read_user_scores(runs.job.plan).table
+    assert table["author_words"].to_pylist() == runs.prediction_controls["prediction:author_words"].to_pylist()
+    correlations = runs.result.metrics["rank_correlations"]
     assert correlations["rouge1"]["rouge1"] == pytest.approx(1)
     assert correlations["author_words"]["rouge1"] == correlations["rouge1"]["author_words"]
 
 
-def test_controls_may_be_added_to_a_finished_run_and_change_none_of_its_folders(runs):
-    config = runs.whole.job.config
-    without = open_job(
-        config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"controls": False})})
-    )
-    assert run(without, lambda line: None) is not None, "the run's name is not refused"
-    stages = runs.whole.job.plan.stages
-    assert {name: info.fingerprint for name, info in without.plan.stages.items()} == {
-        name: stages[name].fingerprint for name in without.plan.stages
+def test_a_run_without_its_controls_goes_on_in_the_same_folders(runs):
+    assert run(runs.plain, lambda line: None) is not None, "the run's name is not refused"
+    stages = runs.job.plan.stages
+    assert {name: info.fingerprint for name, info in runs.plain.plan.stages.items()} == {
+        name: stages[name].fingerprint for name in runs.plain.plan.stages
     }

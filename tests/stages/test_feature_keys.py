@@ -7,7 +7,7 @@ import pytest
 
 from drp_ray import schema
 from drp_ray.engines.base import Completion, ModelSpec, RequestRefused, Sampling
-from drp_ray.evaluation.analyses.taxonomy import KEYS
+from drp_ray.evaluation.analyses.taxonomy import KEYS, LABELS, read_label
 from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.stages import feature_keys
@@ -16,6 +16,9 @@ from tests.job.test_pinned_fingerprints import plan_of
 
 CALLS: list[tuple[str, int]] = []
 """What the judge was asked about, and with which seed."""
+
+CHOICES: list = []
+"""The labels that each call was held to; None for a free one."""
 
 
 class Judge:
@@ -35,11 +38,12 @@ class Judge:
         pass
 
     async def complete(self, messages, sampling):
-        said = messages[-1]["content"].rpartition("Difference Description: ")[2].partition("\n")[0]
+        said = messages[1]["content"].rpartition("Difference Description: ")[2].partition("\n")[0]
         if said == "refused":
             raise RequestRefused("no")
         again = any(said == earlier for earlier, _ in CALLS)
         CALLS.append((said, sampling.seed))
+        CHOICES.append(sampling.choices)
         first, _, then = said.removeprefix("says:").partition("then:")
         await asyncio.sleep(0.001 * (len(said) % 3))
         return Completion(then if again and then else first, "stop", 10, 0, 2)
@@ -50,11 +54,12 @@ def difference(user, item, *said, rank=0, status="ok"):
     return {"user_id": user, "item_id": item, "rank": rank, "status": status, "features": features}
 
 
-def mapped(rows, earlier=None):
+def mapped(rows, earlier=None, thinks_first=False):
     CALLS.clear()
+    CHOICES.clear()
     models = {"j": ModelSpec(engine=f"{__name__}:Judge", id="judge")}
     roles = {"judge": RoleSpec("j", Sampling(max_tokens=9))}
-    worker = MapFeatures(models, roles, 1, 2, prompts=PromptPack.load())
+    worker = MapFeatures(models, roles, 1, 2, prompts=PromptPack.load(), thinks_first=thinks_first)
 
     async def work():
         await worker.start(lambda **counts: None)
@@ -92,6 +97,20 @@ def test_what_cannot_be_read_is_asked_again_with_another_seed_and_then_missing(s
     assert len(set(seeds)) == len(seeds) == feature_keys.TIMES_ASKED
     made, facts = mapped([difference("u", "i", f"{said}then:length: longer")])
     assert keys_of(made)["u", "i"] == [(0, "length", 1)] and facts["unreadable_keys"] == 0
+
+
+def test_the_judge_is_held_to_the_labels_that_can_be_read():
+    mapped([difference("u", "i", "says:length: shorter")])
+    assert [tuple(LABELS)] == CHOICES
+    assert all(read_label(label) == LABELS[label] for label in LABELS)
+
+
+def test_a_judge_that_thinks_does_so_first_and_is_asked_for_a_label_where_its_own_answer_is_none():
+    said = "says:<think>Short.</think>length: shorter"
+    made, _ = mapped([difference("u", "i", said)], thinks_first=True)
+    assert keys_of(made)["u", "i"] == [(0, "length", -1)] and CHOICES == [None]
+    made, _ = mapped([difference("u", "i", "says:<think>Short.</think>I am torn.then:other")], thinks_first=True)
+    assert keys_of(made)["u", "i"] == [(0, None, 0)] and [None, tuple(LABELS)] == CHOICES
 
 
 def test_a_failed_comparison_is_not_asked_about_and_is_marked():
@@ -137,7 +156,7 @@ def test_the_stage_is_there_only_where_it_is_asked_for_and_there_are_differences
 def with_feature_keys(settings, where):
     from drp_ray.config import checked
 
-    return checked({**settings, "evaluation": {"feature_keys": True}}, where)
+    return checked({**settings, "evaluation": {**settings.get("evaluation", {}), "feature_keys": True}}, where)
 
 
 def test_another_taxonomy_judge_or_temperature_is_another_folder(tmp_path, monkeypatch):

@@ -24,7 +24,8 @@ from drp_ray.engines.base import CallGivenUp, Completion
 from drp_ray.job.plan import make_plan
 from drp_ray.llm.kept import KEPT
 from drp_ray.prompts.pack import BUILT_IN
-from drp_ray.stages.judgements import judgement_stage, thinks_first
+from drp_ray.stages.judgements import judgement_stage
+from drp_ray.stages.judging import thinks_first
 from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import commit_part, read_part

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from drp_ray.job.result import coverage_lines
+from drp_ray.job.coverage import coverage_lines
 from drp_ray.viewer.html import Child, element, table
 from drp_ray.viewer.measures import title_of, written
 from drp_ray.viewer.plots.cost import speed_plot, time_plot, token_plot
