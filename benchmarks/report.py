@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drp_ray.job.finished import executions_of, open_groups
+from drp_ray.job.finished import open_groups
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.viewer.report import ReportOptions, write_report
 from tests.viewer.conftest import ARGUMENTS, CHROMIUM
@@ -64,7 +64,7 @@ def measure(folder: Path, users: int) -> None:
 def build(page: str, *runs: str) -> None:
     """Build a report, in a process of its own, and say what that took."""
     began = time.perf_counter()
-    report = write_report(executions_of(open_groups(runs)), Path(page), ReportOptions())
+    report = write_report(open_groups(runs), Path(page), ReportOptions())
     seconds, megabytes = time.perf_counter() - began, Path(page).stat().st_size / 1e6
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{len(report.chosen.user_ids):,} in the file, {megabytes:.1f} MB, made in {seconds:.1f} s, {memory:.2f} GB")

@@ -10,7 +10,9 @@ let listed = [];
 const measure = () => control.measure.value;
 const ofRun = () => Number(control.of?.value ?? 0);
 const againstRun = () => (control.against ? Number(control.against.value) : null);
-const digits = (name) => index.measures.find((each) => each.name === name)?.digits ?? 4;
+const measureOf = new Map(index.measures.map((each) => [each.name, each]));
+const digits = (name) => measureOf.get(name)?.digits ?? 4;
+const isMerit = (name) => measureOf.get(name)?.is_merit ?? true;
 
 function score(run, name, number) {
   return index.runs[run].scores[name]?.[number] ?? null;
@@ -87,7 +89,7 @@ function labels(number) {
     make("span", { class: "id", dir: "auto" }, index.users.id[number]),
     note && make("span", { class: state === "error" ? "badge bad" : "badge" }, note),
     make("span", { class: "value" }, value === null ? "–" : value.toFixed(digits(measure()))),
-    againstRun() !== null && againstRun() !== ofRun() && change(gain(number), digits(measure())),
+    againstRun() !== null && againstRun() !== ofRun() && change(gain(number), digits(measure()), isMerit(measure())),
   ].filter(Boolean);
 }
 
