@@ -205,9 +205,12 @@ def executions_of(groups: Iterable[RunGroup]) -> list[FinishedRun]:
 
 
 def told_apart_within(groups: Sequence[RunGroup]) -> list[RunGroup]:
-    """The same groups, with every execution under a name of its own."""
+    """The same groups, each under a name of its own, and so every execution."""
     runs = iter(executions_of(groups))
-    return [replace(group, executions=tuple(islice(runs, len(group.executions)))) for group in groups]
+    names = _told_apart([group.name for group in groups])
+    return [
+        RunGroup(name, tuple(islice(runs, len(group.executions)))) for name, group in zip(names, groups, strict=True)
+    ]
 
 
 def told_apart(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

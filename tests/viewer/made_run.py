@@ -74,6 +74,7 @@ class MadeRun:
     settings: Mapping[str, Any] = field(default_factory=dict)
     has_controls: bool = False
     has_embeddings: bool = False
+    dimensions: int = 2
     judged: Mapping[str, float] = field(default_factory=dict)
     published: Mapping[str, Any] | None = None
 
@@ -147,7 +148,7 @@ class MadeRun:
         return {"item_id": item, "title": None, "description": None, "reviews": reviews, "requested_by": []}
 
     def _embedding(self, user: str) -> dict[str, Any]:
-        return {"text_id": user, "vector": [float(int(user[5:]) ** 2 % 97), 1.0]}
+        return {"text_id": user, "vector": [float(int(user[5:]) ** 2 % 97)] * self.dimensions}
 
     @property
     def users(self) -> list[str]:

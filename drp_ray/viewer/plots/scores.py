@@ -37,7 +37,8 @@ def score_plot(title: str, dots: Sequence[Dot], bounds: Sequence[tuple[str, floa
 
 
 def _bound(scale: Scale, name: str, value: float, bottom: float) -> Html:
-    line = mark("line", f"{name}: {value:.4g}", x1=scale(value), x2=scale(value), y1=6, y2=bottom, class_="bound")
+    kind = "bound published" if name.startswith("published") else "bound"
+    line = mark("line", f"{name}: {value:.4g}", x1=scale(value), x2=scale(value), y1=6, y2=bottom, class_=kind)
     return element("g", line)
 
 

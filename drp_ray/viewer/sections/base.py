@@ -89,3 +89,8 @@ def run_label(report: Report, place: int) -> Html:
 def result_label(result: Result) -> Html:
     """A result's name in its colour."""
     return element("span", result.name, class_=f"run run{result.colour % 8}")
+
+
+def with_line_below(text: Child, below: str) -> Html:
+    """A text with a smaller line below it."""
+    return element("span", text, element("span", below, class_="below"))

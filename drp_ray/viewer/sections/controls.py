@@ -7,13 +7,13 @@ from drp_ray.evaluation.controls import CEILING, FLOOR, SWAPPED
 from drp_ray.viewer.html import Child, Html, element, table
 from drp_ray.viewer.measures import AUTHORSHIP, written
 from drp_ray.viewer.results import Result, mean_of
-from drp_ray.viewer.sections.base import Report, Section, result_label, shown_and_folded
+from drp_ray.viewer.sections.base import Report, Section, result_label, shown_and_folded, with_line_below
 
 COLUMNS = {
-    FLOOR: "Floor: another user's review",
-    SWAPPED: "Prediction for another user",
-    "own_review": "Another review by the user",
-    CEILING: "Ceiling: the real review",
+    FLOOR: ("Floor", "another user's review"),
+    SWAPPED: ("Swapped", "prediction for another user"),
+    "own_review": ("Own", "another review by the user"),
+    CEILING: ("Ceiling", "the real review"),
 }
 """The controls by their names in `metrics.json`; the prediction itself stands after the floor and the swap."""
 
@@ -26,8 +26,8 @@ def controls(report: Report) -> Child:
     if not having:
         return None
     said = (
-        "Every control is over the result's users who have it, and so is “Way”: how much of the way from floor to "
-        "ceiling the prediction is. "
+        "Every control is over the result's users with a text who have that control; “Users” have the floor. “Way” is "
+        "how much of the way from floor to ceiling the prediction is, over the same users. "
     )
     judged = "Judges were not asked about controls."
     tables = [
@@ -58,8 +58,8 @@ def _of(report: Report, result: Result, control: str, kind: str, measure: str) -
 
 def _table(report: Report, result: Result) -> Html:
     rows = [_row(report, result, measure) for measure in report.measures if measure in result.numbers]
-    floor, swapped, own, ceiling = COLUMNS.values()
-    head = ["Score", floor, swapped, "Prediction", own, ceiling, "Way", "Users with floor"]
+    floor, swapped, own, ceiling = (with_line_below(*titles) for titles in COLUMNS.values())
+    head = ["Score", floor, swapped, "Prediction", own, ceiling, "Way", "Users"]
     return table(head, rows)
 
 
@@ -97,7 +97,8 @@ def _authorship(report: Report, having: Sequence[Result]) -> Child:
     chance = report.runs[having[0].places[0]].run.metrics["author_identification"]["chance"]
     copied = [name for name in COPIED if name in report.measures]
     rows = [[result_label(result), _share(chance), *_attributed(report, result, copied)] for result in having]
-    of_ways = [f"{report.title_of(way)}: {of}" for way in AUTHORSHIP for of in ("prediction", "swapped", "real review")]
+    texts = ("prediction", "swapped prediction", "real review")
+    of_ways = [with_line_below(report.title_of(way), text) for way in AUTHORSHIP for text in texts]
     said = (
         "How often a text is attributed to its user, among five reviewers of the item. A copy of the profile is told "
         "easily, so how much was copied stands beside."

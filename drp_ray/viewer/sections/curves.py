@@ -56,6 +56,7 @@ def _by_temperature(report: Report, measure: str) -> Html | None:
     if TEMPERATURE not in settings:
         return None
     lines: dict[str, dict[float, Point]] = {}
+    colours: dict[str, int] = {}
     for result in report.results:
         for place in result.places:
             number = result.numbers.get(measure)
@@ -64,9 +65,10 @@ def _by_temperature(report: Report, measure: str) -> Html | None:
                 x, name = float(settings[TEMPERATURE][place]), report.runs[place].run.name
                 point = Point(x, value, name, report.findings.of_executions[place].get(measure))
                 lines.setdefault(_others(settings, place), {}).setdefault(x, point)
+                colours.setdefault(_others(settings, place), result.colour)
     drawn = [
-        Curve(name, place, tuple(points[x] for x in sorted(points)))
-        for place, (name, points) in enumerate(lines.items())
+        Curve(name, colours[name], tuple(points[x] for x in sorted(points)))
+        for name, points in lines.items()
         if len(points) > 1
     ]
     return curve_plot(report.title_of(measure), "temperature", drawn) if drawn else None

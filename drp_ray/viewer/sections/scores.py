@@ -10,14 +10,15 @@ from drp_ray.viewer.html import Child, Html, element, table
 from drp_ray.viewer.measures import written
 from drp_ray.viewer.plots.scores import Dot, score_plot
 from drp_ray.viewer.results import OwnNumber, Result
-from drp_ray.viewer.sections.base import Report, Section, result_label, run_label
+from drp_ray.viewer.sections.base import Report, Section, result_label, run_label, with_line_below
 
-FLOOR, CEILING = "Floor: another user's review", "Ceiling: the real review"
+FLOOR, CEILING = ("Floor", "another user's review"), ("Ceiling", "the real review")
+LINES = "Lines in the plots: floor and ceiling are dashed, and what a paper reports is dotted."
 NO_NUMBER = OwnNumber((None,), (0,))
 HOW = (
     f"Each number is over the result's own users with a text. Small numbers: its 95% interval, from {DRAWS:,} draws of "
     f"users (seed {SEED}); none for fewer than {FEWEST_FOR_INTERVAL} users. Intervals of two results may "
-    "overlap although the results differ: see User by user."
+    "overlap although the results differ: see User by user. “With failures” counts each failed user as an empty text."
 )
 AVERAGED = " After ± stands the standard deviation over the executions that a result is the mean of."
 
@@ -28,6 +29,7 @@ def scores(report: Report) -> Child:
     return [
         element("p", HOW, AVERAGED if is_averaged else None, _bounds_said(report), class_="quiet"),
         _numbers(report),
+        element("p", LINES, class_="quiet") if _has_bounds(report) or _published(report.results) else None,
         element("div", [_plot(report, name) for name in report.merits], class_="plots"),
         _executions(report) if is_averaged else None,
         _judges(report),
@@ -51,20 +53,18 @@ def _numbers(report: Report) -> Html:
     published = _published(report.results)
     head = [
         "Score",
-        *([FLOOR] if has_bounds else []),
         *map(result_label, report.results),
-        *([CEILING] if has_bounds else []),
+        *([with_line_below(*FLOOR)] if has_bounds else []),
+        *([with_line_below(*CEILING)] if has_bounds else []),
         *map(_published_title, published),
     ]
     rows: list[list[Child]] = [_row(report, name, has_bounds, published) for name in report.measures]
     judges = dict.fromkeys(name for row in published for name in row["judges"])
-    blank: list[Child] = [""] if has_bounds else []
+    blank: list[Child] = ["", ""] if has_bounds else []
     for name in judges:
         own = ["" for _ in report.results]
-        rows.append([name, *blank, *own, *blank, *(_of_published(name, row["judges"]) for row in published)])
-    rows += [
-        [what, *blank, *counts, *blank, *("" for _ in published)] for what, counts in _users(report) if any(counts)
-    ]
+        rows.append([name, *own, *blank, *(_of_published(name, row["judges"]) for row in published)])
+    rows += [[what, *counts, *blank, *("" for _ in published)] for what, counts in _users(report) if any(counts)]
     return table(head, rows)
 
 
@@ -72,8 +72,8 @@ def _row(report: Report, name: str, has_bounds: bool, published: Sequence[Mappin
     first = report.results[0].numbers.get(name, NO_NUMBER)
     return [
         report.titled(name),
-        *([_bound(name, first.floor)] if has_bounds else []),
         *(_number(report, place, name) for place in range(len(report.results))),
+        *([_bound(name, first.floor)] if has_bounds else []),
         *([_bound(name, first.ceiling)] if has_bounds else []),
         *(_of_published(name, row["metrics"]) for row in published),
     ]
@@ -84,7 +84,7 @@ def _bound(name: str, value: float | None) -> str:
 
 
 def _of_published(name: str, values: Mapping[str, float]) -> str:
-    return f"{values[name]:.4f}" if name in values else ""
+    return written(name, values[name]) if name in values else ""
 
 
 def _number(report: Report, place: int, name: str) -> Child:
@@ -114,7 +114,7 @@ def _users(report: Report) -> list[tuple[str, list[str]]]:
     ok = [[n - lost for n, lost in zip(*both, strict=True)] for both in zip(users, failed, strict=True)]
     return [
         ("Users with a text", [_counts(each) for each in ok]),
-        ("Failed, counted as empty texts in “with failures”", [_counts(each) if any(each) else "" for each in failed]),
+        ("Failed users", [_counts(each) if any(each) else "" for each in failed]),
     ]
 
 
@@ -132,9 +132,7 @@ def _published(results: Sequence[Result]) -> list[Mapping[str, Any]]:
 
 
 def _published_title(row: Mapping[str, Any]) -> Html:
-    return element(
-        "span", f"Published: {row['method']}", element("span", row["paper"], class_="below"), title=row["source"]
-    )
+    return element("span", with_line_below(f"Published: {row['method']}", row["paper"]), title=row["source"])
 
 
 def _plot(report: Report, measure: str) -> Html | None:
@@ -149,7 +147,7 @@ def _plot(report: Report, measure: str) -> Html | None:
     if not dots:
         return None
     first = report.results[0].numbers.get(measure, NO_NUMBER)
-    known = [(FLOOR, first.floor), (CEILING, first.ceiling), *bounds.items()]
+    known = [(": ".join(FLOOR), first.floor), (": ".join(CEILING), first.ceiling), *bounds.items()]
     return score_plot(report.title_of(measure), dots, [(name, value) for name, value in known if value is not None])
 
 
