@@ -3,9 +3,10 @@
     python -m benchmarks.report [--users 48 2000 28743] [--keep FOLDER]
 
 Two made-up runs of Yelp's shape: 8 comparisons a user with 4 representatives each, reviews of 110 words by chance; with
-controls, a judge, and an embedding of 384 numbers for each user. A browser (Debian's chromium, headless) opens the file from the disk three times, each time in a new process: *usable* is
-when the list stands (`data-ready`), *loaded* the `load` event, *opens* a click on a user until the user's page stands
-(the median and the longest of 20 users), *search* a word that one user has, until all texts were looked through.
+controls, a judge, and an embedding of 384 numbers for each user. A browser (Debian's chromium, headless) opens the file
+from the disk three times, each time in a new process: *usable* is when the list stands (`data-ready`), *loaded* the
+`load` event, *opens* a click on a user until the page stands (the median and the longest of 20 users), *search* a
+word that one user has, until all texts were looked through.
 Memory is the largest resident set of the process that builds the file.
 """
 
