@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ CALL = {
     "preambles": 0,
 }
 OPENED = open_metrics(Evaluation(), Path("/nowhere"))
+BLEU = [name for name in scores_schema().names if name.startswith("bleu_")]
 OWN = {PREDICTION: 0.5, CEILING: 0.8, "own_review": 0.8}
 SHARED = ("contexts", "comparisons", "items", "embeddings")
 """The stages that runs of one dataset share."""
@@ -150,13 +151,13 @@ class MadeRun:
     def _embedding(self, user: str) -> dict[str, Any]:
         return {"text_id": user, "vector": [float(int(user[5:]) ** 2 % 97)] * self.dimensions}
 
-    @property
+    @cached_property
     def users(self) -> list[str]:
         """The ids of all users, in the order of the parts."""
         users = [f"user-{number:05d}" for number in range(self.n_users)]
         return users[::-1] if self.backwards else users
 
-    @property
+    @cached_property
     def items(self) -> list[str]:
         """The ids of all items."""
         return [f"item-{number:05d}" for number in range(max(self.n_users * self.history // 4, self.history))]

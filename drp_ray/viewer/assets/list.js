@@ -22,7 +22,8 @@ function score(run, name, number) {
 function gain(number, name = measure()) {
   if (againstRun() === null || againstRun() === ofRun()) return null;
   const [own, other] = [score(ofRun(), name, number), score(againstRun(), name, number)];
-  return own === null || other === null ? null : own - other;
+  // Rounded, so that equal gains are equal: 0.7 - 0.6 is less than 0.6 - 0.5.
+  return own === null || other === null ? null : Math.round((own - other) * 1e9) / 1e9;
 }
 
 const SORTS = {

@@ -17,9 +17,10 @@ LINES = "Lines in the plots: floor and ceiling are dashed, and what a paper repo
 NO_NUMBER = OwnNumber((None,), (0,))
 HOW = (
     f"Each number is over the result's own users with a text. Small numbers: its 95% interval, from {DRAWS:,} draws of "
-    f"users (seed {SEED}); none for fewer than {FEWEST_FOR_INTERVAL} users. Intervals of two results may "
-    "overlap although the results differ: see User by user. “With failures” counts each failed user as an empty text."
+    f"users (seed {SEED}); none for fewer than {FEWEST_FOR_INTERVAL} users. “With failures” "
+    "counts each failed user as an empty text."
 )
+SEVERAL = " Intervals of two results may overlap although the results differ: see User by user."
 AVERAGED = " After ± stands the standard deviation over the executions that a result is the mean of."
 
 
@@ -27,7 +28,7 @@ def scores(report: Report) -> Child:
     """Every measure of every result, then plots, executions, and judges."""
     is_averaged = any(len(result.places) > 1 for result in report.results)
     return [
-        element("p", HOW, AVERAGED if is_averaged else None, _bounds_said(report), class_="quiet"),
+        element("p", HOW, _said(report), AVERAGED if is_averaged else None, class_="quiet"),
         _numbers(report),
         element("p", LINES, class_="quiet") if _has_bounds(report) or _published(report.results) else None,
         element("div", [_plot(report, name) for name in report.merits], class_="plots"),
@@ -40,12 +41,14 @@ def _has_bounds(report: Report) -> bool:
     return any(number.floor is not None for number in report.results[0].numbers.values())
 
 
-def _bounds_said(report: Report) -> str | None:
-    if not _has_bounds(report) or len(report.results) == 1:
+def _said(report: Report) -> str | None:
+    """What is to be said where there are several results."""
+    if len(report.results) == 1:
         return None
-    return (
-        f" Floor and ceiling are over the users of {report.results[0].name}; those of each result are under Controls."
-    )
+    if not _has_bounds(report):
+        return SEVERAL
+    first = report.results[0].name
+    return f"{SEVERAL} Floor and ceiling are over the users of {first}; those of each result are under Controls."
 
 
 def _numbers(report: Report) -> Html:
