@@ -2,10 +2,11 @@
 
     python -m benchmarks.report [--users 48 2000 28743] [--keep FOLDER]
 
-Two made-up runs of Yelp's shape: 8 comparisons a user with 4 representatives each, reviews of 110 words by chance. A
-browser (Debian's chromium, headless) opens the file from the disk three times, each time in a new process: *usable* is
-when the list stands (`data-ready`), *loaded* the `load` event, *opens* a click on a user until the user's page stands
-(the median and the longest of 20 users), *search* a word that one user has, until all texts were looked through.
+Two made-up runs of Yelp's shape: 8 comparisons a user with 4 representatives each, reviews of 110 words by chance; with
+controls, a judge, and an embedding of 384 numbers for each user. A browser (Debian's chromium, headless) opens the file
+from the disk three times, each time in a new process: *usable* is when the list stands (`data-ready`), *loaded* the
+`load` event, *opens* a click on a user until the page stands (the median and the longest of 20 users), *search* a
+word that one user has, until all texts were looked through.
 Memory is the largest resident set of the process that builds the file.
 """
 
@@ -20,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from drp_ray.job.finished import executions_of, open_groups
+from drp_ray.job.finished import open_groups
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.viewer.report import ReportOptions, write_report
 from tests.viewer.conftest import ARGUMENTS, CHROMIUM
@@ -40,7 +41,8 @@ def main() -> None:
     if arguments.build:
         build(*arguments.build)
         return
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
+    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, load {load}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as scratch:
         for users in arguments.users:
             measure(arguments.keep or Path(scratch), users)
@@ -53,7 +55,8 @@ def measure(folder: Path, users: int) -> None:
     if not Path(runs[-1]).exists():
         for name, skill in (("first", 0.0), ("second", 0.02)):
             shape = {"n_users": users, "history": 8, "peers": 4, "words": 110, "rows_per_part": 32}
-            MadeRun(LocalFolder(root), name, skill=skill, **shape).write()
+            evaluated = {"has_controls": True, "has_embeddings": True, "dimensions": 384, "judged": {"judge": 6.0}}
+            MadeRun(LocalFolder(root), name, skill=skill, **shape, **evaluated).write()
     command = [sys.executable, "-m", "benchmarks.report", "--build", str(page), *runs]
     print(f"{users:,} users: {subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()}")
     visits = [visit(page) for _ in range(VISITS)]
@@ -64,7 +67,7 @@ def measure(folder: Path, users: int) -> None:
 def build(page: str, *runs: str) -> None:
     """Build a report, in a process of its own, and say what that took."""
     began = time.perf_counter()
-    report = write_report(executions_of(open_groups(runs)), Path(page), ReportOptions())
+    report = write_report(open_groups(runs), Path(page), ReportOptions())
     seconds, megabytes = time.perf_counter() - began, Path(page).stat().st_size / 1e6
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{len(report.chosen.user_ids):,} in the file, {megabytes:.1f} MB, made in {seconds:.1f} s, {memory:.2f} GB")

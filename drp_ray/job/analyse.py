@@ -51,8 +51,8 @@ def analyse(groups: Sequence[RunGroup], mixed_protocols: bool = False, draws: Dr
             group.name: {"predicted": len(found.users), "failed": len(found.failed)}
             for group, found in zip(groups, scores, strict=True)
         },
-        "uniqueness": _uniqueness(groups, scores, draws),
-        "curves": _curves(groups, scores, draws),
+        "uniqueness": uniqueness(groups, scores, draws),
+        "curves": curves(groups, scores, draws),
         "bins": {group.name: _bins(group, found, draws) for group, found in zip(groups, scores, strict=True)},
         "unique_features": {
             group.name: _unique_features(group, found, draws) for group, found in zip(groups, scores, strict=True)
@@ -65,7 +65,8 @@ def as_json(found: Found) -> str:
     return json.dumps(found, indent=1, allow_nan=False) + "\n"
 
 
-def _uniqueness(groups: Sequence[RunGroup], scores: Sequence[GroupScores], draws: Draws) -> Found:
+def uniqueness(groups: Sequence[RunGroup], scores: Sequence[GroupScores], draws: Draws) -> Found:
+    """Means and gains of the more and of the less unique half; only what is `missing` without embeddings."""
     embedded = next(((group, found) for group in groups if (found := user_embeddings(group)) is not None), None)
     if embedded is None:
         return {"missing": "no run has embeddings of reviews; add a run of dpl, drp or persona-db on the same users"}
@@ -113,20 +114,20 @@ def _pair(one: RunGroup, other: RunGroup, found: Found) -> Found:
     return {"a": one.name, "b": other.name, "not_comparable": unlike, "users": found["users"], "measures": measures}
 
 
-def _curves(groups: Sequence[RunGroup], scores: Sequence[GroupScores], draws: Draws) -> list[Found]:
+def curves(groups: Sequence[RunGroup], scores: Sequence[GroupScores], draws: Draws) -> list[Found]:
     """A curve for every set of runs that differ in nothing but N, or nothing but K."""
-    curves = []
+    found_curves = []
     for name, (section, key) in CURVES.items():
         alike: dict[str, list[tuple[int, RunGroup, GroupScores]]] = {}
         for group, found in zip(groups, scores, strict=True):
             value = getattr(getattr(group.config, section), key)
             alike.setdefault(_all_but(group.config, section, key), []).append((value, group, found))
-        curves += [
+        found_curves += [
             _curve(name, sorted(points, key=lambda point: point[0]), draws)
             for points in alike.values()
             if len({value for value, _, _ in points}) == len(points) > 1
         ]
-    return curves
+    return found_curves
 
 
 def _all_but(config: Config, section: str, key: str) -> str:

@@ -85,15 +85,13 @@ def read_runs(groups: Sequence[RunGroup], mixed_protocols: bool = False) -> list
     if len(groups) < 2:
         raise BadInput(f"{groups[0].name if groups else 'nothing'} is one run; name at least two to compare")
     is_mixed = check_same_protocol({group.name: group.protocol for group in groups}, mixed_protocols)
-    return [
-        ReadRun(
-            marked(group.name, group.protocol) if is_mixed else group.name,
-            group.config.method,
-            group.protocol,
-            tuple(map(read, group.executions)),
-        )
-        for group in groups
-    ]
+    return [read_group(group, marked(group.name, group.protocol) if is_mixed else group.name) for group in groups]
+
+
+def read_group(group: RunGroup, name: str, with_failures: bool = True) -> ReadRun:
+    """Read what is compared of one result, under a name; see `compared_runs.read`."""
+    executions = tuple(read(run, with_failures) for run in group.executions)
+    return ReadRun(name, group.config.method, group.protocol, executions)
 
 
 def compare(runs: Sequence[ReadRun], resampling: Resampling) -> Document:

@@ -34,8 +34,8 @@ class Scored:
     with_failures: Mapping[str, float | None]
 
 
-def read(run: FinishedRun) -> Scored:
-    """Read a run's scores."""
+def read(run: FinishedRun, with_failures: bool = True) -> Scored:
+    """Read a run's scores. To score failures as empty texts takes seconds (METEOR opens its dictionary)."""
     scores, measures, signatures = run.scores, run.measures, run.signatures
     items = run.rows("predictions", ("user_id", "item_id")).sort_by("user_id")["item_id"].to_pylist()
     return Scored(
@@ -51,7 +51,7 @@ def read(run: FinishedRun) -> Scored:
         signatures={
             measure.name: signatures.get(measure.name, getattr(measure, "full_signature", None)) for measure in measures
         },
-        with_failures=_with_failures(scores, measures),
+        with_failures=_with_failures(scores, measures) if with_failures else {},
     )
 
 

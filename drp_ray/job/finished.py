@@ -27,7 +27,7 @@ from drp_ray.job.protocols import find_protocol
 from drp_ray.job.result import METRICS_FILE
 from drp_ray.job.run_record import RUN, Record, check_run_name, read_record, recorded_config
 from drp_ray.job.run_scores import has_controls, user_scores_in
-from drp_ray.job.sweep import Run, open_sweep
+from drp_ray.job.sweep import Run, Sweep, open_sweep
 from drp_ray.running.survey import is_current
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
@@ -205,6 +205,15 @@ def executions_of(groups: Iterable[RunGroup]) -> list[FinishedRun]:
     return told_apart([run for group in groups for run in group.executions])
 
 
+def told_apart_within(groups: Sequence[RunGroup]) -> list[RunGroup]:
+    """The same groups, each under a name of its own, and so every execution."""
+    runs = iter(executions_of(groups))
+    names = _told_apart([group.name for group in groups])
+    return [
+        RunGroup(name, tuple(islice(runs, len(group.executions)))) for name, group in zip(names, groups, strict=True)
+    ]
+
+
 def told_apart(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Runs of one name (of different datasets, say) get a number behind it."""
     return [replace(run, name=name) for run, name in zip(runs, _told_apart([run.name for run in runs]), strict=True)]
@@ -235,7 +244,15 @@ def _open(run: str, overrides: tuple[str, ...]) -> list[RunGroup]:
 
 
 def _groups_of_file(path: Path, overrides: tuple[str, ...]) -> list[RunGroup]:
-    sweep = open_sweep(path, overrides)
+    return groups_of_sweep(open_sweep(path, overrides))
+
+
+def groups_of_sweep(sweep: Sweep) -> list[RunGroup]:
+    """The results of a sweep, each the executions that differ only in what is averaged over.
+
+    Raises:
+        BadInput: a run is not finished.
+    """
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in sweep.runs:
         fixed = tuple(choice.label for choice in run.choices if not choice.is_averaged)

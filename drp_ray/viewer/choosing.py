@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from drp_ray.viewer.measures import better_of
 from drp_ray.viewer.user_table import UserTable
 
 EXTREMES = 20
@@ -43,12 +44,12 @@ def choose(tables: Sequence[UserTable], size: int, seed: int) -> Chosen:
 
 
 def extreme_lists(tables: Sequence[UserTable]) -> Iterable[list[str]]:
-    """Users from the largest gain and from the largest loss on, for each measure: the first run against each other.
+    """Users from the largest gain and the largest loss on, for each merit: the first run against each other.
 
     With one run its largest and smallest values stand for them.
     """
     first, rest = _by_measure(tables[0]), [_by_measure(table) for table in tables[1:]]
-    for measure in tables[0].measures:
+    for measure in (each for each in tables[0].measures if better_of(each) != "none"):
         values = first[measure]
         if not rest:
             yield from _both_ends(values)

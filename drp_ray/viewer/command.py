@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drp_ray.config import s3_options
 from drp_ray.errors import BadInput
-from drp_ray.job.finished import executions_of, finished_run, is_job_file, open_groups, told_apart
+from drp_ray.job.finished import RunGroup, finished_run, groups_of_sweep, is_job_file, open_groups
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.sweep import Sweep, open_sweep
 from drp_ray.storage.folder import Folder, open_folder
@@ -14,13 +14,13 @@ from drp_ray.viewer.report import REPORT, ReportOptions, write_into
 
 def report_of_run(job: OpenedJob) -> str:
     """Write the report of a run into its folder; returns its address."""
-    return write_into([finished_run(job)], job.run_folder, REPORT, ReportOptions())
+    run = finished_run(job)
+    return write_into([RunGroup(run.name, (run,))], job.run_folder, REPORT, ReportOptions())
 
 
 def report_of_sweep(sweep: Sweep) -> str:
     """Write one report of all runs of a sweep where its comparison is; returns its address."""
-    runs = told_apart([finished_run(run.job) for run in sweep.runs])
-    return write_into(runs, _sweep_folder(sweep), REPORT, ReportOptions())
+    return write_into(groups_of_sweep(sweep), _sweep_folder(sweep), REPORT, ReportOptions())
 
 
 def report_of(given: Sequence[str], overrides: Sequence[str], out: str | None, options: ReportOptions) -> str:
@@ -32,7 +32,7 @@ def report_of(given: Sequence[str], overrides: Sequence[str], out: str | None, o
         BadInput: a run is not there or not finished, `out` is no HTML file, or several runs were given without it.
     """
     folder, name = _target(given, overrides, out)
-    return write_into(executions_of(open_groups(given, overrides)), folder, name, options)
+    return write_into(open_groups(given, overrides), folder, name, options)
 
 
 def _target(given: Sequence[str], overrides: Sequence[str], out: str | None) -> tuple[Folder, str]:

@@ -6,42 +6,59 @@ from typing import Any
 
 import numpy as np
 
-from drp_ray.job.finished import FinishedRun
 from drp_ray.viewer.blocks import Address
-from drp_ray.viewer.measures import digits_of, in_order, title_of
+from drp_ray.viewer.measures import better_of, digits_of, in_order
+from drp_ray.viewer.sections.base import Report
 from drp_ray.viewer.user_table import UserTable
 
 DIGITS_KEPT = 5
 """Decimals of a user's score in the index."""
 
 
-def make_index(
-    title: str,
-    runs: Sequence[FinishedRun],
-    tables: Sequence[UserTable],
-    chosen: Sequence[str],
-    addresses: Sequence[Address],
-    items: Mapping[str, Address],
-    has_texts: bool,
-) -> dict[str, Any]:
+HALVES = {"": "All users", "1": "More unique half", "0": "Less unique half"}
+
+
+def make_index(report: Report, addresses: Sequence[Address], items: Mapping[str, Address]) -> dict[str, Any]:
     """Columns over the chosen users; a user whom a run does not have is null there."""
+    runs, tables = zip(*((facts.run, facts.users) for facts in report.runs), strict=True)
+    chosen = report.chosen.user_ids
     methods = sorted({method for table in tables for method in table.rows["method"].to_pylist()})
-    measures = in_order(name for table in tables for name in table.measures)
     retrieval = runs[0].settings["retrieval"]
     return {
-        "title": title,
-        "has_texts": has_texts,
+        "title": report.title,
+        "has_texts": report.has_texts,
         "query": retrieval["query"],
         "document": retrieval["document"],
         "lowercase": retrieval["lowercase"],
         "methods": methods,
-        "measures": [{"name": name, "title": title_of(name), "digits": digits_of(name)} for name in measures],
+        "measures": [_measure(report, name) for name in in_order(name for table in tables for name in table.measures)],
         "runs": [
             {"name": run.name, **_columns(table, chosen, methods)} for run, table in zip(runs, tables, strict=True)
         ],
-        "users": {"id": list(chosen), "at": addresses, "reference_chars": _reference_chars(tables, chosen)},
+        "users": {
+            "id": list(chosen),
+            "at": addresses,
+            "reference_chars": _reference_chars(tables, chosen),
+            **_halves(report.findings.halves, chosen),
+        },
         "items": {"id": list(items), "at": list(items.values())},
     }
+
+
+def _measure(report: Report, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": report.title_of(name),
+        "digits": digits_of(name),
+        "is_merit": better_of(name) != "none",
+    }
+
+
+def _halves(halves: Mapping[str, bool], chosen: Sequence[str]) -> dict[str, Any]:
+    """1 for the more unique half, 0 for the other, null for a user without embeddings; nothing where nobody has any."""
+    if not halves:
+        return {}
+    return {"half": [None if (half := halves.get(user)) is None else int(half) for user in chosen]}
 
 
 def to_json(index: Mapping[str, Any]) -> str:

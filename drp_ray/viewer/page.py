@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from drp_ray.viewer.blocks import Blocks
 from drp_ray.viewer.html import Html, element
-from drp_ray.viewer.index import to_json
+from drp_ray.viewer.index import HALVES, to_json
 
 ASSETS = Path(__file__).with_name("assets")
 SCRIPTS = ("data", "elements", "marks", "search", "list", "user", "tips", "main", "keys")
@@ -134,7 +134,7 @@ def _tools(index: Mapping[str, Any]) -> Html:
         _select("against", "Against", runs, "1") if many else None,
         _select("method", "Method that ran", {"": "All methods", **{name: name for name in index["methods"]}}),
         _select("state", "Rows", STATES),
-        _select("half", "Uniqueness", index["halves"]) if "halves" in index else None,
+        _select("half", "Uniqueness", HALVES) if "half" in index["users"] else None,
     ]
     what = "Search ids and texts" if index["has_texts"] else "Search ids"
     return element(

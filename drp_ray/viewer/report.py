@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drp_ray.job.finished import FinishedRun
+from drp_ray.job.finished import RunGroup, executions_of, told_apart_within
 from drp_ray.storage.folder import Folder
 from drp_ray.viewer.blocks import Blocks
 from drp_ray.viewer.choosing import choose
 from drp_ray.viewer.documents import write_items, write_users
 from drp_ray.viewer.facts import RunFacts, read_facts
+from drp_ray.viewer.findings import find
 from drp_ray.viewer.gather import Gathered, gather
 from drp_ray.viewer.index import make_index
 from drp_ray.viewer.page import write_page
+from drp_ray.viewer.results import results_of
 from drp_ray.viewer.sections import Report, render_head, render_summary
 from drp_ray.viewer.spill import Spill
 
@@ -31,31 +33,33 @@ class ReportOptions:
     with_texts: bool = True
 
 
-def write_report(runs: Sequence[FinishedRun], path: Path, options: ReportOptions) -> Report:
-    """Write the report of runs; equal runs and options give equal bytes.
+def write_report(groups: Sequence[RunGroup], path: Path, options: ReportOptions) -> Report:
+    """Write the report of results; equal runs and options give equal bytes.
 
     Raises:
         BadInput: what a run names is not there any more.
     """
+    groups = told_apart_within(groups)
+    runs = executions_of(groups)
     facts: list[RunFacts] = [read_facts(run, options.with_texts) for run in runs]
     tables = [each.users for each in facts]
     chosen = choose(tables, options.sample, options.seed)
-    report = Report(tuple(facts), chosen, options.with_texts)
+    report = Report(tuple(facts), chosen, options.with_texts, results_of(groups), find(groups))
     with Spill() as users, Spill() as items, Blocks() as blocks:
         gathered = Gathered(users, items)
         gather(runs, chosen.user_ids, gathered)
         addresses = write_users(gathered, chosen.user_ids, blocks, options.with_texts)
         bundles = write_items(gathered, blocks, options.with_texts)
-        index = make_index(report.title, runs, tables, chosen.user_ids, addresses, bundles, options.with_texts)
+        index = make_index(report, addresses, bundles)
         with path.open("wb") as file:
             write_page(file, index, render_head(report), render_summary(report), blocks)
     return report
 
 
-def write_into(runs: Sequence[FinishedRun], folder: Folder, name: str, options: ReportOptions) -> str:
+def write_into(groups: Sequence[RunGroup], folder: Folder, name: str, options: ReportOptions) -> str:
     """Write the report as a file of a folder or a bucket, whole or not at all; returns its address."""
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "report.html"
-        write_report(runs, made, options)
+        write_report(groups, made, options)
         folder.write_file(name, made)
     return f"{folder.uri}/{name}"

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drp_ray.errors import JobFailed
 from drp_ray.job.finished import FinishedRun
 
 KEPT = ("user_id", "status", "method", "fallback", "n_differences", "n_failed_differences")
@@ -34,20 +33,14 @@ class UserTable:
 
 
 def read_user_table(run: FinishedRun) -> UserTable:
-    """Read predictions and scores part by part, and keep numbers alone.
-
-    Raises:
-        JobFailed: the two do not have the same users.
-    """
-    measures = tuple(run.metrics["metrics"])
+    """Read predictions part by part, and keep numbers alone; the scores are those of metrics, authorship and judges."""
+    scores = run.scores.table
     columns = [*KEPT, "prediction", "reference"]
-    left = pa.concat_tables([_measured(part) for part in run.parts("predictions", columns)]).sort_by("user_id")
-    right = pa.concat_tables(list(run.parts("scores", ["user_id", *measures]))).sort_by("user_id")
-    if not left["user_id"].equals(right["user_id"]):
-        raise JobFailed(f"{run.folder.uri}: predictions and scores have different users; run the job again")
+    rows = pa.concat_tables([_measured(part) for part in run.parts("predictions", columns)]).sort_by("user_id")
+    measures = tuple(measure.name for measure in run.measures if measure.name in scores.column_names)
     for name in measures:
-        left = left.append_column(name, right[name].cast(pa.float64()))
-    return UserTable(left.combine_chunks(), measures)
+        rows = rows.append_column(name, scores[name].cast(pa.float64()))
+    return UserTable(rows.combine_chunks(), measures)
 
 
 def _measured(part: pa.Table) -> pa.Table:

@@ -4,15 +4,22 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.config import checked
-from drp_ray.evaluation.metrics.base import scores_schema
+from drp_ray.config import Evaluation, checked
+from drp_ray.evaluation.authorship import ATTRIBUTIONS, AUTHORS
+from drp_ray.evaluation.controls import CEILING, OF_DATA, PREDICTION, SWAPPED, control_schema, report_controls
+from drp_ray.evaluation.judge import measure_name
+from drp_ray.evaluation.metrics.base import open_metrics, scores_schema, signatures
+from drp_ray.job.judged import judged_in
+from drp_ray.job.result import read_controls, user_scores_in, values_of
 from drp_ray.llm.kept import kept_schema
+from drp_ray.stages.judgements import judge_of, stage_name
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, read_manifest, write_manifest
 
@@ -36,7 +43,10 @@ CALL = {
     "cut_off": 0,
     "preambles": 0,
 }
-SHARED = ("contexts", "comparisons")
+OPENED = open_metrics(Evaluation(), Path("/nowhere"))
+BLEU = [name for name in scores_schema().names if name.startswith("bleu_")]
+OWN = {PREDICTION: 0.5, CEILING: 0.8, "own_review": 0.8}
+SHARED = ("contexts", "comparisons", "items", "embeddings")
 """The stages that runs of one dataset share."""
 
 
@@ -45,7 +55,8 @@ class MadeRun:
     """A run over a made-up dataset. Runs of one `root` with equal sizes share what jobs share.
 
     `texts` replaces the texts of a user's reference and prediction; `failed` users have no prediction, and
-    `failed_differences` users have an error row on their first item. `skill` moves the scores.
+    `failed_differences` users have an error row on their first item. `skill` moves the scores. `judged` has the mean
+    score of each judge.
     """
 
     root: Folder
@@ -62,13 +73,19 @@ class MadeRun:
     failed_differences: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    has_controls: bool = False
+    has_embeddings: bool = False
+    dimensions: int = 2
+    judged: Mapping[str, float] = field(default_factory=dict)
+    published: Mapping[str, Any] | None = None
 
     def write(self) -> Folder:
         """Write all stages and the run's folder, and return that."""
         stages = {name: self._folder(name) for name in ("contexts", "predictions", "scores")}
         self._write("contexts", schema.CONTEXTS, map(self._context, self.users))
         predictions = self._write("predictions", schema.PREDICTIONS, map(self._prediction, self.users))
-        self._write("scores", scores_schema(), map(self._score, self.users))
+        made_from = {"settings": {"metrics": signatures(Evaluation())}}
+        self._write("scores", scores_schema(), map(self._score, self.users), made_from)
         self._write_kept("predictions", ("user_id",), [{"user_id": user} for user in self.users])
         if self.method == "drp":
             stages |= {name: self._folder(name) for name in ("comparisons", "differences")}
@@ -77,15 +94,70 @@ class MadeRun:
             self._write("differences", schema.DIFFERENCES, (self._difference(*pair) for pair in pairs))
             keys = [{"user_id": user, "item_id": self.item(user, rank)} for user, rank in pairs]
             self._write_kept("differences", ("user_id", "item_id"), keys)
+        stages |= dict(self._write_evaluation(predictions))
         return self._write_run(stages, predictions)
 
-    @property
+    def _write_evaluation(self, predictions: Manifest) -> Iterator[tuple[str, Folder]]:
+        """The stages of judges, controls and embeddings, where the run has them."""
+        for judge, mean in self.judged.items():
+            stage = stage_name(judge)
+            answers = (self._judgement(user, judge, mean) for user in self.users)
+            self._write(stage, schema.JUDGEMENTS, answers, self._judge(judge), {"predictions": predictions.content})
+            yield stage, self._folder(stage)
+        if self.has_controls:
+            for stage, scored, attributed in (
+                ("control_scores", OF_DATA, OF_DATA),
+                ("prediction_controls", [SWAPPED], [PREDICTION, SWAPPED]),
+            ):
+                columns = control_schema(OPENED, scored, attributed)
+                self._write(stage, columns, (self._control(user, columns) for user in self.users))
+                yield stage, self._folder(stage)
+        if self.has_embeddings:
+            self._write("items", schema.ITEMS, map(self._item, self.items))
+            self._write("embeddings", schema.EMBEDDINGS, map(self._embedding, self.users))
+            yield from ((stage, self._folder(stage)) for stage in ("users", "items", "embeddings"))
+
+    def _judge(self, judge: str) -> dict[str, Any]:
+        role = {"judge": {"model": {"id": f"judge/{judge}"}}}
+        return {"settings": {"samples": 1, "expected": False, "scale": "numbers", "roles": role}}
+
+    def _judgement(self, user: str, judge: str, mean: float) -> dict[str, Any]:
+        there = user not in self.failed
+        score = round(min(max(random.Random(f"{user}{self.name}{judge}").gauss(mean, 1.5), 0), 10))
+        return {"user_id": user, "text": "prediction", "sample": 0, **CALL, "score": score if there else None}
+
+    def _control(self, user: str, columns: pa.Schema) -> dict[str, Any]:
+        """A number by chance; the author is told as often as `OWN` says, and of other texts in a fifth of cases."""
+        found: dict[str, Any] = {"user_id": user}
+        for text, _, column in (name.partition(":") for name in columns.names[1:]):
+            chance = random.Random(f"{user}{text}{column}{self.name if text in (PREDICTION, SWAPPED) else ''}")
+            if text in (PREDICTION, SWAPPED) and user in self.failed:
+                continue
+            if column.startswith("author_"):
+                found[f"{text}:{column}"] = float(chance.random() < OWN.get(text, 0.2))
+            else:
+                ratio = 1.0 if text == CEILING else chance.uniform(0.05, 0.25)
+                is_total = column.startswith("bleu_") and "count" not in column
+                found[f"{text}:{column}"] = 20 if is_total else round(20 * ratio) if "count" in column else ratio
+        return found
+
+    def _item(self, item: str) -> dict[str, Any]:
+        reviews = [
+            {"user_id": user, "rating": 1.0, "title": None, "text": "", "timestamp": 0, "text_id": user}
+            for user, _ in self._asking(item)
+        ]
+        return {"item_id": item, "title": None, "description": None, "reviews": reviews, "requested_by": []}
+
+    def _embedding(self, user: str) -> dict[str, Any]:
+        return {"text_id": user, "vector": [float(int(user[5:]) ** 2 % 97)] * self.dimensions}
+
+    @cached_property
     def users(self) -> list[str]:
         """The ids of all users, in the order of the parts."""
         users = [f"user-{number:05d}" for number in range(self.n_users)]
         return users[::-1] if self.backwards else users
 
-    @property
+    @cached_property
     def items(self) -> list[str]:
         """The ids of all items."""
         return [f"item-{number:05d}" for number in range(max(self.n_users * self.history // 4, self.history))]
@@ -173,8 +245,14 @@ class MadeRun:
             name: round(min(max(chance.gauss(0.3 + self.skill, 0.1), 0), 1), 6)
             for name in ("rouge1", "rougeL", "meteor")
         }
-        statistics = {each.name: 3 for each in scores_schema() if each.name.startswith("bleu_")}
-        return {"user_id": user, **values, "bleu": 40 * values["rouge1"], **statistics}
+        matched = round(20 * values["rouge1"])
+        statistics = {
+            each.name: matched if "count" in each.name else 20
+            for each in scores_schema()
+            if each.name.startswith("bleu_")
+        }
+        described = {name: round(chance.uniform(0, 0.3), 4) for name in ("length_ratio", "copy_rate", "distinct1")}
+        return {"user_id": user, **values, "bleu": 40 * values["rouge1"], **described, **statistics}
 
     def _comparison(self, user: str, rank: int) -> dict[str, Any]:
         item = self.item(user, rank)
@@ -225,7 +303,14 @@ class MadeRun:
         shared = f"{self.n_users}-{self.history}-{self.words}-{'back' if self.backwards else 'on'}-{self.rows_per_part}"
         return self.root.at(stage, shared if stage in SHARED else f"{shared}-{self.name}")
 
-    def _write(self, stage: str, columns: pa.Schema, rows: Iterator[Mapping[str, Any]]) -> Manifest:
+    def _write(
+        self,
+        stage: str,
+        columns: pa.Schema,
+        rows: Iterator[Mapping[str, Any]],
+        made_from: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, str] | None = None,
+    ) -> Manifest:
         folder, entries = self._folder(stage), []
         if stage in SHARED and (there := read_manifest(folder)) is not None:
             return there
@@ -241,7 +326,13 @@ class MadeRun:
             entries.append(commit_part(folder, part_name(number), table, facts, "").entry)
         totals = add_up(entry.facts for entry in entries)
         manifest = Manifest(
-            stage=stage, fingerprint=folder.uri[-16:], made_from={}, inputs={}, parts=entries, wall_s=2.0, totals=totals
+            stage=stage,
+            fingerprint=folder.uri[-16:],
+            made_from=dict(made_from or {}),
+            inputs=dict(inputs or {}),
+            parts=entries,
+            wall_s=2.0,
+            totals=totals,
         )
         write_manifest(folder, manifest)
         return manifest
@@ -270,29 +361,60 @@ class MadeRun:
             "name": self.name,
             "made_from": {},
             "config": config.model_dump(mode="json"),
-            "stages": {name: {"fingerprint": "f", "folder": stage.uri} for name, stage in stages.items()},
+            "stages": {name: self._stage_record(name, stage) for name, stage in stages.items()},
             "revisions": {},
             "libraries": {"drp-ray": "0.1.0", "ray": "2.60.0"},
             "commit": "0123456789abcdef",
             "history": [{"versions": {}, "since": "2026-01-02T03:04:05+00:00"}],
         }
         folder.write("run.json", json.dumps(record).encode())
-        folder.write("metrics.json", json.dumps(self._metrics()).encode())
+        folder.write("metrics.json", json.dumps(self._metrics() | self._evaluated(stages)).encode())
         return folder
 
+    def _stage_record(self, name: str, stage: Folder) -> dict[str, Any]:
+        record = {"fingerprint": "users" if name == "users" else "f", "folder": stage.uri}
+        judge = judge_of(name)
+        return record if judge is None else {**record, "made_from": self._judge(judge)}
+
+    def _evaluated(self, stages: Mapping[str, Folder]) -> dict[str, Any]:
+        """What the job's own functions report of judges and controls."""
+        manifests = {name: read_manifest(folder) for name, folder in stages.items()}
+        settings = {name: self._judge(judge_of(name) or "")["settings"] for name in stages}
+        found = list(judged_in({name: (settings[name], stages[name]) for name in stages}, manifests["predictions"]))
+        users, controls = user_scores_in(stages, found), read_controls(stages)
+        judged = {each.name: users.numbers(each.measures)[measure_name(each.name)] for each in found}
+        numbers = users.numbers(OPENED)
+        metrics: dict[str, Any] = {
+            "metrics": values_of(numbers),
+            "scored": {name: number.n for name, number in numbers.items()},
+            "with_failures_as_empty": values_of(users.numbers_with_failures([m for m in OPENED if m.name != "meteor"])),
+            "judges": {
+                each.name: {
+                    **each.numbers(),
+                    "value": judged[each.name].value,
+                    "n": judged[each.name].n,
+                    "expected": None,
+                }
+                for each in found
+            },
+            "published": self.published,
+        }
+        if controls is None:
+            return metrics
+        told = users.numbers(ATTRIBUTIONS)
+        identification: dict[str, Any] = {"chance": 1 / AUTHORS, "metrics": values_of(told)}
+        identification["n"] = {name: number.n for name, number in told.items()}
+        controls_of = report_controls(OPENED, users, controls)
+        return {**metrics, "controls": controls_of, "author_identification": identification}
+
     def _metrics(self) -> dict[str, Any]:
-        rows = [row for row in map(self._score, self.users) if len(row) > 1]
         names = ("bleu", "meteor", "rouge1", "rougeL")
-        means = {name: sum(row[name] for row in rows) / len(rows) if rows else None for name in names}
         coverage = {"comparisons": self.n_users * self.history, "users_by_method": {self.method: self.n_users}}
         return {
             "run": self.name,
             "method": self.method,
             "users": self.n_users,
-            "metrics": means,
-            "scored": {name: len(rows) for name in names},
-            "with_failures_as_empty": means,
-            "by_method": {self.method: {"n": len(rows), "metrics": means}},
+            "by_method": {self.method: {"n": self.n_users, "metrics": {}}},
             "failed_users": len(self.failed),
             "signatures": {name: f"{name}|made" for name in names},
             "coverage": coverage,

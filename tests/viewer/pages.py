@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drp_ray.job.finished import open_run, told_apart
+from drp_ray.job.finished import RunGroup, open_run
 from drp_ray.storage.folder import Folder
 from drp_ray.viewer.document import read_document
 from drp_ray.viewer.report import ReportOptions, write_report
@@ -23,9 +23,15 @@ class Page:
     items: dict[str, tuple[dict[str, Any], list[str]]]
 
 
+def group_of(*folders: Folder) -> RunGroup:
+    """The runs of folders as one result."""
+    runs = tuple(map(open_run, folders))
+    return RunGroup(runs[0].name, runs)
+
+
 def write(path: Path, folders: list[Folder], **options: Any) -> Path:
     """Write the report of runs' folders."""
-    write_report(told_apart([open_run(folder) for folder in folders]), path, ReportOptions(**options))
+    write_report([group_of(folder) for folder in folders], path, ReportOptions(**options))
     return path
 
 

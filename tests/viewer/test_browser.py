@@ -2,12 +2,15 @@
 
 import pytest
 
+from drp_ray.evaluation.analyses.intervals import Draws
+from drp_ray.job.analyse import uniqueness
 from drp_ray.job.finished import open_run
+from drp_ray.job.user_values import group_scores
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.viewer.choosing import choose
 from drp_ray.viewer.user_table import read_user_table
 from tests.viewer.made_run import MadeRun
-from tests.viewer.pages import write
+from tests.viewer.pages import group_of, write
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)><!-- \u2028 \u202eabc</p>"
 UNUSUAL = "قال إن الكتاب جيد zebra"
@@ -22,7 +25,9 @@ def folders(tmp_path_factory):
     texts = {"user-00001": HOSTILE, "user-00005": LONG, "user-00006": UNUSUAL}
     options = {"n_users": 24, "texts": texts}
     failed = {"user-00002": "refused by the engine: <b>no</b>"}
-    first = MadeRun(root, "first", failed_differences={"user-00004": "too long: 9"}, **options).write()
+    options |= {"has_controls": True, "judged": {"judge": 6.0}}
+    differing = {"user-00004": "too long: 9"}
+    first = MadeRun(root, "first", failed_differences=differing, has_embeddings=True, **options).write()
     return [first, MadeRun(root, "second", skill=0.1, failed=failed, **options).write()]
 
 
@@ -31,9 +36,9 @@ def report(folders, tmp_path_factory):
     return write(tmp_path_factory.mktemp("pages") / "report.html", folders)
 
 
-def scores(folders, run: int) -> dict[str, float | None]:
+def scores(folders, run: int, measure: str = "rouge1") -> dict[str, float | None]:
     table = read_user_table(open_run(folders[run]))
-    return dict(zip(table.user_ids, table.rows["rouge1"].to_pylist(), strict=True))
+    return dict(zip(table.user_ids, table.rows[measure].to_pylist(), strict=True))
 
 
 def test_it_lists_all_users_and_finds_one_by_its_id(report, visit):
@@ -78,6 +83,43 @@ def test_it_sorts_by_score_gain_and_loss(report, folders, visit):
     assert page.listed()[-1] == "user-00002"
     page.page.select_option("#sort", "longest")
     assert page.listed()[0] == "user-00005"
+
+
+@pytest.mark.parametrize(("measure", "title"), [("judge", "Judge"), ("author_characters", "Author by characters")])
+def test_judges_and_author_identification_are_sorted_by_and_shown_as_metrics_are(
+    report, folders, visit, measure, title
+):
+    page, first, second = visit(report), scores(folders, 0, measure), scores(folders, 1, measure)
+    page.page.select_option("#measure", measure)
+    page.page.select_option("#sort", "highest")
+    assert page.listed() == sorted(USERS, key=lambda user: (-first[user], user))
+    gains = {user: round(first[user] - second[user], 9) for user in USERS if second[user] is not None}
+    page.page.select_option("#sort", "loss")
+    assert page.listed() == [*sorted(gains, key=lambda user: (gains[user], user)), "user-00002"]
+    shown = page.open("user-00003")
+    assert title in shown and f"{first['user-00003']:.4f}" in shown
+
+
+def test_what_is_no_merit_is_no_gain(report, visit):
+    page = visit(report).page
+    page.select_option("#measure", "copy_rate")
+    assert page.locator("#list .more").count() > 0 and page.locator("#list .gain").count() == 0
+    page.select_option("#measure", "rouge1")
+    assert page.locator("#list .more").count() == 0 and page.locator("#list .gain").count() > 0
+
+
+def test_it_filters_by_uniqueness_half(report, folders, tmp_path, visit):
+    group = group_of(folders[0])
+    unique = uniqueness([group], [group_scores(group)], Draws(10, 0))["more_unique"]
+    page = visit(report)
+    page.page.select_option("#half", "1")
+    assert page.listed() == sorted(unique) and 0 < len(unique) < 24
+    page.page.select_option("#half", "0")
+    assert page.listed() == [user for user in USERS if user not in unique]
+    page.page.select_option("#half", "")
+    assert page.listed() == USERS
+    plain = write(tmp_path / "report.html", folders[1:])
+    assert visit(plain).page.locator("#half").count() == 0
 
 
 def test_it_filters_by_method_and_by_failures(report, visit):
@@ -269,8 +311,9 @@ def test_a_page_without_texts_opens_and_searches_ids(folders, tmp_path, visit):
 def test_a_sample_lists_its_users_and_says_so(folders, tmp_path, visit):
     page = visit(write(tmp_path / "report.html", folders, sample=9))
     tables = [read_user_table(open_run(folder)) for folder in folders]
-    assert page.listed() == list(choose(tables, 9, 0).user_ids)
-    assert "9 of 24 users are here: a sample drawn with seed 0" in page.page.inner_text("#summary")
+    chosen = choose(tables, 9, 0).user_ids
+    assert page.listed() == list(chosen) and len(chosen) < 24
+    assert f"{len(chosen)} of 24 users are here: a sample drawn with seed 0" in page.page.inner_text("#summary")
 
 
 def test_one_run_alone_has_no_other_to_gain_over(folders, tmp_path, visit):

@@ -17,7 +17,7 @@ from drp_ray.viewer.index import to_json
 from drp_ray.viewer.page import app, policy
 from drp_ray.viewer.report import ReportOptions, write_into
 from tests.viewer.made_run import MadeRun
-from tests.viewer.pages import pieces, read, resolved, user, write
+from tests.viewer.pages import group_of, pieces, read, resolved, user, write
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- \u2028 \u202e end \" ' & </textarea>]]> \x00"
 
@@ -236,7 +236,7 @@ def test_a_report_is_made_from_a_bucket_and_into_it(folder, request, monkeypatch
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", options.access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options.secret_key)
     run = MadeRun(folder, n_users=6).write()
-    address = write_into([open_run(run)], run, "report.html", ReportOptions())
+    address = write_into([group_of(run)], run, "report.html", ReportOptions())
     assert address == f"{run.uri}/report.html"
     assert run.read("report.html").startswith(b"<!doctype html>")
 

@@ -1,30 +1,45 @@
 """The summary: what is shown of which runs, and that what a run has nothing of is left out."""
 
-import json
 import re
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drp_ray.job.finished import open_run
-from drp_ray.job.result import METRICS_FILE
 from drp_ray.storage.folder import LocalFolder
-from drp_ray.viewer.choosing import choose
-from drp_ray.viewer.facts import read_facts
 from drp_ray.viewer.html import element, join
 from drp_ray.viewer.plots.svg import Scale
+from drp_ray.viewer.report import ReportOptions, write_report
 from drp_ray.viewer.sections import render_head, render_summary
 from drp_ray.viewer.sections.base import Report
 from tests.viewer.made_run import MadeRun
+from tests.viewer.pages import group_of
 
 
-def report_of(path: Path, *runs: dict) -> Report:
-    folders = [MadeRun(LocalFolder(path), name=f"run{number}", **run).write() for number, run in enumerate(runs)]
-    facts = tuple(read_facts(open_run(folder), True) for folder in folders)
-    return Report(facts, choose([each.users for each in facts], 100, 0), True)
+def report_of(path: Path, *runs: dict, sizes: tuple[int, ...] = ()) -> Report:
+    """The report of made-up runs; of `sizes`, each so many of them together are one result."""
+    options = {"rows_per_part": 100, "history": 2}
+    folders = [
+        MadeRun(LocalFolder(path), name=f"run{number}", **{**options, **run}).write() for number, run in enumerate(runs)
+    ]
+    remaining = iter(folders)
+    groups = [group_of(*islice(remaining, size)) for size in sizes or [1] * len(runs)]
+    return write_report(groups, path / "report.html", ReportOptions(sample=100))
+
+
+def section(report: Report, title: str) -> str:
+    """A section as text: a row of a table on a line, with its cells apart."""
+    html = render_summary(report).partition(f">{title}</h3>")[2].partition("</section>")[0]
+    return re.sub(r"<[^>]+>", "", re.sub(r"</t[hd]>", " | ", html.replace("</tr>", "\n")))
+
+
+def row(report: Report, title: str, name: str) -> list[str]:
+    """The cells of the first row of a section that begins so."""
+    line = next(line for line in section(report, title).splitlines() if line.strip().startswith(f"{name} |"))
+    return [cell.strip() for cell in line.split("|")][1:-1]
 
 
 def headings(report: Report) -> list[str]:
@@ -56,32 +71,118 @@ def test_runs_that_differ_in_more_than_the_setting_are_on_lines_of_their_own(tmp
     summary = render_summary(report_of(tmp_path, *runs))
     curve = summary.partition("ROUGE-1 by N")[2].partition("</svg>")[0]
     assert curve.count("<circle") == 4 and curve.count("<polyline") == 2
+    assert curve.count("95% interval") == 8  # Each of four points says it to the eye and to the ear.
 
 
-def test_what_compare_found_is_shown_with_intervals(tmp_path):
-    report = report_of(tmp_path, {}, {"skill": 0.1})
-    pair = {"a": "run0", "b": "run1", "difference": -0.1, "ci95": [-0.15, -0.05], "p_permutation": 0.0012}
-    pair |= {"p_t": None, "p_holm": 0.0048, "smallest_effect": 0.021}
-    runs = {"run0": {"mean": 0.3, "ci95": [0.28, 0.32]}, "run1": {"mean": 0.4}}
-    compared = {"runs": ["run0", "run1"], "users": {"n": 12}, "metrics": {"rouge1": {"runs": runs, "pairs": [pair]}}}
-    summary = render_summary(replace(report, compared=compared))
-    assert "Over the 12 users who have a text in every run." in summary
-    for words in ("run0 − run1", "-0.1000", "-0.1500 to -0.0500", "0.0012", "missing", "0.0048", "0.0210"):
-        assert words in summary
-    assert "95% interval 0.28 to 0.32" in summary
+def test_what_compare_finds_is_shown_for_every_measure(tmp_path):
+    report = report_of(tmp_path, {"n_users": 30, "judged": {"judge": 7}}, {"n_users": 30, "judged": {"judge": 3}})
+    compared = report.findings.compared
+    assert compared["draws"] == 2000 and "2,000 draws of users" in section(report, "User by user")
+    for name, title in (("rouge1", "ROUGE-1"), ("judge", "Judge"), ("bleu", "BLEU")):
+        [pair] = compared["metrics"][name]["pairs"]
+        cells = row(report, "User by user", title)
+        low, high = pair["ci95"]
+        digits = 2 if name == "bleu" else 4
+        assert cells[:2] == [f"{pair['difference']:+.{digits}f}", f"{low:+.{digits}f} to {high:+.{digits}f}"]
+    assert 'class="change gain">+' in render_summary(report)
 
 
-def test_controls_and_judges_are_shown_where_they_are(tmp_path):
+def test_a_gain_that_may_be_chance_or_is_no_merit_has_no_colour(tmp_path):
+    same = report_of(tmp_path, {"n_users": 30}, {"n_users": 30})
+    assert "change gain" not in render_summary(same) and "change loss" not in render_summary(same)
+    assert "Copy rate no merit" in section(same, "User by user")
+
+
+def test_results_without_common_users_say_why_they_are_not_compared(tmp_path):
+    everyone = {f"user-{number:05d}": "no" for number in range(12)}
+    report = report_of(tmp_path, {}, {"failed": everyone})
+    assert report.findings.compared is None
+    assert "The results were not compared: no user is ok in all runs" in section(report, "User by user")
+
+
+def test_protocols_that_differ_are_marked_and_compared(tmp_path):
+    warm = {"settings": {"protocol": "drp", "sampling": {"temperature": 0.8}}}
+    report = report_of(tmp_path, {}, warm)
+    words = "no fair comparison: run0 (no protocol), run1 (drp, 1 of 2 executions)"
+    assert words in section(report, "User by user") and report.findings.compared is not None
+    assert "no fair comparison" not in section(report_of(tmp_path / "b", {}, {}), "User by user")
+
+
+def test_executions_are_one_result_with_mean_and_spread(tmp_path):
+    runs = [{"settings": {"sampling": {"temperature": value}}, "skill": value / 10} for value in (0.2, 0.8)]
+    report = report_of(tmp_path, *runs, {"method": "rag"}, sizes=(2, 1))
+    numbers = [facts.run.metrics["metrics"]["rouge1"] for facts in report.runs[:2]]
+    first, second = row(report, "Scores", "ROUGE-1")[:2]
+    assert first.startswith(f"{fmean(numbers):.4f} ± {stdev(numbers):.4f}") and "±" not in second
+    assert "The 2 executions one by one" in section(report, "Scores")
+    assert row(report, "Scores", "run1")[0].startswith(f"{numbers[1]:.4f}")
+    assert report.findings.compared["runs"] == ["run0", "run2"]
+    assert report.title == "Report of 2 results: run0, run2"
+
+
+def test_intervals_of_one_run_alone_are_shown(tmp_path):
     report = report_of(tmp_path, {})
-    [facts] = report.runs
-    controls = {"other_review": {"rouge1": 0.11}, "reference": {"rouge1": 1.0}, "n": 12}
-    judges = {"judge": {"value": 0.625, "n": 11, "unreadable": 1}}
-    metrics = {**facts.run.metrics, "controls": controls, "judges": judges}
-    facts.run.folder.write(METRICS_FILE, json.dumps(metrics).encode())
-    more = replace(report, runs=(replace(facts, run=open_run(facts.run.folder)),))
-    summary = render_summary(more)
-    assert all(words in summary for words in ("floor: another user", "ceiling: the real review", "0.6250"))
-    assert "floor" not in render_summary(report)
+    low, high = report.findings.intervals[0]["rouge1"]
+    value = report.results[0].numbers["rouge1"].value
+    assert low < value < high
+    assert row(report, "Scores", "ROUGE-1") == [f"{value:.4f}{low:.4f} to {high:.4f}"]
+    assert f"95% interval {low:.4g} to {high:.4g}" in render_summary(report)
+
+
+def test_floor_value_ceiling_and_the_way_between_are_shown_of_every_measure(tmp_path):
+    report = report_of(
+        tmp_path, {"n_users": 30, "has_controls": True, "judged": {"judge": 6}, "failed": {"user-00002": "no"}}
+    )
+    metrics = report.runs[0].run.metrics
+    floor, ceiling = (metrics["controls"][name] for name in ("other_review", "reference"))
+    for name, title in (("rouge1", "ROUGE-1"), ("author_words", "Author by function words")):
+        value = metrics["metrics"].get(name, metrics["author_identification"]["metrics"].get(name))
+        cells = row(report, "Controls", title)
+        ends = floor["metrics"][name], ceiling["metrics"][name]
+        assert (cells[0], cells[2], cells[4]) == (f"{ends[0]:.4f}", f"{value:.4f}", f"{ends[1]:.4f}")
+        assert cells[5] == f"{(floor['prediction'][name] - ends[0]) / (ends[1] - ends[0]):.0%}"
+        assert cells[6] == f"{floor['n'][name]}" == "29"
+    assert row(report, "Controls", "Judge")[2] == f"{metrics['judges']['judge']['value']:.4f}"
+    told = metrics["author_identification"]["metrics"]["author_characters"]
+    assert row(report, "Controls", "run0")[:2] == ["20.0%", f"{told:.1%}"]
+    assert row(report, "Controls", "run0")[-2] == f"{metrics['metrics']['copy_rate']:.4f}"
+    assert f"Floor: another user&#x27;s review: {floor['metrics']['rouge1']:.4g}" in render_summary(report)
+
+
+def test_a_run_without_controls_and_judges_says_nothing_of_them(tmp_path):
+    summary = render_summary(report_of(tmp_path, {}))
+    assert "Floor" not in summary and "Judge" not in summary and "Controls" not in summary
+
+
+PUBLISHED = {
+    **{"paper": "A paper", "source": "https://example.org/paper", "protocol": "drp", "dataset": "books"},
+    **{"split": "test", "method": "drp", "models": {}, "metrics": {"rouge1": 0.3386}, "judges": {"S-72B": 0.61}},
+}
+
+
+def test_a_published_row_stands_beside_the_whole_protocol_and_never_beside_a_part_of_it(tmp_path):
+    runs = [
+        {"settings": {"protocol": "drp", "sampling": {"temperature": value}}, "published": PUBLISHED}
+        for value in (0, 0.8)
+    ]
+    whole = report_of(tmp_path, *runs, sizes=(2,))
+    assert row(whole, "Scores", "ROUGE-1")[-1] == "0.3386" and row(whole, "Scores", "S-72B")[-1] == "0.6100"
+    assert "published, drp: 0.3386" in render_summary(whole) and "A paper" in section(whole, "Scores")
+    assert "published" not in render_summary(report_of(tmp_path / "b", *runs)).lower()
+    other = [{**run, "published": {**PUBLISHED, "protocol": "dpl"}} for run in runs]
+    assert "published" not in render_summary(report_of(tmp_path / "c", *other, sizes=(2,))).lower()
+
+
+def test_halves_have_gains_with_intervals_where_reviews_were_embedded(tmp_path):
+    report = report_of(tmp_path, {"n_users": 40, "has_embeddings": True, "skill": 0.2}, {"n_users": 40})
+    [pair] = report.findings.uniqueness["pairs"]
+    gain = pair["measures"]["rouge1"]["more_unique"]
+    words = f"{gain['gain']:+.4f}, {gain['n']} users\n95% interval {gain['ci95'][0]:.4g} to {gain['ci95'][1]:.4g}"
+    assert words in render_summary(report)
+    assert "40 users have embeddings (of run0), 0 have none" in section(report, "Unique users")
+    assert "Unique users" not in headings(report_of(tmp_path / "b", {}, {}))
+    alone = report_of(tmp_path / "c", {"n_users": 40, "has_embeddings": True})
+    assert "More unique half" in render_summary(alone) and "no gain" not in render_summary(alone)
 
 
 def test_errors_are_counted_by_reason(tmp_path):

@@ -57,12 +57,12 @@ function signed(value, digits) {
   return `${Number(size) === 0 ? "±" : value > 0 ? "+" : "−"}${size}`;
 }
 
-/** A number under "more is better": an arrow says the direction, so that colour is not all that does. */
-function change(value, digits) {
+/** A difference: an arrow says the direction, so that colour is not all that does. What is no merit has no colour. */
+function change(value, digits, isMerit = true) {
   if (value === null) return make("span", { class: "change none" }, "–");
   const rounded = Number(value.toFixed(digits));
-  const kind = rounded > 0 ? "gain" : rounded < 0 ? "loss" : "same";
-  const arrow = { gain: "▲", loss: "▼", same: "=" }[kind];
+  const kind = rounded > 0 ? (isMerit ? "gain" : "more") : rounded < 0 ? (isMerit ? "loss" : "less") : "same";
+  const arrow = { gain: "▲", more: "▲", loss: "▼", less: "▼", same: "=" }[kind];
   return make("span", { class: `change ${kind}` }, make("span", { "aria-hidden": "true" }, arrow), ` ${signed(value, digits)}`);
 }
 

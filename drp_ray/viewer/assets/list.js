@@ -10,7 +10,9 @@ let listed = [];
 const measure = () => control.measure.value;
 const ofRun = () => Number(control.of?.value ?? 0);
 const againstRun = () => (control.against ? Number(control.against.value) : null);
-const digits = (name) => index.measures.find((each) => each.name === name)?.digits ?? 4;
+const measureOf = new Map(index.measures.map((each) => [each.name, each]));
+const digits = (name) => measureOf.get(name)?.digits ?? 4;
+const isMerit = (name) => measureOf.get(name)?.is_merit ?? true;
 
 function score(run, name, number) {
   return index.runs[run].scores[name]?.[number] ?? null;
@@ -20,7 +22,8 @@ function score(run, name, number) {
 function gain(number, name = measure()) {
   if (againstRun() === null || againstRun() === ofRun()) return null;
   const [own, other] = [score(ofRun(), name, number), score(againstRun(), name, number)];
-  return own === null || other === null ? null : own - other;
+  // Rounded, so that equal gains are equal: 0.7 - 0.6 is less than 0.6 - 0.5.
+  return own === null || other === null ? null : Math.round((own - other) * 1e9) / 1e9;
 }
 
 const SORTS = {
@@ -87,7 +90,7 @@ function labels(number) {
     make("span", { class: "id", dir: "auto" }, index.users.id[number]),
     note && make("span", { class: state === "error" ? "badge bad" : "badge" }, note),
     make("span", { class: "value" }, value === null ? "–" : value.toFixed(digits(measure()))),
-    againstRun() !== null && againstRun() !== ofRun() && change(gain(number), digits(measure())),
+    againstRun() !== null && againstRun() !== ofRun() && change(gain(number), digits(measure()), isMerit(measure())),
   ].filter(Boolean);
 }
 

@@ -57,7 +57,7 @@ function scoreTable({ number, there }) {
     const value = score(place, name, number);
     const first = score(there[0].place, name, number);
     const differs = place !== there[0].place && value !== null && first !== null;
-    return make("td", { class: "number" }, value === null ? "–" : value.toFixed(n), differs && [" ", change(value - first, n)]);
+    return make("td", { class: "number" }, value === null ? "–" : value.toFixed(n), differs && [" ", change(value - first, n, isMerit(name))]);
   };
   const table = make(
     "div",

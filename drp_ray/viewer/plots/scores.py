@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Dot:
     interval: tuple[float, float] | None = None
 
 
-def score_plot(title: str, dots: Sequence[Dot], bounds: Sequence[tuple[str, float]]) -> Html:
+def score_plot(title: str, dots: Sequence[Dot], bounds: Sequence[tuple[str, float]], note: str = "") -> Html:
     """One measure: a row a run, and a dashed line for each bound (name and value)."""
     known = [dot.value for dot in dots] + [end for dot in dots for end in dot.interval or ()]
     scale = Scale(*around([*known, *(value for _, value in bounds)]), 22, NARROW - 22)
@@ -31,12 +32,13 @@ def score_plot(title: str, dots: Sequence[Dot], bounds: Sequence[tuple[str, floa
     parts: list[Child] = [_bound(scale, name, value, bottom) for name, value in bounds]
     for row, dot in enumerate(dots):
         parts.append(_dot(scale, dot, 26 + row * 2 * ROW / 1.4))
-    note = "with 95% intervals" if any(dot.interval for dot in dots) else ""
+    note = note or ("with 95% intervals" if any(dot.interval for dot in dots) else "")
     return figure(title, note, drawing(NARROW, bottom + 20, title, parts, bottom_axis(scale, bottom)))
 
 
 def _bound(scale: Scale, name: str, value: float, bottom: float) -> Html:
-    line = mark("line", f"{name}: {value:.4g}", x1=scale(value), x2=scale(value), y1=6, y2=bottom, class_="bound")
+    kind = "bound published" if name.startswith("published") else "bound"
+    line = mark("line", f"{name}: {value:.4g}", x1=scale(value), x2=scale(value), y1=6, y2=bottom, class_=kind)
     return element("g", line)
 
 
@@ -75,31 +77,56 @@ def gain_plot(title: str, note: str, gains: np.ndarray, place: int) -> Html:
     return figure(title, note, drawing(NARROW, 152, title, axes, element("g", bars, class_=f"run{place % 8}"), zero))
 
 
+class Point(NamedTuple):
+    """Of a curve: where it lies, its value, what it is called, and its 95% interval, if known."""
+
+    x: float
+    y: float
+    name: str
+    interval: tuple[float, float] | None = None
+
+
 @dataclass(frozen=True)
 class Curve:
-    """Points of one line, by x: where it lies, the run's name, and its value."""
+    """The points of one line, by x; `place` gives the colour."""
 
     name: str
     place: int
-    points: tuple[tuple[float, float, str], ...]
+    points: tuple[Point, ...]
 
 
 def curve_plot(title: str, axis: str, curves: Sequence[Curve]) -> Html:
     """A measure over a setting."""
-    xs = [x for curve in curves for x, _, _ in curve.points]
-    ys = [y for curve in curves for _, y, _ in curve.points]
-    across, up = Scale(*around(xs, 0.04), 44, NARROW - 10), Scale(*around(ys, 0.15), 140, 16)
+    points = [point for curve in curves for point in curve.points]
+    ys = [y for point in points for y in (point.y, *(point.interval or ()))]
+    across, up = Scale(*around([point.x for point in points], 0.04), 44, NARROW - 10), Scale(*around(ys, 0.15), 140, 16)
     lines = [
         element(
             "g",
-            element("polyline", points=" ".join(f"{across(x)},{up(y)}" for x, y, _ in curve.points), class_="trace"),
-            [
-                mark("circle", f"{run}\n{axis} {short(x)}: {y:.4g}", cx=across(x), cy=up(y), r=4.5, class_="mark")
-                for x, y, run in curve.points
-            ],
+            [_whisker(point, across, up) for point in curve.points],
+            element(
+                "polyline",
+                points=" ".join(f"{across(point.x)},{up(point.y)}" for point in curve.points),
+                class_="trace",
+            ),
+            [_point(point, axis, across, up) for point in curve.points],
             class_=f"run{curve.place % 8}",
         )
         for curve in curves
     ]
     axes = [left_axis(up, 44, NARROW - 10), bottom_axis(across, 140, axis)]
     return figure(title, f"by {axis}", drawing(NARROW, 172, f"{title} by {axis}", axes, lines))
+
+
+def _whisker(point: Point, across: Scale, up: Scale) -> Html | None:
+    if point.interval is None:
+        return None
+    low, high = point.interval
+    return element("line", x1=across(point.x), x2=across(point.x), y1=up(low), y2=up(high), class_="interval")
+
+
+def _point(point: Point, axis: str, across: Scale, up: Scale) -> Html:
+    tip = f"{point.name}\n{axis} {short(point.x)}: {point.y:.4g}"
+    if point.interval is not None:
+        tip += f"\n95% interval {point.interval[0]:.4g} to {point.interval[1]:.4g}"
+    return mark("circle", tip, cx=across(point.x), cy=up(point.y), r=4.5, class_="mark")

@@ -3,16 +3,21 @@
 from drp_ray.inputs.dataset import dataset_name
 from drp_ray.viewer.html import Html, element, join
 from drp_ray.viewer.sections.base import Report, Section
+from drp_ray.viewer.sections.controls import CONTROLS_SECTION
 from drp_ray.viewer.sections.curves import CURVES_SECTION
+from drp_ray.viewer.sections.differences import DIFFERENCES
 from drp_ray.viewer.sections.rows import BY_METHOD, COST, COVERAGE, ERRORS, LEAKS_SECTION, LENGTHS, SIGNATURES
-from drp_ray.viewer.sections.scores import DIFFERENCES, SCORES
+from drp_ray.viewer.sections.scores import SCORES
 from drp_ray.viewer.sections.settings import CONFIGURATION, MAKING
+from drp_ray.viewer.sections.uniqueness import UNIQUENESS
 
 __all__ = ["Report", "Section", "render_head", "render_summary"]
 
 SECTIONS: tuple[Section, ...] = (
     SCORES,
     DIFFERENCES,
+    CONTROLS_SECTION,
+    UNIQUENESS,
     CURVES_SECTION,
     BY_METHOD,
     LENGTHS,
@@ -31,7 +36,7 @@ def render_head(report: Report) -> Html:
     runs = [facts.run for facts in report.runs]
     datasets = dict.fromkeys(dataset_name(run.settings["dataset"]) for run in runs)
     methods = dict.fromkeys(str(run.metrics["method"]) for run in runs)
-    protocols = dict.fromkeys(str(run.settings["protocol"]) for run in runs if run.settings.get("protocol"))
+    protocols = dict.fromkeys(result.protocol for result in report.results if result.protocol)
     began = sorted(
         str(entry["since"])[:10] for run in runs for entry in run.record.get("history", []) if entry["since"]
     )
@@ -39,7 +44,7 @@ def render_head(report: Report) -> Html:
         f"Method {', '.join(methods)}",
         f"dataset {', '.join(datasets)}",
         f"{report.chosen.of:,} users",
-        f"protocol {', '.join(protocols)}" if protocols else None,
+        f"protocol {'; '.join(protocols)}" if protocols else None,
         f"made {began[0]}" if began else None,
     ]
     line = " · ".join(part for part in said if part)

@@ -7,7 +7,7 @@ import numpy as np
 
 from drp_ray.job.coverage import coverage_lines
 from drp_ray.viewer.html import Child, element, table
-from drp_ray.viewer.measures import title_of, written
+from drp_ray.viewer.measures import written
 from drp_ray.viewer.plots.cost import speed_plot, time_plot, token_plot
 from drp_ray.viewer.plots.lengths import length_plot
 from drp_ray.viewer.sections.base import Report, Section, run_label, shown_and_folded
@@ -50,7 +50,7 @@ def by_method(report: Report) -> Child:
         for method, numbers in facts.run.metrics["by_method"].items()
     ]
     return (
-        table(["Run", "Method that ran", *map(title_of, report.measures), "Users"], rows, numbers_from=2)
+        table(["Run", "Method that ran", *map(report.title_of, report.measures), "Users"], rows, numbers_from=2)
         if rows
         else None
     )
@@ -121,7 +121,7 @@ def signatures(report: Report) -> Child:
         signed: Mapping[str, str] = facts.run.metrics["signatures"]
         for name, signature in signed.items():
             found.setdefault(name, {})[signature] = None
-    rows = [[title_of(name), element("code", " / ".join(signed))] for name, signed in found.items()]
+    rows = [[report.title_of(name), element("code", " / ".join(signed))] for name, signed in found.items()]
     return table(["Score", "Signature"], rows, numbers_from=99, class_="settings")
 
 

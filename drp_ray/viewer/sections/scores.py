@@ -1,140 +1,193 @@
-"""What the runs scored, and how they differ from each other."""
+"""What the results scored: between floor and ceiling, with intervals, and beside what papers report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from drp_ray.evaluation.judge import measure_name
+from drp_ray.evaluation.statistics.paired import FEWEST_FOR_INTERVAL
+from drp_ray.viewer.findings import DRAWS, SEED
 from drp_ray.viewer.html import Child, Html, element, table
-from drp_ray.viewer.measures import title_of, written
-from drp_ray.viewer.plots.scores import Dot, gain_plot, score_plot
-from drp_ray.viewer.sections.base import Report, Section, run_label, shown_and_folded
+from drp_ray.viewer.measures import written
+from drp_ray.viewer.plots.scores import Dot, score_plot
+from drp_ray.viewer.results import OwnNumber, Result
+from drp_ray.viewer.sections.base import Report, Section, result_label, run_label, with_line_below
 
-CONTROLS = {"other_review": "floor: another user's review", "reference": "ceiling: the real review"}
-"""The controls that bound a measure, by their names in `metrics.json`."""
+FLOOR, CEILING = ("Floor", "another user's review"), ("Ceiling", "the real review")
+LINES = "Lines in the plots: floor and ceiling are dashed, and what a paper reports is dotted."
+NO_NUMBER = OwnNumber((None,), (0,))
+HOW = (
+    f"Each number is over the result's own users with a text. Small numbers: its 95% interval, from {DRAWS:,} draws of "
+    f"users (seed {SEED}); none for fewer than {FEWEST_FOR_INTERVAL} users. “With failures” "
+    "counts each failed user as an empty text."
+)
+SEVERAL = " Intervals of two results may overlap although the results differ: see User by user."
+AVERAGED = " After ± stands the standard deviation over the executions that a result is the mean of."
 
 
 def scores(report: Report) -> Child:
-    """Every measure of every run, over its users with a score; failed users besides as empty texts."""
-    measures, rows = report.measures, []
-    for place, facts in enumerate(report.runs):
-        metrics = facts.run.metrics
-        failed = int(metrics["failed_users"])
-        numbers = [written(name, metrics["metrics"].get(name)) for name in measures]
-        ok = int(metrics["users"]) - failed
-        rows.append([run_label(report, place), metrics["method"], *numbers, f"{ok:,}", f"{failed:,}"])
-        if failed:
-            empty = [written(name, metrics["with_failures_as_empty"].get(name)) for name in measures]
-            rows.append(["failed ones as empty texts", "", *empty, f"{int(metrics['users']):,}", ""])
-        rows += [[label, "", *values, "", ""] for label, values in _controls(metrics, measures)]
-    head = ["Run", "Method", *map(title_of, measures), "Users", "Failed"]
-    return [table(head, rows, numbers_from=2), _plots(report), _judges(report)]
+    """Every measure of every result, then plots, executions, and judges."""
+    is_averaged = any(len(result.places) > 1 for result in report.results)
+    return [
+        element("p", HOW, _said(report), AVERAGED if is_averaged else None, class_="quiet"),
+        _numbers(report),
+        element("p", LINES, class_="quiet") if _has_bounds(report) or _published(report.results) else None,
+        element("div", [_plot(report, name) for name in report.merits], class_="plots"),
+        _executions(report) if is_averaged else None,
+        _judges(report),
+    ]
 
 
-def _controls(metrics: Mapping[str, Any], measures: list[str]) -> Iterator[tuple[str, list[str]]]:
-    for name, label in CONTROLS.items():
-        values = metrics.get("controls", {}).get(name)
-        if isinstance(values, Mapping):
-            yield label, [written(measure, values[measure]) if measure in values else "" for measure in measures]
+def _has_bounds(report: Report) -> bool:
+    return any(number.floor is not None for number in report.results[0].numbers.values())
 
 
-def _plots(report: Report) -> Html:
-    return element("div", [_plot(report, name) for name in report.measures], class_="plots")
+def _said(report: Report) -> str | None:
+    """What is to be said where there are several results."""
+    if len(report.results) == 1:
+        return None
+    if not _has_bounds(report):
+        return SEVERAL
+    first = report.results[0].name
+    return f"{SEVERAL} Floor and ceiling are over the users of {first}; those of each result are under Controls."
+
+
+def _numbers(report: Report) -> Html:
+    has_bounds = _has_bounds(report)
+    published = _published(report.results)
+    head = [
+        "Score",
+        *map(result_label, report.results),
+        *([with_line_below(*FLOOR)] if has_bounds else []),
+        *([with_line_below(*CEILING)] if has_bounds else []),
+        *map(_published_title, published),
+    ]
+    rows: list[list[Child]] = [_row(report, name, has_bounds, published) for name in report.measures]
+    judges = dict.fromkeys(name for row in published for name in row["judges"])
+    blank: list[Child] = ["", ""] if has_bounds else []
+    for name in judges:
+        own = ["" for _ in report.results]
+        rows.append([name, *own, *blank, *(_of_published(name, row["judges"]) for row in published)])
+    rows += [[what, *counts, *blank, *("" for _ in published)] for what, counts in _users(report) if any(counts)]
+    return table(head, rows)
+
+
+def _row(report: Report, name: str, has_bounds: bool, published: Sequence[Mapping[str, Any]]) -> list[Child]:
+    first = report.results[0].numbers.get(name, NO_NUMBER)
+    return [
+        report.titled(name),
+        *(_number(report, place, name) for place in range(len(report.results))),
+        *([_bound(name, first.floor)] if has_bounds else []),
+        *([_bound(name, first.ceiling)] if has_bounds else []),
+        *(_of_published(name, row["metrics"]) for row in published),
+    ]
+
+
+def _bound(name: str, value: float | None) -> str:
+    return "" if value is None else written(name, value)
+
+
+def _of_published(name: str, values: Mapping[str, float]) -> str:
+    return written(name, values[name]) if name in values else ""
+
+
+def _number(report: Report, place: int, name: str) -> Child:
+    """The number with its spread over executions, its interval, and what it is with failures as empty texts."""
+    number = report.results[place].numbers.get(name, NO_NUMBER)
+    interval = report.findings.intervals[place].get(name)
+    spread = None if number.spread is None else f" ± {written(name, number.spread)}"
+    below = [
+        None
+        if interval is None or number.value is None
+        else f"{written(name, interval[0])} to {written(name, interval[1])}",
+        f"{written(name, number.as_empty)} with failures"
+        if number.as_empty is not None and any(_failed(report, report.results[place]))
+        else None,
+    ]
+    return [written(name, number.value), spread, [element("span", line, class_="below") for line in below if line]]
+
+
+def _failed(report: Report, result: Result) -> list[int]:
+    return [int(report.runs[place].run.metrics["failed_users"]) for place in result.places]
+
+
+def _users(report: Report) -> list[tuple[str, list[str]]]:
+    """Users with a text and failed users, of each execution where these differ."""
+    failed = [_failed(report, result) for result in report.results]
+    users = [[int(report.runs[place].run.metrics["users"]) for place in result.places] for result in report.results]
+    ok = [[n - lost for n, lost in zip(*both, strict=True)] for both in zip(users, failed, strict=True)]
+    return [
+        ("Users with a text", [_counts(each) for each in ok]),
+        ("Failed users", [_counts(each) if any(each) else "" for each in failed]),
+    ]
+
+
+def _counts(numbers: Sequence[int]) -> str:
+    return " / ".join(f"{number:,}" for number in dict.fromkeys(numbers))
+
+
+def _published(results: Sequence[Result]) -> list[Mapping[str, Any]]:
+    """The published rows, each once."""
+    found: list[Mapping[str, Any]] = []
+    for result in results:
+        if result.published is not None and result.published not in found:
+            found.append(result.published)
+    return found
+
+
+def _published_title(row: Mapping[str, Any]) -> Html:
+    return element("span", with_line_below(f"Published: {row['method']}", row["paper"]), title=row["source"])
 
 
 def _plot(report: Report, measure: str) -> Html | None:
-    dots = []
-    for place, facts in enumerate(report.runs):
-        value = facts.run.metrics["metrics"].get(measure)
-        if value is not None:
-            dots.append(Dot(facts.run.name, place, value, written(measure, value), interval_of(report, place, measure)))
+    dots, bounds = [], {}
+    for place, result in enumerate(report.results):
+        number = result.numbers.get(measure, NO_NUMBER)
+        if number.value is not None:
+            interval = report.findings.intervals[place].get(measure)
+            dots.append(Dot(result.name, result.colour, number.value, written(measure, number.value), interval))
+        if result.published is not None and measure in result.published["metrics"]:
+            bounds[f"published, {result.published['method']}"] = float(result.published["metrics"][measure])
     if not dots:
         return None
-    controls = report.runs[0].run.metrics.get("controls", {})
-    bounds = [
-        (label, values[measure])
-        for name, label in CONTROLS.items()
-        if isinstance(values := controls.get(name), Mapping) and values.get(measure) is not None
+    first = report.results[0].numbers.get(measure, NO_NUMBER)
+    known = [(": ".join(FLOOR), first.floor), (": ".join(CEILING), first.ceiling), *bounds.items()]
+    return score_plot(report.title_of(measure), dots, [(name, value) for name, value in known if value is not None])
+
+
+def _executions(report: Report) -> Html:
+    """What each execution scored, over its own users."""
+    rows = [
+        [run_label(report, place), *(_of_execution(report, result, name, place) for name in report.measures)]
+        for result in report.results
+        if len(result.places) > 1
+        for place in result.places
     ]
-    return score_plot(title_of(measure), dots, bounds)
+    head = ["Execution", *map(report.title_of, report.measures)]
+    return element("details", element("summary", f"The {len(rows)} executions one by one"), table(head, rows))
 
 
-def interval_of(report: Report, place: int, measure: str) -> tuple[float, float] | None:
-    """A run's 95% interval, where the runs were compared."""
-    if report.compared is None:
-        return None
-    runs = report.compared["metrics"].get(measure, {}).get("runs", {})
-    found = runs.get(report.runs[place].run.name, {}).get("ci95")
-    return None if found is None else (found[0], found[1])
+def _of_execution(report: Report, result: Result, name: str, place: int) -> Child:
+    number = result.numbers.get(name)
+    value = None if number is None else number.executions[result.places.index(place)]
+    interval = report.findings.of_executions[place].get(name)
+    below = None if interval is None else f"{written(name, interval[0])} to {written(name, interval[1])}"
+    return [written(name, value), element("span", below, class_="below") if below else None]
 
 
 def _judges(report: Report) -> Child:
-    rows = [
-        [run_label(report, place), name, _number(judge["value"]), f"{judge['n']:,}", f"{judge.get('unreadable', 0):,}"]
-        for place, facts in enumerate(report.runs)
-        for name, judge in facts.run.metrics.get("judges", {}).items()
-    ]
-    return table(["Run", "Judge", "Score", "Users", "Unreadable"], rows, numbers_from=2) if rows else None
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "missing" if value is None else f"{value:.{digits}f}"
-
-
-def differences(report: Report) -> Child:
-    """The first run against each other one, user by user: who gains, and by how much."""
-    pairs = [pair for place in range(1, len(report.runs)) if (pair := _pair(report, place)) is not None]
-    if not pairs and report.compared is None:
-        return None
-    return [_significance(report), *shown_and_folded(pairs, "other runs")]
-
-
-def _pair(report: Report, place: int) -> Html | None:
-    plots = [plot for measure in report.measures if (plot := _gain_plot(report, place, measure)) is not None]
-    if not plots:
-        return None
-    heading = element("h4", "What ", run_label(report, 0), " gains over ", run_label(report, place))
-    return element("div", heading, element("div", plots, class_="plots"))
-
-
-def _gain_plot(report: Report, place: int, measure: str) -> Html | None:
-    first, other = report.runs[0].users, report.runs[place].users
-    if measure not in first.measures or measure not in other.measures:
-        return None
-    values = dict(zip(other.user_ids, other.values(measure).tolist(), strict=True))
-    pairs = zip(first.user_ids, first.values(measure).tolist(), strict=True)
-    gains = np.array([value - values[user] for user, value in pairs if user in values])
-    gains = gains[~np.isnan(gains)]
-    if not len(gains):
-        return None
-    better = int((gains > 0).sum())
-    worse = int((gains < 0).sum())
-    note = f"{better:,} users gain, {worse:,} lose, {len(gains) - better - worse:,} neither"
-    return gain_plot(title_of(measure), note, gains, 0)
-
-
-def _significance(report: Report) -> Child:
-    if report.compared is None:
-        return None
+    """What was asked of judges, and what could not be read."""
     rows = [
         [
-            title_of(name),
-            f"{pair['a']} − {pair['b']}",
-            _number(pair["difference"]),
-            _interval(pair["ci95"]),
-            *(_number(pair.get(key)) for key in ("p_permutation", "p_t", "p_holm", "smallest_effect")),
+            run_label(report, place),
+            report.title_of(measure_name(name)),
+            *(f"{judge[key]:,}" for key in ("n", "asked", "unreadable", "errors")),
+            "–" if judge["sd_over_samples"] is None else f"{judge['sd_over_samples']:.4f}",
         ]
-        for name, metric in report.compared["metrics"].items()
-        for pair in metric["pairs"]
+        for place, facts in enumerate(report.runs)
+        for name, judge in facts.run.metrics["judges"].items()
     ]
-    head = ["Score", "Runs", "Difference", "95% interval", "p (permutation)", "p (t)", "p (Holm)", "Smallest effect"]
-    said = f"Over the {report.compared['users']['n']:,} users who have a text in every run."
-    return [element("p", said), table(head, rows, numbers_from=2)]
-
-
-def _interval(ends: list[float] | None) -> str:
-    return "missing" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+    head = ["Run", "Judge", "Users", "Asked", "Unreadable", "Errors", "sd over samples"]
+    return table(head, rows, numbers_from=2) if rows else None
 
 
 SCORES = Section("scores", "Scores", scores)
-DIFFERENCES = Section("paired", "User by user", differences)
