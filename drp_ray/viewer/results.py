@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from drp_ray.job.finished import RunGroup
-from drp_ray.job.result import ScoreLine, score_lines
+from drp_ray.job.score_lines import ScoreLine, score_lines
 
 
 @dataclass(frozen=True)

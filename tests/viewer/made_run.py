@@ -16,8 +16,9 @@ from drp_ray.evaluation.authorship import ATTRIBUTIONS, AUTHORS
 from drp_ray.evaluation.controls import CEILING, OF_DATA, PREDICTION, SWAPPED, control_schema, report_controls
 from drp_ray.evaluation.judge import measure_name
 from drp_ray.evaluation.metrics.base import open_metrics, scores_schema, signatures
+from drp_ray.evaluation.user_scores import values_of
 from drp_ray.job.judged import judged_in
-from drp_ray.job.result import read_controls, user_scores_in, values_of
+from drp_ray.job.run_scores import read_controls, user_scores_in
 from drp_ray.llm.kept import kept_schema
 from drp_ray.stages.judgements import judge_of, stage_name
 from drp_ray.storage.folder import Folder
