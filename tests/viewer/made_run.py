@@ -247,11 +247,7 @@ class MadeRun:
             for name in ("rouge1", "rougeL", "meteor")
         }
         matched = round(20 * values["rouge1"])
-        statistics = {
-            each.name: matched if "count" in each.name else 20
-            for each in scores_schema()
-            if each.name.startswith("bleu_")
-        }
+        statistics = {name: matched if "count" in name else 20 for name in BLEU}
         described = {name: round(chance.uniform(0, 0.3), 4) for name in ("length_ratio", "copy_rate", "distinct1")}
         return {"user_id": user, **values, "bleu": 40 * values["rouge1"], **described, **statistics}
 
