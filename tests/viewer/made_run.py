@@ -20,7 +20,8 @@ from drp_ray.evaluation.user_scores import values_of
 from drp_ray.job.judged import judged_in
 from drp_ray.job.run_scores import read_controls, user_scores_in
 from drp_ray.llm.kept import kept_schema
-from drp_ray.stages.judgements import judge_of, stage_name
+from drp_ray.stages.judgements import STAGE, judge_of
+from drp_ray.stages.judging import stage_name
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, read_manifest, write_manifest
 
@@ -101,7 +102,7 @@ class MadeRun:
     def _write_evaluation(self, predictions: Manifest) -> Iterator[tuple[str, Folder]]:
         """The stages of judges, controls and embeddings, where the run has them."""
         for judge, mean in self.judged.items():
-            stage = stage_name(judge)
+            stage = stage_name(STAGE, judge)
             answers = (self._judgement(user, judge, mean) for user in self.users)
             self._write(stage, schema.JUDGEMENTS, answers, self._judge(judge), {"predictions": predictions.content})
             yield stage, self._folder(stage)
