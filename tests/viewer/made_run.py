@@ -402,7 +402,7 @@ class MadeRun:
         told = users.numbers(ATTRIBUTIONS)
         identification: dict[str, Any] = {"chance": 1 / AUTHORS, "metrics": values_of(told)}
         identification["n"] = {name: number.n for name, number in told.items()}
-        controls_of = report_controls(OPENED, users, controls)
+        controls_of = report_controls([*OPENED, *ATTRIBUTIONS], users, controls)
         return {**metrics, "controls": controls_of, "author_identification": identification}
 
     def _metrics(self) -> dict[str, Any]:
