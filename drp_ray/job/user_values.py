@@ -59,7 +59,9 @@ def group_scores(group: RunGroup) -> GroupScores:
 
 
 def _mean(values: list[float] | None) -> float:
-    return float(np.mean(values)) if values else np.nan
+    if not values:
+        return np.nan
+    return float(np.mean(values)) if len(values) > 1 else float(values[0])
 
 
 def measures_of(run: FinishedRun) -> list[str]:

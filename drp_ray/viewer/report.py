@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drp_ray.job.finished import RunGroup, executions_of, told_apart_within
+from drp_ray.job.finished import RunGroup, told_apart_within
 from drp_ray.storage.folder import Folder
 from drp_ray.viewer.blocks import Blocks
 from drp_ray.viewer.choosing import choose
@@ -40,7 +40,7 @@ def write_report(groups: Sequence[RunGroup], path: Path, options: ReportOptions)
         BadInput: what a run names is not there any more.
     """
     groups = told_apart_within(groups)
-    runs = executions_of(groups)
+    runs = [run for group in groups for run in group.executions]
     facts: list[RunFacts] = [read_facts(run, options.with_texts) for run in runs]
     tables = [each.users for each in facts]
     chosen = choose(tables, options.sample, options.seed)
