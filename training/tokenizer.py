@@ -77,6 +77,7 @@ def fixed_passages() -> list[str]:
     pieces |= {"[Summary]: What sets this user apart.", " What else there is.", "[Review]:", "\n---"}
     pieces |= {"[Summary]: What else there is.", "What sets this user apart.", "What else there is."}
     pieces |= {"No difference distinguishes this user."}
+    pieces |= {f"{TURN_START}{role}\n" for role in ("system", "user", "assistant")} | {f"{TURN_END}\n"}
     return sorted((piece for piece in pieces if len(piece) >= 4), key=lambda piece: (-len(piece), piece))
 
 
