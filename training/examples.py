@@ -16,7 +16,7 @@ from drp_ray.prompts.pack import PromptPack
 from drp_ray.prompts.prompt import Prompt
 from drp_ray.schema import Row
 from training.teacher import confirmed, difference_blocks, noted_differences, profile_summary
-from training.traits import EXTENTS, JOINTS, NO_CLOSING, ORDERS, REGISTERS, TONES, Traits, differing, traits_of
+from training.traits import VALUES, Traits, differing, traits_of
 from training.worlds import with_invented_names
 
 DIMENSIONS: tuple[Dimension, ...] = ("writing", "emotion", "semantic")
@@ -115,14 +115,7 @@ def possible_values(words: Words, user: Traits) -> dict[str, list[str]]:
     """The values that every trait can have, for someone who writes with or without capitals as the user does."""
     is_lower = user["Punctuation"].startswith("lower")
     closings = [f'"{phrase.lower() if is_lower else phrase}"' for phrase in words.sign_offs]
-    return {
-        "Word choice": [text for _, text in REGISTERS],
-        "Tone": [text for _, text in TONES],
-        "Punctuation": list(JOINTS),
-        "Length": list(EXTENTS),
-        "Order": list(ORDERS.values()),
-        "Closing": [NO_CLOSING, *closings],
-    }
+    return {name: [*values, *closings] if name == "Closing" else list(values) for name, values in VALUES.items()}
 
 
 @cache

@@ -4,8 +4,10 @@ Prompts are mostly instructions that never change. As single tokens they leave t
 the time of training and writing, to what does change. Any other text, and any other prompt pack, is encoded as well.
 """
 
+import json
 import re
 from collections.abc import Iterator
+from copy import copy
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from drp_ray.data.tiny_model import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TOKENS, TURN_END, TURN_START
 from drp_ray.prompts.prompt import Prompt
 from training.examples import DIMENSIONS, Exchange, World, example, pack
-from training.traits import DEFINITIONS
+from training.phrases import phrases
+from training.traits import DEFINITIONS, VALUES
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
@@ -37,7 +40,8 @@ def build_tokenizer(world: World, seed: int) -> "Qwen2Tokenizer":
     from tokenizers import AddedToken, pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer
 
-    passages = [AddedToken(passage, normalized=False, special=False) for passage in fixed_passages()]
+    whole = [*fixed_passages(), *phrases(world.words)]
+    passages = [AddedToken(passage, normalized=False, special=False) for passage in whole]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - len(passages),
         special_tokens=list(SPECIAL_TOKENS),
@@ -67,6 +71,20 @@ def load_tokenizer(folder: Path) -> "Qwen2Tokenizer":
     return Qwen2Tokenizer.from_pretrained(str(folder))
 
 
+def without_phrases(tokenizer: "Qwen2Tokenizer", world: World) -> "Qwen2Tokenizer":
+    """The same tokens, but the phrases of the world are encoded word by word."""
+    from tokenizers import Tokenizer
+
+    known = set(phrases(world.words)) - set(fixed_passages())
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in parts["added_tokens"]:
+        if token["content"] in known:
+            token["content"] = f"\N{NULL}{token['id']}"  # in no text; the token's place must stay
+    changed = copy(tokenizer)
+    changed._tokenizer = Tokenizer.from_str(json.dumps(parts))
+    return changed
+
+
 def fixed_passages() -> list[str]:
     """What stands in prompts and replies whatever they are about, the longest first."""
     pieces = {piece.rstrip(" ") for prompt in _hollow_prompts() for piece in _pieces(prompt)}
@@ -77,6 +95,7 @@ def fixed_passages() -> list[str]:
     pieces |= {"[Summary]: What sets this user apart.", " What else there is.", "[Review]:", "\n---"}
     pieces |= {"[Summary]: What else there is.", "What sets this user apart.", "What else there is."}
     pieces |= {"No difference distinguishes this user."}
+    pieces |= {f" {value}" for values in VALUES.values() for value in values} | {f" {name}:" for name in DEFINITIONS}
     pieces |= {f"{TURN_START}{role}\n" for role in ("system", "user", "assistant")} | {f"{TURN_END}\n"}
     return sorted((piece for piece in pieces if len(piece) >= 4), key=lambda piece: (-len(piece), piece))
 
@@ -112,17 +131,17 @@ def encode(tokenizer: Any, exchange: Exchange) -> tuple[list[int], int]:
 
 
 def _texts(world: World, seed: int) -> Iterator[str]:
-    """What prompts and replies hold besides the fixed passages."""
-    fixed = re.compile("|".join(re.escape(passage) for passage in fixed_passages()))
+    """What prompts and replies hold besides the fixed passages, with and without the phrases."""
+    passages = fixed_passages()
+    splits = [re.compile("|".join(map(re.escape, each))) for each in (passages, passages + phrases(world.words)[::-1])]
     rng = Random(f"texts of seed {seed}")
     for _ in range(TEXTS):
+        split = rng.choice(splits)
         for exchange in example(rng.randrange(10**9), seed, world):
-            yield from fixed.split(exchange.reply)
-            yield from fixed.split(exchange.prompt.messages()[1]["content"])
+            yield from split.split(exchange.reply)
+            yield from split.split(exchange.prompt.messages()[1]["content"])
 
 
 def _parts(untrained: Any) -> dict[str, Any]:
-    import json
-
     parts: dict[str, Any] = json.loads(untrained.to_str())["model"]
     return parts

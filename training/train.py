@@ -19,16 +19,18 @@ from torch import Tensor
 
 from training.decoder import Decoder, Shape
 from training.examples import World, example
-from training.tokenizer import build_tokenizer, load_tokenizer
-from training.trees import Tree, grow
+from training.tokenizer import build_tokenizer, load_tokenizer, without_phrases
+from training.trees import Tree, batched, grow
 from training.worlds import training_words
 
 SEED = 20_261_125
-TREES_PER_STEP = 4
+TREES_PER_STEP = 8
 THREADS = 2
 WARM_UP = 40
 DECAY_SHARE = 0.4
 """Of the steps, those in which the learning rates fall to zero."""
+
+WORDWISE_EVERY = 16
 
 MATRIX_RATE, OTHER_RATE = 0.02, 0.003
 CHECKPOINT_EVERY_S = 120.0
@@ -67,6 +69,7 @@ class Run:
     def __init__(self, folder: Path, decoder: Decoder, tokenizer: Any, world: World) -> None:
         self.folder, self.decoder, self.tokenizer, self.world = folder, decoder, tokenizer, world
         self.parameters = list(decoder.parameters())
+        self.word_tokenizer = without_phrases(tokenizer, world)
         self.optimizers = _optimizers(decoder)
         self.step = 0
         self.tokens = 0
@@ -81,7 +84,8 @@ class Run:
         numbers = range(self.step * TREES_PER_STEP, (self.step + 1) * TREES_PER_STEP)
         trees = list(pool.map(self._tree, numbers))
         total = sum(float(tree.weights.sum()) for tree in trees)
-        results = list(pool.map(lambda tree: self._gradients(tree, total), trees))
+        shares = [trees[number::THREADS] for number in range(THREADS)]
+        results = list(pool.map(lambda share: self._gradients(share, total), shares))
         for parameter, *gradients in zip(self.parameters, *(gradients for _, gradients in results), strict=True):
             parameter.grad = torch.stack(gradients).sum(dim=0)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -116,13 +120,16 @@ class Run:
         self.step, self.tokens, self.trained_s = state["step"], state["tokens"], state["trained_s"]
 
     def _tree(self, number: int) -> Tree:
-        return grow(self.tokenizer, example(number, SEED, self.world))
+        """Some examples have no phrases as single tokens, so that words are known one by one as well."""
+        tokenizer = self.word_tokenizer if number % WORDWISE_EVERY == 0 else self.tokenizer
+        return grow(tokenizer, example(number, SEED, self.world))
 
-    def _gradients(self, tree: Tree, total: float) -> tuple[float, Sequence[Tensor]]:
+    def _gradients(self, trees: Sequence[Tree], total: float) -> tuple[float, Sequence[Tensor]]:
+        row, masks = batched(trees)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden = self.decoder(tree.tokens, tree.positions, tree.lengths)
-            losses = self.decoder.loss(hidden[tree.sources], tree.targets)
-        loss = (losses * tree.weights).sum() / total
+            hidden = self.decoder(row.tokens, row.positions, masks)
+            losses = self.decoder.loss(hidden[row.sources], row.targets)
+        loss = (losses * row.weights).sum() / total
         return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
 
     def _update(self, rate: float) -> None:

@@ -81,6 +81,16 @@ ORDERS = {
 }
 NO_CLOSING = "no closing phrase"
 
+VALUES = {
+    "Word choice": tuple(text for _, text in REGISTERS),
+    "Tone": tuple(text for _, text in TONES),
+    "Punctuation": JOINTS,
+    "Length": EXTENTS,
+    "Order": tuple(ORDERS.values()),
+    "Closing": (NO_CLOSING,),
+}
+"""What a trait can be, but for the closing phrases themselves."""
+
 
 def traits_of(style: Style) -> Traits:
     """What a reader can see in the reviews of someone of this manner."""

@@ -15,11 +15,11 @@ REPLY_WEIGHTS = {"extract": 3.0, "validate": 3.0, "summarize": 2.0, "summarize d
 
 
 class Tree(NamedTuple):
-    """A row of tokens, the lengths of the shared beginning and of each branch, and how much each prediction counts."""
+    """A row of tokens, which of them see each other, and how much each counts when it is predicted."""
 
     tokens: Tensor
     positions: Tensor
-    lengths: list[int]
+    mask: Tensor
     sources: Tensor
     targets: Tensor
     weights: Tensor
@@ -30,19 +30,19 @@ def grow(tokenizer: Any, exchanges: Sequence[Exchange]) -> Tree:
     rows = [encode(tokenizer, exchange) for exchange in exchanges]
     shared = _shared_length([tokens for tokens, _ in rows])
     shared = min(shared, *(reply_at for _, reply_at in rows))
-    tokens, positions, lengths = list(rows[0][0][:shared]), list(range(shared)), [shared]
+    tokens, positions, branches = list(rows[0][0][:shared]), list(range(shared)), [0] * shared
     sources, targets, weights = _predictions(tokens, 0, 0, len(tokens), 0.0)
-    for exchange, (row, reply_at) in zip(exchanges, rows, strict=True):
+    for number, (exchange, (row, reply_at)) in enumerate(zip(exchanges, rows, strict=True), start=1):
         offset = len(tokens) - shared
         rest = _predictions(row, shared, offset, reply_at, REPLY_WEIGHTS.get(exchange.job, 1.0))
         sources, targets, weights = (one + other for one, other in zip((sources, targets, weights), rest, strict=True))
         tokens += row[shared:]
         positions += range(shared, len(row))
-        lengths.append(len(row) - shared)
+        branches += [number] * (len(row) - shared)
     return Tree(
         torch.tensor(tokens),
         torch.tensor(positions),
-        lengths,
+        _mask(torch.tensor(branches)),
         torch.tensor(sources),
         torch.tensor(targets),
         torch.tensor(weights),
@@ -62,3 +62,20 @@ def _predictions(
     weights = [reply_weight if place >= reply_at else PROMPT_WEIGHT for place in places]
     return sources, [row[place] for place in places], weights
 
+
+
+def _mask(branches: Tensor) -> Tensor:
+    """A token sees what precedes it in the shared beginning and in its own branch."""
+    earlier = torch.ones(len(branches), len(branches), dtype=torch.bool).tril()
+    seen = earlier & ((branches[None] == 0) | (branches[None] == branches[:, None]))
+    return torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)
+
+
+def batched(trees: Sequence[Tree]) -> tuple[Tree, list[Tensor]]:
+    """Several trees as one row, and their masks."""
+    starts = [sum(len(tree.tokens) for tree in trees[:number]) for number in range(len(trees))]
+    sources = [tree.sources + start for tree, start in zip(trees, starts, strict=True)]
+    columns = [torch.cat(column) for column in zip(*((t.tokens, t.positions, t.targets, t.weights) for t in trees), strict=True)]
+    tokens, positions, targets, weights = columns
+    masks = [tree.mask for tree in trees]
+    return Tree(tokens, positions, torch.empty(0), torch.cat(sources), targets, weights), masks
