@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from drp_ray.config import Config
-from drp_ray.stages.embedder import PACKAGE, SENTENCE_TRANSFORMERS
+from drp_ray.inputs.packaged_model import PACKAGE
+from drp_ray.stages.embedder import SENTENCE_TRANSFORMERS
 
 HUB_TIMEOUT_S = 10.0
 
