@@ -80,7 +80,9 @@ class Writer:
         replies = [""] * len(prompts)
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
-            for place, reply in zip(places, self._batch([prompts[place] for place in places], temperature), strict=True):
+            for place, reply in zip(
+                places, self._batch([prompts[place] for place in places], temperature), strict=True
+            ):
                 replies[place] = reply
         return replies
 
@@ -116,7 +118,9 @@ def _job_scores(job: str, pairs: Sequence[tuple[Exchange, str]]) -> dict[str, An
     wanted = [exchange.reply for exchange, _ in pairs]
     found = {"n": len(pairs), "in form": share(in_form)}
     if job in ("extract", "validate"):
-        return found | precision_and_recall([(named(text), named(reply)) for text, reply in zip(texts, wanted, strict=True)])
+        return found | precision_and_recall(
+            [(named(text), named(reply)) for text, reply in zip(texts, wanted, strict=True)]
+        )
     if job.startswith("summarize"):
         sentences = [(_sentences(text), _sentences(reply)) for text, reply in zip(texts, wanted, strict=True)]
         return found | precision_and_recall(sentences)

@@ -81,7 +81,9 @@ def history_example(world: World, rng: Random) -> list[Exchange]:
     plain, by_differences = profile_summary(user), profile_summary(user, [traits for _, traits in seen])
     exchanges = [Exchange("summarize", pack().profile_summary(history), plain)]
     if differences:
-        exchanges.append(Exchange("summarize differences", pack().profile_summary(history, differences), by_differences))
+        exchanges.append(
+            Exchange("summarize differences", pack().profile_summary(history, differences), by_differences)
+        )
     for summary in (None, plain, by_differences)[: 1 + len(exchanges)]:
         target = _reviewed(_item(world, rng), style, rng)
         known = summary and summary.removeprefix("[Summary]: ")

@@ -3,19 +3,15 @@
 `traits_of` reads them from the generator's truth; `read_traits` from a text, by rules, for scoring what was written.
 """
 
-import re
 from collections.abc import Mapping
-from functools import cache
 
 from drp_ray.data.sample import Style
 from drp_ray.data.sample_words import (
-    ASIDES,
     BOOKISH,
     DRY,
     ENTHUSIAST,
     GRUMBLER,
     LENGTHS,
-    LIST_LABELS,
     PLAIN,
     PUNCTUATIONS,
     SLANGY,
@@ -70,7 +66,12 @@ JOINTS = (
 SEEN_ONLY_IN_CLAIMS = frozenset(JOINTS[:4]) | frozenset(JOINTS[7:9])
 """Lists of good and bad points have no claims and reasons, so that these cannot be seen in them."""
 
-EXTENTS = ("two points and nothing else", "brief, with one story", "middling, three points and a story", "long, with two stories and an aside")
+EXTENTS = (
+    "two points and nothing else",
+    "brief, with one story",
+    "middling, three points and a story",
+    "long, with two stories and an aside",
+)
 """In the order of `LENGTHS`."""
 
 ORDERS = {

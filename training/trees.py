@@ -63,7 +63,6 @@ def _predictions(
     return sources, [row[place] for place in places], weights
 
 
-
 def _mask(branches: Tensor) -> Tensor:
     """A token sees what precedes it in the shared beginning and in its own branch."""
     earlier = torch.ones(len(branches), len(branches), dtype=torch.bool).tril()
@@ -75,7 +74,10 @@ def batched(trees: Sequence[Tree]) -> tuple[Tree, list[Tensor]]:
     """Several trees as one row, and their masks."""
     starts = [sum(len(tree.tokens) for tree in trees[:number]) for number in range(len(trees))]
     sources = [tree.sources + start for tree, start in zip(trees, starts, strict=True)]
-    columns = [torch.cat(column) for column in zip(*((t.tokens, t.positions, t.targets, t.weights) for t in trees), strict=True)]
+    columns = [
+        torch.cat(column)
+        for column in zip(*((t.tokens, t.positions, t.targets, t.weights) for t in trees), strict=True)
+    ]
     tokens, positions, targets, weights = columns
     masks = [tree.mask for tree in trees]
     return Tree(tokens, positions, torch.empty(0), torch.cat(sources), targets, weights), masks

@@ -9,7 +9,30 @@ NAME_SLOTS = frozenset({"adjective", "place", "first", "last", "food", "occasion
 """What titles are made of. Invented words stand here as well, so that names must be read."""
 
 INVENTED_SHARE = 0.4
-ONSETS = ("b", "br", "c", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "pl", "r", "s", "st", "t", "th", "v", "w")
+ONSETS = (
+    "b",
+    "br",
+    "c",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "gr",
+    "h",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pl",
+    "r",
+    "s",
+    "st",
+    "t",
+    "th",
+    "v",
+    "w",
+)
 VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "oo")
 CODAS = ("", "l", "n", "r", "s", "th", "ck", "m", "nd", "rt")
 
