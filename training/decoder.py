@@ -16,10 +16,10 @@ class Shape:
     """The sizes of the network."""
 
     vocabulary: int = 4_096
-    width: int = 192
-    layers: int = 5
-    heads: int = 6
-    inner: int = 512
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    inner: int = 384
     rope_theta: float = 10_000.0
     epsilon: float = 1e-6
 

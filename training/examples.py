@@ -20,7 +20,7 @@ from training.traits import VALUES, Traits, differing, traits_of
 from training.worlds import with_invented_names
 
 DIMENSIONS: tuple[Dimension, ...] = ("writing", "emotion", "semantic")
-REPRESENTATIVES, PAST_REVIEWS = (2, 3, 3), (1, 2, 3, 3)
+REPRESENTATIVES, PAST_REVIEWS = (2, 2, 3), (2, 3, 3)
 COMPARISON_SHARE, HISTORY_SHARE = 0.5, 0.42
 """The rest are examples in which nothing is known of the user."""
 STRANGERS = 4

@@ -24,7 +24,7 @@ from training.trees import Tree, batched, grow
 from training.worlds import training_words
 
 SEED = 20_261_125
-TREES_PER_STEP = 8
+TREES_PER_STEP = 4
 THREADS = 2
 WARM_UP = 40
 DECAY_SHARE = 0.4
