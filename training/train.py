@@ -1,36 +1,30 @@
 """Train the writer: `python -m training.train FOLDER`; given again, it goes on where it stopped.
 
-Every step sees new examples, the same ones for the same seed. On a CPU with bfloat16 instructions two threads each
-take a tree at a time, which is quicker than two threads within every operation.
+Every step sees new examples, the same ones for the same seed. On a CPU with bfloat16 instructions two processes share
+a step's examples, which is quicker than two threads within every operation.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.progress import Progress
-from torch import Tensor
 
 from training.decoder import Decoder, Shape
-from training.examples import World, example
-from training.tokenizer import build_tokenizer, load_tokenizer, without_phrases
-from training.trees import Tree, batched, grow
+from training.examples import World
+from training.tokenizer import build_tokenizer
+from training.workers import Workers
 from training.worlds import training_words
 
 SEED = 20_261_125
 TREES_PER_STEP = 4
-THREADS = 2
+PROCESSES = 2
 WARM_UP = 40
 DECAY_SHARE = 0.4
 """Of the steps, those in which the learning rates fall to zero."""
-
-WORDWISE_EVERY = 16
 
 MATRIX_RATE, OTHER_RATE = 0.02, 0.003
 CHECKPOINT_EVERY_S = 120.0
@@ -51,14 +45,13 @@ def train(folder: Path, n_steps: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     folder.mkdir(parents=True, exist_ok=True)
-    world = World(training_words())
     if not (folder / TOKENIZER).is_dir():
-        build_tokenizer(world, SEED).save_pretrained(str(folder / TOKENIZER))
-    run = Run(folder, Decoder(Shape()), load_tokenizer(folder / TOKENIZER), world)
-    with Progress() as progress, ThreadPoolExecutor(THREADS) as pool:
+        build_tokenizer(World(training_words()), SEED).save_pretrained(str(folder / TOKENIZER))
+    run = Run(folder, Decoder(Shape()))
+    with Progress() as progress, Workers(run.decoder, folder / TOKENIZER, SEED, PROCESSES) as workers:
         bar = progress.add_task("training", total=n_steps, completed=run.step)
         while run.step < n_steps:
-            run.take_step(n_steps, pool)
+            run.take_step(n_steps, workers)
             progress.update(bar, completed=run.step)
     run.save()
 
@@ -66,10 +59,9 @@ def train(folder: Path, n_steps: int) -> None:
 class Run:
     """The state of the training: the network, its optimizers, and the number of steps taken."""
 
-    def __init__(self, folder: Path, decoder: Decoder, tokenizer: Any, world: World) -> None:
-        self.folder, self.decoder, self.tokenizer, self.world = folder, decoder, tokenizer, world
+    def __init__(self, folder: Path, decoder: Decoder) -> None:
+        self.folder, self.decoder = folder, decoder
         self.parameters = list(decoder.parameters())
-        self.word_tokenizer = without_phrases(tokenizer, world)
         self.optimizers = _optimizers(decoder)
         self.step = 0
         self.tokens = 0
@@ -78,22 +70,18 @@ class Run:
         if (folder / CHECKPOINT).exists():
             self._load()
 
-    def take_step(self, n_steps: int, pool: ThreadPoolExecutor) -> None:
+    def take_step(self, n_steps: int, workers: Workers) -> None:
         """Learn from the next examples; write the log, and now and then a checkpoint."""
         began = time.monotonic()
-        numbers = range(self.step * TREES_PER_STEP, (self.step + 1) * TREES_PER_STEP)
-        trees = list(pool.map(self._tree, numbers))
-        total = sum(float(tree.weights.sum()) for tree in trees)
-        shares = [trees[number::THREADS] for number in range(THREADS)]
-        results = list(pool.map(lambda share: self._gradients(share, total), shares))
-        for parameter, *gradients in zip(self.parameters, *(gradients for _, gradients in results), strict=True):
-            parameter.grad = torch.stack(gradients).sum(dim=0)
+        sums = workers.sums(range(self.step * TREES_PER_STEP, (self.step + 1) * TREES_PER_STEP))
+        for parameter, *gradients in zip(self.parameters, *workers.gradients, strict=True):
+            parameter.grad = torch.stack(gradients).sum(dim=0) / sums.weight
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self._update(_rate(self.step, n_steps))
         self.step += 1
-        self.tokens += sum(len(tree.tokens) for tree in trees)
+        self.tokens += sums.tokens
         self.trained_s += time.monotonic() - began
-        self._log(sum(loss for loss, _ in results))
+        self._log(sums.loss / sums.weight)
         if time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
             self.save()
 
@@ -118,19 +106,6 @@ class Run:
         for optimizer, its_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(its_state)
         self.step, self.tokens, self.trained_s = state["step"], state["tokens"], state["trained_s"]
-
-    def _tree(self, number: int) -> Tree:
-        """Some examples have no phrases as single tokens, so that words are known one by one as well."""
-        tokenizer = self.word_tokenizer if number % WORDWISE_EVERY == 0 else self.tokenizer
-        return grow(tokenizer, example(number, SEED, self.world))
-
-    def _gradients(self, trees: Sequence[Tree], total: float) -> tuple[float, Sequence[Tensor]]:
-        row, masks = batched(trees)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden = self.decoder(row.tokens, row.positions, masks)
-            losses = self.decoder.loss(hidden[row.sources], row.targets)
-        loss = (losses * row.weights).sum() / total
-        return float(loss.detach()), torch.autograd.grad(loss, self.parameters)
 
     def _update(self, rate: float) -> None:
         for optimizer in self.optimizers:

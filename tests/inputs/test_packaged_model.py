@@ -40,7 +40,7 @@ def test_other_names_are_left_as_they_are():
 
 @pytest.mark.parametrize("name", ["no_such_package", "no_such.package", "", ".", "a b"])
 def test_a_package_that_is_not_installed_is_named(name):
-    with pytest.raises(BadInput, match="models.*not installed"):
+    with pytest.raises(BadInput, match=r"models.*not installed"):
         locate_language_model(f"package:{name}", "models")
 
 

@@ -12,6 +12,7 @@ from training.export import export
 from training.tokenizer import encode, fixed_passages, load_tokenizer, without_phrases
 from training.train import TOKENIZER, Run
 from training.trees import batched, grow
+from training.workers import Workers
 from training.worlds import training_words
 
 WORLD = World(training_words())
@@ -62,7 +63,7 @@ def test_transformers_computes_the_same_from_the_exported_folder(tokenizer, deco
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer.save_pretrained(str(tmp_path / TOKENIZER))
-    run = Run(tmp_path, decoder, tokenizer, WORLD)
+    run = Run(tmp_path, decoder)
     run.save()
     export(tmp_path, tmp_path / "exported")
     model = AutoModelForCausalLM.from_pretrained(str(tmp_path / "exported"), dtype=torch.float32)
@@ -81,21 +82,20 @@ def test_transformers_computes_the_same_from_the_exported_folder(tokenizer, deco
 
 
 def test_training_that_was_stopped_goes_on_as_if_it_had_not_been(tokenizer, tmp_path):
-    from concurrent.futures import ThreadPoolExecutor
+    tokenizer.save_pretrained(str(tmp_path / TOKENIZER))
 
     def trained(folder, stops: tuple[int, ...]) -> dict:
+        folder.mkdir()
         for n_steps in stops:
             torch.manual_seed(1)
-            run = Run(folder, Decoder(SMALL), tokenizer, WORLD)
-            while run.step < n_steps:
-                run.take_step(4, pool)
+            run = Run(folder, Decoder(SMALL))
+            with Workers(run.decoder, tmp_path / TOKENIZER, 3, 1) as workers:
+                while run.step < n_steps:
+                    run.take_step(4, workers)
             run.save()
         return run.decoder.state_dict()
 
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    with ThreadPoolExecutor(1) as pool:
-        whole, in_two = trained(tmp_path / "one", (2,)), trained(tmp_path / "two", (1, 2))
+    whole, in_two = trained(tmp_path / "one", (2,)), trained(tmp_path / "two", (1, 2))
     assert all(torch.equal(whole[name], in_two[name]) for name in whole)
 
 

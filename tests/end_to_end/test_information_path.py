@@ -1,0 +1,48 @@
+"""What sets a user apart reaches the review: measured with the sample writer on users that it was not trained on.
+
+These fail where the path is cut: differences that are not passed on, a summary that is dropped, the past reviews of
+somebody else, or representatives from the user's own group.
+"""
+
+import pytest
+
+from benchmarks.information_path import (
+    OTHERS,
+    SEED,
+    differences_table,
+    follow,
+    gains,
+    representatives_table,
+)
+
+N_USERS = 48
+MEASURES = ("rouge1", "traits")
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """The quickstart's job on generated users, and what other methods write for them."""
+    return follow(tmp_path_factory.mktemp("path"), N_USERS, SEED)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("method", ["drp", "rag", "intsum"])
+def test_what_is_known_of_a_user_makes_the_review_more_like_theirs(followed, method, measure):
+    gain = gains(followed, method, "nonperso")[measure]
+    assert gain.low > 0, gain
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_differences_of_somebody_else_make_it_less_so(followed, measure):
+    gain = gains(followed, "drp", OTHERS)[measure]
+    assert gain.low > 0, gain
+
+
+def test_validated_differences_are_truer_than_raw_ones(followed):
+    table = differences_table(followed)
+    assert table["gain in precision"]["low"] > 0, table
+
+
+def test_kmeans_representatives_show_as_many_true_differences_as_random_ones(followed):
+    table = representatives_table(followed)
+    assert table["kmeans - random"]["high"] >= 0, table
