@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from transformers import GenerationConfig, Qwen2Config
 
 from drp_ray.data.tiny_model import END_OF_TEXT, SPECIAL_TOKENS, TURN_END
@@ -33,7 +33,7 @@ def export(checkpoints: Path, folder: Path) -> str:
     ends = {"eos_token_id": SPECIAL_TOKENS.index(TURN_END), "pad_token_id": SPECIAL_TOKENS.index(END_OF_TEXT)}
     GenerationConfig(do_sample=True, temperature=0.7, top_p=0.95, **ends).save_pretrained(str(folder))
     weights = {name: tensor.bfloat16().contiguous() for name, tensor in state["decoder"].items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
     checksum = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     (folder / CHECKSUM).write_text(f"{checksum}  {WEIGHTS}\n")
     return checksum
