@@ -3,15 +3,17 @@
     python -m benchmarks.information_path [--users 96] [--seed 1] [--model package:drp_ray] [--out TABLE.json]
 
 The quickstart's job runs on users that the sample writer was not trained on. Then the same engine writes for the same
-users by other methods, and by `drp` with the differences of another user. Every row of the table is a difference of
+users by other methods, by `drp` with the differences of another user, and by `drp` with all that is known of another
+user. Every row of the table is a difference of
 two methods on the same users, with a 95% interval from 10,000 draws of users; it is shown for ROUGE-1 and for the
 share of traits (word choice, tone, punctuation, length, order, closing) that a rule reads in the prediction as they
-are in the generator's truth.
+are in the generator's truth, and for the traits that the summary names rightly.
 """
 
 import argparse
 import asyncio
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,13 +32,13 @@ from drp_ray.engines.vllm import VllmEngine
 from drp_ray.job.job import Job
 from drp_ray.llm.replies import parse_features
 from drp_ray.llm.row_caller import RoleSpec, RowCaller
-from drp_ray.methods.base import METHODS, Method, UserContext, method_or_fallback
+from drp_ray.methods.base import METHODS, Method, UserContext, Written, method_or_fallback
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.schema import Row
 from drp_ray.stages.comparisons import compare_item
 from drp_ray.storage.folder import LocalFolder
 from training.reading import read_traits
-from training.traits import Traits, differing, traits_of
+from training.traits import DEFINITIONS, Traits, differing, traits_of
 
 QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
 SEED = 1
@@ -44,6 +46,7 @@ SEED = 1
 
 DRAWS = 10_000
 OTHERS = "drp with another user's differences"
+OTHER_USER = "drp with another user's past reviews and differences"
 PAIRS = (
     ("drp", "nonperso"),
     ("rag", "nonperso"),
@@ -51,6 +54,7 @@ PAIRS = (
     ("drp", "rag"),
     ("drp", "intsum"),
     ("drp", OTHERS),
+    ("drp", OTHER_USER),
 )
 
 
@@ -67,7 +71,7 @@ class Interval:
 class Followed:
     """What was written for every user, by method, and what is known of users and comparisons."""
 
-    predictions: Mapping[str, Mapping[str, str]]
+    written: Mapping[str, Mapping[str, Written]]
     references: Mapping[str, str]
     truth: Mapping[str, Traits]
     differences: Sequence[Row]
@@ -102,11 +106,12 @@ def follow(folder: Path, n_users: int, seed: int, model: str | None = None) -> F
     job = Job.open(folder / "path.yaml")
     job.run()
     contexts = [UserContext.from_row(row) for row in job.table("contexts").to_pylist()]
-    written = {row["user_id"]: row["prediction"] or "" for row in job.table("predictions").to_pylist()}
+    predicted = job.table("predictions").to_pylist()
+    written = {row["user_id"]: Written(row["prediction"] or "", row["summary"]) for row in predicted}
     others = asyncio.run(_write_otherwise(job, contexts))
     return Followed(
         {"drp": written, **others},
-        dict(zip(*(job.table("predictions")[name].to_pylist() for name in ("user_id", "reference")), strict=True)),
+        {row["user_id"]: row["reference"] for row in predicted},
         {user: truth_of(user, seed) for user in written},
         job.table("differences").to_pylist(),
         job.table("items").to_pylist(),
@@ -119,8 +124,8 @@ def truth_of(user_id: str, seed: int) -> Traits:
     return traits_of(sample_style(seed, int(user_id.removeprefix("user-"))))
 
 
-async def _write_otherwise(job: Job, contexts: Sequence[UserContext]) -> dict[str, dict[str, str]]:
-    """What nonperso, rag and intsum write, and drp with the differences of the next user but own past reviews."""
+async def _write_otherwise(job: Job, contexts: Sequence[UserContext]) -> dict[str, dict[str, Written]]:
+    """What nonperso, rag and intsum write, and drp with what is known of the next user instead."""
     name = job.config.model_of("generator")
     model: Model = job.config.models[name]
     engine = VllmEngine(ModelSpec.of(model, None))
@@ -130,27 +135,33 @@ async def _write_otherwise(job: Job, contexts: Sequence[UserContext]) -> dict[st
         for role in ("summarizer", "generator")
     }
 
-    async def write(method: Method, user: UserContext) -> str:
+    async def write(method: Method, user: UserContext) -> Written:
         ask = RowCaller(user.user_id, roles, {name: engine}, job.config.sampling.seed)
-        written = await method_or_fallback(method, user).write(user, ask, PromptPack.load())
-        return written.prediction
+        return await method_or_fallback(method, user).write(user, ask, PromptPack.load())
 
-    async def write_all(method: Method, users: Sequence[UserContext]) -> dict[str, str]:
+    async def write_all(method: Method, users: Sequence[UserContext]) -> dict[str, Written]:
         texts = await asyncio.gather(*(write(method, user) for user in users))
         return {user.user_id: text for user, text in zip(users, texts, strict=True)}
 
     try:
         written = {each: await write_all(METHODS[each], contexts) for each in ("nonperso", "rag", "intsum")}
-        return written | {OTHERS: await write_all(METHODS["drp"], with_others_differences(contexts))}
+        written[OTHERS] = await write_all(METHODS["drp"], with_others(contexts, ("differences",)))
+        written[OTHER_USER] = await write_all(METHODS["drp"], with_others(contexts, ("differences", "history")))
+        return written
     finally:
         await engine.close()
 
 
-def with_others_differences(contexts: Sequence[UserContext]) -> list[UserContext]:
-    """Every user who has differences gets those of the next one who has."""
+def with_others(contexts: Sequence[UserContext], columns: Sequence[str]) -> list[UserContext]:
+    """Every user who has differences gets these columns of the next one who has."""
     having = [user for user in contexts if user.differences]
-    following = {user.user_id: other.differences for user, other in zip(having, having[1:] + having[:1], strict=True)}
-    return [replace(user, differences=following.get(user.user_id, ())) for user in contexts]
+    following = {user.user_id: other for user, other in zip(having, having[1:] + having[:1], strict=True)}
+    return [
+        replace(user, **{name: getattr(following[user.user_id], name) for name in columns})
+        if user.user_id in following
+        else user
+        for user in contexts
+    ]
 
 
 def tables(path: Followed) -> dict[str, Any]:
@@ -159,7 +170,7 @@ def tables(path: Followed) -> dict[str, Any]:
         "users": len(path.truth),
         "methods": {
             method: {name: round(float(np.mean(values)), 4) for name, values in user_scores(path, method).items()}
-            for method in path.predictions
+            for method in path.written
         },
         "pairs": {f"{a} - {b}": {name: vars(each) for name, each in gains(path, a, b).items()} for a, b in PAIRS},
         "differences": differences_table(path),
@@ -168,16 +179,28 @@ def tables(path: Followed) -> dict[str, Any]:
 
 
 def user_scores(path: Followed, method: str) -> dict[str, np.ndarray]:
-    """ROUGE-1 and the share of right traits of every user, in user_id order."""
+    """ROUGE-1 and the shares of right traits, in the text and in the summary, of every user in user_id order."""
     rouge = rouge_scorer.RougeScorer(["rouge1"])
-    texts, rows = path.predictions[method], sorted(path.truth)
-    scores = [rouge.score(path.references[user], texts[user])["rouge1"].fmeasure for user in rows]
-    return {"rouge1": np.array(scores), "traits": np.array([_right(texts[user], path.truth[user]) for user in rows])}
+    users, written = sorted(path.truth), path.written[method]
+    texts = [written[user].prediction for user in users]
+    scores = {
+        "rouge1": [
+            rouge.score(path.references[user], text)["rouge1"].fmeasure for user, text in zip(users, texts, strict=True)
+        ],
+        "traits": [_right(read_traits(text), path.truth[user]) for user, text in zip(users, texts, strict=True)],
+        "summary": [_right(named_in(written[user].summary or ""), path.truth[user]) for user in users],
+    }
+    return {name: np.array(values) for name, values in scores.items()}
 
 
-def _right(text: str, truth: Traits) -> float:
-    read = read_traits(text)
-    return sum(read[name] == value for name, value in truth.items()) / len(truth)
+def _right(read: Traits, truth: Traits) -> float:
+    return sum(read.get(name) == value for name, value in truth.items()) / len(truth)
+
+
+def named_in(summary: str) -> Traits:
+    """The traits that a summary names, as the writer is taught to write it."""
+    found = re.findall(rf"({'|'.join(DEFINITIONS)}): (.*?)\.(?= |$)", summary)
+    return dict(reversed(found))
 
 
 def gains(path: Followed, method: str, over: str) -> dict[str, Interval]:
