@@ -7,6 +7,7 @@ SHELL := /bin/bash
 .PHONY: help run test check install clean
 
 MODEL =
+ENDPOINT =
 USERS =
 PYTHON =
 
@@ -19,7 +20,9 @@ pip_install = $(BIN)/python -m pip install --no-deps --disable-pip-version-check
 
 help:
 	@echo "make run      install what is needed (once) and run the DRP quickstart: no GPU, about four minutes"
-	@echo "              MODEL=Qwen/Qwen2.5-0.5B-Instruct  a real model (hub id or folder) instead of the tiny random one"
+	@echo "              MODEL=Qwen/Qwen2.5-0.5B-Instruct  a real model instead of the sample writer: a hub id, a folder,"
+	@echo "                                                or package:NAME for one that a Python package carries"
+	@echo "              ENDPOINT=http://localhost:11434/v1  a server that has the MODEL (Ollama, vLLM, llama.cpp)"
 	@echo "              USERS=100                         how many users to generate (48; 8 with a MODEL)"
 	@echo "make test     the whole test suite"
 	@echo "make check    lint, formatting and types"
@@ -27,7 +30,7 @@ help:
 	@echo "make clean    remove $(VENV), the quickstart (job files, .quickstart with its results) and caches"
 
 run: install
-	@$(BIN)/drp-ray quickstart $(if $(USERS),--users $(USERS)) $(if $(MODEL),--model "$(MODEL)")
+	@$(BIN)/drp-ray quickstart $(if $(USERS),--users $(USERS)) $(if $(MODEL),--model "$(MODEL)") $(if $(ENDPOINT),--endpoint "$(ENDPOINT)")
 
 test: $(VENV)/.dev-installed $(VENV)/.browser-looked-for
 	@$(BIN)/python -m pytest

@@ -308,25 +308,48 @@ def quickstart(
     ] = Path(),
     users: Annotated[int | None, typer.Option(min=1, help="How many users to generate (48; 8 with --model).")] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="ID", help="A real model (hub id or folder) instead of the tiny one.")
+        str | None, typer.Option(metavar="ID", help="A real model: a hub id, a folder, or package:NAME.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server that serves --model.")
     ] = None,
     write_only: Annotated[bool, typer.Option("--write-only", help="Write the files; do not run the job.")] = False,
 ) -> None:
-    """Write a job, its sample and a tiny language model, and run it (no GPU); given again, it continues."""
+    """Write a job and its sample, run it (no GPU) beside nonperso, and tell one user's story; given again, continue."""
     from drp_ray.data.quickstart import USERS, USERS_OF_REAL_MODEL, Quickstart, write_quickstart
 
     if users is None:
         users = USERS if model is None else USERS_OF_REAL_MODEL
     with failures_reported(), stopped_by_signals():
-        files = Quickstart(directory, users, model)
+        files = Quickstart(directory, users, model, endpoint)
         write_quickstart(files, say)
         if write_only:
             say(f"To run the job: {files.run_command}")
             return
-        if model is not None:
-            say(f"{users:,} users with {model}: a real model takes its time on a CPU. The job says how far it is.")
+        if files.forecast is not None:
+            say(files.forecast)
         with chdir(directory):
-            _run(_open(Path(files.job_file.name), []))
+            _run_quickstart(files.job_file.name)
+
+
+def _run_quickstart(file: str) -> None:
+    """Run the job, and the same for nonperso; print the scores of both and one user's story."""
+    from drp_ray.job.quickstart import BESIDE, run_beside, told
+
+    job = _open(Path(file), [])
+    beside = _open(Path(file), [f"method={BESIDE}", f"name={job.config.name}-{BESIDE}"])
+    result, scores = run_beside(job, beside, say)
+    _print_result(result)
+    table = Table("metric", *scores.methods, title=f"on the same {scores.n:,} users")
+    for metric, values in scores.values.items():
+        table.add_row(metric, *(_score(value) for value in values))
+    print_table(table)
+    for line in told(job, beside):
+        say(line)
+    for advice in result.advice:
+        say(advice)
+    if result.error_rate > job.config.runtime.max_error_rate:
+        raise typer.Exit(EXIT_ERROR_ROWS)
 
 
 @app.command()
@@ -349,7 +372,7 @@ def sample(
 
 @app.command()
 def tiny_model(directory: Annotated[Path, typer.Argument(metavar="DIR")], seed: int = 0) -> None:
-    """Build the quickstart's language model: a random one of 1M parameters, whose text is noise."""
+    """Build a random language model of 1M parameters, whose text is noise, to try the machinery with."""
     from drp_ray.data.tiny_model import build_tiny_model
 
     with failures_reported():

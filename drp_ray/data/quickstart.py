@@ -1,10 +1,11 @@
-"""What `drp-ray quickstart` writes: a job file, and the sample and the tiny language model that it names.
+"""What `drp-ray quickstart` writes: a job file, and the sample that it names.
 
 Files that are there with the same content are left as they are, so that the job's results are found again. A file
 with other content is never overwritten.
 """
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -15,31 +16,46 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from drp_ray.data.forecast import forecast, n_calls
 from drp_ray.data.sample_files import SampleFile, sample_files
-from drp_ray.data.tiny_model import build_tiny_model, has_tiny_model
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset import parquet_files
 from drp_ray.storage.folder import Folder, LocalFolder
 
 SHIPPED_JOB = Path(__file__).with_name("quickstart.yaml")
-TINY_MODEL = ".quickstart/tiny-model"
 USERS = 48
 USERS_OF_REAL_MODEL = 8
-MAX_TOKENS_OF_REAL_MODEL = 512
-"""Room for a real model's differences, which does end its text."""
+REAL_MODEL = {"n": "2", "k": "2", "max_model_len": "8192", "max_tokens": "512"}
+"""What a model of a hundred times the sample writer's size does on a CPU in minutes."""
 SEED = 0
+
+ENDPOINT_MODEL = """\
+models:
+  llm:
+    engine: openai
+    id: {id}
+    base_url: {base_url}
+    concurrency: 4
+    timeout_s: 600
+"""
 
 
 @dataclass(frozen=True)
 class Quickstart:
-    """A quickstart in a folder: with how many users, and with which real language model (None for the tiny one).
+    """A quickstart in a folder: with how many users, and with which real language model (None for the sample writer).
 
-    Another model or number of users is another run, with a name, a job file and a sample of its own.
+    With an endpoint the model is one that it serves. Another model or number of users is another run, with a name, a
+    job file and a sample of its own.
     """
 
     directory: Path
     n_users: int = USERS
     model: str | None = None
+    endpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.endpoint is not None and self.model is None:
+            raise BadInput(f"the endpoint {self.endpoint} may serve several models: name one (--model, or MODEL=…)")
 
     @property
     def name(self) -> str:
@@ -62,9 +78,22 @@ class Quickstart:
     def job_text(self) -> str:
         """The shipped job with this quickstart's name, dataset and model."""
         values = {"name": self.name, "dataset": self.sample}
-        if self.model is not None:
-            values |= {"id": json.dumps(self._model_id), "max_tokens": str(MAX_TOKENS_OF_REAL_MODEL)}
-        return _with_values(SHIPPED_JOB.read_text(), values)
+        job = SHIPPED_JOB.read_text()
+        if self.endpoint is not None:
+            job = _with_endpoint(job, json.dumps(self.model), json.dumps(self.endpoint))
+        elif self.model is not None:
+            values["id"] = json.dumps(self._model_id)
+        return _with_values(job, values if self.model is None else values | REAL_MODEL)
+
+    @property
+    def forecast(self) -> str | None:
+        """How long it will take with a real model; None with the sample writer."""
+        if self.model is None:
+            return None
+        n = int(REAL_MODEL["n"])
+        if self.endpoint is not None:
+            return f"{self.n_users:,} users, about {n_calls(self.n_users, n):,} calls to {self.endpoint}."
+        return forecast(self.model, self.n_users, n, os.cpu_count() or 1)
 
     @property
     def run_command(self) -> str:
@@ -79,6 +108,13 @@ class Quickstart:
         if self.model is not None and is_elsewhere and Path(self.model).is_dir():
             return str(Path(self.model).absolute())
         return self.model
+
+
+def _with_endpoint(job: str, model: str, endpoint: str) -> str:
+    """Replace the section of the models."""
+    before, _, rest = job.partition("models:\n")
+    _, _, after = rest.partition("\n\n")
+    return before + ENDPOINT_MODEL.format(id=model, base_url=endpoint) + "\n" + after
 
 
 def _with_values(job: str, values: Mapping[str, str]) -> str:
@@ -99,12 +135,8 @@ def write_quickstart(quickstart: Quickstart, say: Callable[[str], None]) -> None
             written.
     """
     sample = LocalFolder((quickstart.directory / quickstart.sample).absolute())
-    tiny_model = quickstart.directory / TINY_MODEL
     _refuse_other_job(quickstart)
     missing = _missing_files(sample, sample_files(quickstart.n_users, SEED))
-    if quickstart.model is None and not _is_there(tiny_model):
-        say(f"Building the tiny language model {tiny_model} (random weights: it writes noise)")
-        _build(tiny_model)
     if missing:
         say(f"Writing the generated sample {quickstart.directory / quickstart.sample}: {quickstart.n_users:,} users")
         for file in missing:
@@ -146,26 +178,6 @@ def _holds(folder: Folder, name: str, rows: pa.Table) -> bool:
         return bool(pq.read_table(pa.BufferReader(folder.read(name))).equals(rows))
     except (pa.ArrowInvalid, OSError):
         return False
-
-
-def _is_there(tiny_model: Path) -> bool:
-    try:
-        return has_tiny_model(tiny_model, SEED)
-    except (FileExistsError, ValueError) as error:  # another model, or a damaged marker
-        raise _other_content(tiny_model) from error
-
-
-def _build(tiny_model: Path) -> None:
-    try:
-        build_tiny_model(tiny_model, SEED)
-    except ImportError as error:
-        raise BadInput(
-            f"the Python package transformers does not load ({error}). If torchvision, torchaudio or torchcodec are "
-            "installed, they may not fit this PyTorch, and nothing here needs them: "
-            "pip uninstall torchvision torchaudio torchcodec"
-        ) from error
-    except OSError as error:
-        raise BadInput(f"{tiny_model}: cannot be written: {error}") from error
 
 
 def _other_content(path: Path | str, what_to_do: str = "Move it") -> BadInput:

@@ -16,26 +16,20 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.data.sample_words import (
-    ASIDES,
-    COMPANIONS,
+    EMBEDDED,
     GOOD_SHARE,
-    KINDS,
     LENGTHS,
     LIST_LABELS,
-    PLACES,
     PUNCTUATIONS,
-    REGISTERS,
     SIGN_OFF_SHARE,
-    SIGN_OFFS,
     STRUCTURES,
-    TIMES,
-    TONES,
     Aspect,
     Kind,
     Length,
     Punctuation,
     Register,
     Tone,
+    Words,
 )
 
 MIN_ITEMS = 24
@@ -67,6 +61,7 @@ class Style(NamedTuple):
     adverb: str
     sign_off: str | None
     life: dict[str, str]
+    asides: tuple[str, ...]
 
 
 class SampleItem(NamedTuple):
@@ -104,20 +99,20 @@ class Opinion(NamedTuple):
 # --- The dataset -----------------------------------------------------------------------------------------
 
 
-def sample_dataset(n_users: int, seed: int) -> tuple[pa.Table, pa.Table]:
+def sample_dataset(n_users: int, seed: int, words: Words = EMBEDDED) -> tuple[pa.Table, pa.Table]:
     """Make `n_users` users (`schema.USERS`) and the items they write about (`schema.CATALOGUE`).
 
     The same arguments give the same tables, byte for byte. Raises ValueError for fewer than one user.
     """
     chunks = [
-        sample_users(n_users, seed, start, min(start + USERS_PER_CHUNK, n_users))
+        sample_users(n_users, seed, start, min(start + USERS_PER_CHUNK, n_users), words)
         for start in range(0, n_users, USERS_PER_CHUNK)
     ]
-    items = sample_items(n_users, seed)
+    items = sample_items(n_users, seed, words)
     return pa.concat_tables(chunks), items
 
 
-def sample_users(n_users: int, seed: int, start: int, stop: int) -> pa.Table:
+def sample_users(n_users: int, seed: int, start: int, stop: int, words: Words = EMBEDDED) -> pa.Table:
     """Make the users numbered `start` to `stop - 1` of a dataset of `n_users`, as `schema.USERS`.
 
     Raises ValueError where the numbers are not within the dataset.
@@ -125,17 +120,17 @@ def sample_users(n_users: int, seed: int, start: int, stop: int) -> pa.Table:
     _check_size(n_users)
     if not 0 <= start <= stop <= n_users:
         raise ValueError(f"users {start} to {stop} are not within the {n_users} users of the dataset")
-    rows = [_user(n_users, seed, number) for number in range(start, stop)]
+    rows = [_user(words, n_users, seed, number) for number in range(start, stop)]
     return pa.Table.from_pylist(rows, schema=schema.USERS)
 
 
-def sample_items(n_users: int, seed: int) -> pa.Table:
+def sample_items(n_users: int, seed: int, words: Words = EMBEDDED) -> pa.Table:
     """Make the catalogue (`schema.CATALOGUE`) of the dataset of `n_users`: about as many items as users.
 
     A profile holds 14 reviews on average and so, if there are enough users, an item has 14 reviewers.
     """
     _check_size(n_users)
-    items = [_item(n_users, seed, number) for number in range(_n_items(n_users))]
+    items = [_item(words, n_users, seed, number) for number in range(_n_items(n_users))]
     columns = [[getattr(item, name) for item in items] for name in schema.CATALOGUE.names]
     return pa.table(columns, schema=schema.CATALOGUE)
 
@@ -155,13 +150,19 @@ def _numbered(prefix: str, number: int, count: int, at_least: int) -> str:
 
 
 @lru_cache(maxsize=200_000)
-def _item(n_users: int, seed: int, number: int) -> SampleItem:
-    rng = Random(f"item {number} of seed {seed}")
-    kind = KINDS[number % len(KINDS)]
-    slots = {name: rng.choice(words) for name, words in kind.slots.items()}
+def _item(words: Words, n_users: int, seed: int, number: int) -> SampleItem:
+    """An item of a dataset, which is the same whoever writes about it."""
+    kind = words.kinds[number % len(words.kinds)]
+    item_id = _numbered("item", number, _n_items(n_users), at_least=4)
+    return draw_item(kind, item_id, Random(f"item {number} of seed {seed}"))
+
+
+def draw_item(kind: Kind, item_id: str, rng: Random) -> SampleItem:
+    """An item of this kind."""
+    slots = {name: rng.choice(choices) for name, choices in kind.slots.items()}
     slots |= {f"{name}_lower": word.lower() for name, word in slots.items()}
     return SampleItem(
-        item_id=_numbered("item", number, _n_items(n_users), at_least=4),
+        item_id=item_id,
         kind=kind,
         title=kind.title.format_map(slots),
         name=kind.name.format_map(slots),
@@ -171,14 +172,23 @@ def _item(n_users: int, seed: int, number: int) -> SampleItem:
     )
 
 
-def _user(n_users: int, seed: int, number: int) -> dict[str, Any]:
-    rng = Random(f"user {number} of seed {seed}")
-    style = _style(rng)
+def sample_style(seed: int, number: int, words: Words = EMBEDDED) -> Style:
+    """The manner of a user, which is the same whatever the number of users: what the texts follow from."""
+    return draw_style(words, _rng_of_user(seed, number))
+
+
+def _rng_of_user(seed: int, number: int) -> Random:
+    return Random(f"user {number} of seed {seed}")
+
+
+def _user(words: Words, n_users: int, seed: int, number: int) -> dict[str, Any]:
+    rng = _rng_of_user(seed, number)
+    style = draw_style(words, rng)
     length = NEWCOMER_LENGTH if number % NEWCOMER_EVERY == NEWCOMER_AT else rng.choice(PROFILE_LENGTHS)
     item_numbers = rng.sample(range(_n_items(n_users)), length + 1)
-    items = [_item(n_users, seed, item_number) for item_number in item_numbers]
+    items = [_item(words, n_users, seed, item_number) for item_number in item_numbers]
     timestamps = _timestamps(len(items), rng)
-    reviews = [_review(item, style, timestamp, rng) for item, timestamp in zip(items, timestamps, strict=True)]
+    reviews = [draw_review(item, style, timestamp, rng) for item, timestamp in zip(items, timestamps, strict=True)]
     user_id = _numbered("user", number, n_users, at_least=5)
     return {"user_id": user_id, "profile": reviews[:-1], "target": reviews[-1]}
 
@@ -189,9 +199,10 @@ def _timestamps(count: int, rng: Random) -> list[int]:
     return list(accumulate(gaps, initial=FIRST_REVIEW_MS + rng.randrange(1_000) * DAY_MS))[1:]
 
 
-def _style(rng: Random) -> Style:
-    register = rng.choice(REGISTERS)
-    tone = rng.choice(TONES)
+def draw_style(words: Words, rng: Random) -> Style:
+    """A manner of writing."""
+    register = rng.choice(words.registers)
+    tone = rng.choice(words.tones)
     return Style(
         register=register,
         tone=tone,
@@ -202,17 +213,23 @@ def _style(rng: Random) -> Style:
         openers=tuple(rng.sample(register.openers, 2)),
         frames=tuple(rng.sample(register.frames, 2)),
         claims={side: tuple(rng.sample(claims, 3)) for side, claims in register.claims.items()},
-        words={side: rng.choice(words) for side, words in register.words.items()},
+        words={side: rng.choice(choices) for side, choices in register.words.items()},
         adverb=rng.choice(tone.adverbs),
-        sign_off=rng.choice(SIGN_OFFS) if rng.random() < SIGN_OFF_SHARE else None,
-        life={"place": rng.choice(PLACES), "time": rng.choice(TIMES), "companion": rng.choice(COMPANIONS)},
+        sign_off=rng.choice(words.sign_offs) if rng.random() < SIGN_OFF_SHARE else None,
+        life={
+            "place": rng.choice(words.places),
+            "time": rng.choice(words.times),
+            "companion": rng.choice(words.companions),
+        },
+        asides=words.asides,
     )
 
 
 # --- One review ------------------------------------------------------------------------------------------
 
 
-def _review(item: SampleItem, style: Style, timestamp: int, rng: Random) -> dict[str, Any]:
+def draw_review(item: SampleItem, style: Style, timestamp: int, rng: Random) -> dict[str, Any]:
+    """What someone of this manner writes about an item."""
     opinion = _opinion(item, style, rng)
     title = _title(opinion, style, rng)
     text = " ".join(_with_stop(sentence, style.punctuation, rng) for sentence in _sentences(opinion, style, rng))
@@ -251,7 +268,7 @@ def _sentences(opinion: Opinion, style: Style, rng: Random) -> list[str]:
     passages = {
         "opener": [rng.choice(style.openers).format(name=opinion.item.name)] if length.opener else [],
         "stories": [story.format_map(life) for story in rng.sample(kind.stories, length.stories)],
-        "asides": rng.sample(ASIDES, length.asides),
+        "asides": rng.sample(style.asides, length.asides),
         "remark": [remark.format_map(life)],
         "verdict": [rng.choice(style.register.verdicts[opinion.mood])],
     }

@@ -1,5 +1,6 @@
 """The clauses that the embedded dataset's reviews are put together from: what there is to say, and how it is said."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -1224,3 +1225,21 @@ SIGN_OFF_SHARE = 0.5
 
 GOOD_SHARE = {1: 0.0, 2: 0.25, 3: 0.5, 4: 0.75, 5: 1.0}
 """The share of the aspects in a review that are praised, by rating."""
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """All that a generated dataset draws from. Two objects are two worlds, whatever they hold."""
+
+    kinds: tuple[Kind, ...] = KINDS
+    registers: tuple[Register, ...] = REGISTERS
+    tones: tuple[Tone, ...] = TONES
+    places: tuple[str, ...] = PLACES
+    times: tuple[str, ...] = TIMES
+    companions: tuple[str, ...] = COMPANIONS
+    asides: tuple[str, ...] = ASIDES
+    sign_offs: tuple[str, ...] = SIGN_OFFS
+
+
+EMBEDDED = Words()
+"""The words of the dataset that this package carries."""

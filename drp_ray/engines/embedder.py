@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +15,8 @@ from drp_ray.config import Embedding
 from drp_ray.engines.gc_pause import collector_paused
 from drp_ray.errors import BadInput
 from drp_ray.inputs.import_path import load_object
+from drp_ray.inputs.packaged_model import PACKAGE, files_in_package
 
-PACKAGE = "package:"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 BIDIRECTIONAL = "gte-Qwen2"
 """Models of this family need code from the hub for the attention they were trained with."""
@@ -54,10 +53,7 @@ def locate_model(settings: Embedding) -> str:
 
 
 def _folder_in_package(package: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        raise BadInput(f"embedding.model: the Python package {package} is not installed")
-    configs = sorted(Path(found.origin).parent.rglob("modules.json"))
+    configs = files_in_package(package, "modules.json", "embedding.model")
     if not configs:
         raise BadInput(f"embedding.model: the package {package} carries no sentence-transformers model")
     return configs[0].parent

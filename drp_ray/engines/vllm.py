@@ -39,6 +39,7 @@ from drp_ray.engines.base import (
     Sampling,
 )
 from drp_ray.engines.gc_pause import collector_paused
+from drp_ray.inputs.packaged_model import locate_language_model
 
 CPU_KV_CACHE_BYTES = 2 << 30
 """KV cache of a CPU engine where `engine_args` does not say; vLLM would take most of the machine's memory."""
@@ -262,7 +263,7 @@ def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
     from vllm import AsyncEngineArgs
 
     settings: dict[str, Any] = {
-        "model": spec.id,
+        "model": locate_language_model(spec.id, "models"),
         "revision": spec.revision,
         "tokenizer_revision": spec.revision,
         "trust_remote_code": spec.trust_remote_code,

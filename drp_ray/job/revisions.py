@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from drp_ray.config import Config, judging_models
-from drp_ray.engines.embedder import PACKAGE, SENTENCE_TRANSFORMERS
+from drp_ray.engines.embedder import SENTENCE_TRANSFORMERS
+from drp_ray.inputs.packaged_model import PACKAGE
 
 HUB_TIMEOUT_S = 10.0
 

@@ -8,6 +8,7 @@ from drp_ray.config import Model, Role, api_key
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.engines.vllm import MAX_NUM_SEQS
 from drp_ray.inputs.import_path import source_digest
+from drp_ray.inputs.packaged_model import locate_language_model
 from drp_ray.llm.kept import KEPT, KeepSettings
 from drp_ray.llm.replies import Thinking
 from drp_ray.llm.row_caller import RoleSpec
@@ -80,7 +81,7 @@ def _model_settings(model: Model) -> dict[str, Any]:
     return {
         "engine": model.engine,
         **own_engine,
-        **model_identity(model.id, model.revision),
+        **model_identity(_located(model), model.revision),
         **endpoint,
         "trust_remote_code": model.trust_remote_code,
         "max_model_len": model.max_model_len,
@@ -90,6 +91,11 @@ def _model_settings(model: Model) -> dict[str, Any]:
         "chat_template_kwargs": model.chat_template_kwargs,
         "engine_args": {key: value for key, value in model.engine_args.items() if key not in NEUTRAL_ENGINE_ARGS},
     }
+
+
+def _located(model: Model) -> str:
+    """A model that a package carries is known by its content, as a folder is."""
+    return locate_language_model(model.id, "models") if model.engine == "vllm" else model.id
 
 
 def asking_resources(spec: JobSpec, programme: Programme) -> Resources:

@@ -1,7 +1,6 @@
 """The import path of embedders before they moved to `drp_ray.engines.embedder`; it keeps working."""
 
 from drp_ray.engines.embedder import (
-    PACKAGE,
     SENTENCE_TRANSFORMERS,
     Embedder,
     SentenceEmbedder,
@@ -10,6 +9,7 @@ from drp_ray.engines.embedder import (
     text_id,
     warning_about,
 )
+from drp_ray.inputs.packaged_model import PACKAGE
 
 __all__ = [
     "PACKAGE",

@@ -1,6 +1,5 @@
 """`drp-ray quickstart` writes a job that can be run, continues what is there, and overwrites nothing of a user's."""
 
-import shutil
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -11,31 +10,31 @@ from typer.testing import CliRunner
 import drp_ray.cli
 from drp_ray.cli import app
 from drp_ray.config import load_config
-from drp_ray.data import quickstart as module
 from drp_ray.data.quickstart import SHIPPED_JOB, Quickstart, write_quickstart
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.inputs.dataset_check import check_dataset
+from drp_ray.inputs.packaged_model import locate_language_model
 from drp_ray.storage.folder import LocalFolder
 
 USERS = ".quickstart/sample/users/part-00000.parquet"
 ITEMS = ".quickstart/sample/items/part-00000.parquet"
-MARKER = ".quickstart/tiny-model/tiny_model.json"
 JOB = "quickstart.yaml"
 
 
 @pytest.fixture
-def here(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, in which the tiny model is built already: it takes seconds."""
-    shutil.copytree(tiny_model, tmp_path / ".quickstart" / "tiny-model")
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def write(n_users: int = 48, model: str | None = None, directory: Path = Path()) -> list[str]:
+def write(
+    n_users: int = 48, model: str | None = None, directory: Path = Path(), endpoint: str | None = None
+) -> list[str]:
     """Write a quickstart; the lines that were printed."""
     lines: list[str] = []
-    write_quickstart(Quickstart(directory, n_users, model), lines.append)
+    write_quickstart(Quickstart(directory, n_users, model, endpoint), lines.append)
     return lines
 
 
@@ -67,13 +66,7 @@ def test_the_job_and_its_dataset_are_written(here):
     dataset = Dataset.open(folder, folder)
     check_dataset(dataset)
     assert sum(group.rows for group in dataset.row_groups()) == 3
-    assert Path(config.models["llm"].id, "tiny_model.json").is_file()
-
-
-def test_the_tiny_model_is_built_where_it_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert any("tiny language model" in line for line in write())
-    assert (tmp_path / MARKER).is_file()
+    assert Path(locate_language_model(config.models["llm"].id, "models"), "model.safetensors").is_file()
 
 
 def test_written_again_nothing_changes(here):
@@ -108,7 +101,8 @@ def test_another_model_or_number_of_users_is_a_run_of_its_own(here, n_users, mod
     write(n_users, model)
     overrides = [f"name={name}", f"dataset={sample}"]
     if model is not None:
-        overrides += [f"models.llm.id={model}", "sampling.max_tokens=512"]
+        overrides += [f"models.llm.id={model}", "models.llm.max_model_len=8192", "sampling.max_tokens=512"]
+        overrides += ["retrieval.n=2", "selection.k=2"]
     assert load_config(here / f"{name}.yaml") == load_config(SHIPPED_JOB, overrides)
     assert (here / sample / "users").is_dir()
 
@@ -121,10 +115,19 @@ def test_quickstarts_lie_beside_each_other(here):
     assert before.items() <= contents(here).items()
 
 
-def test_with_a_real_model_the_tiny_one_is_not_built(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write(3, "some/model")
-    assert not (tmp_path / MARKER).parent.exists()
+def test_a_model_behind_an_endpoint_is_asked_there_and_loaded_nowhere(here):
+    write(3, "qwen2.5:0.5b", endpoint="http://localhost:11434/v1")
+    config = load_config(here / "quickstart-qwen2.5-0.5b-3-users.yaml")
+    model = config.models["llm"]
+    assert (model.engine, model.id, model.base_url) == ("openai", "qwen2.5:0.5b", "http://localhost:11434/v1")
+    assert (config.retrieval.n, config.selection.k, config.sampling.max_tokens) == (2, 2, 512)
+    shipped = load_config(SHIPPED_JOB)
+    assert (config.embedding, config.method) == (shipped.embedding, shipped.method)
+
+
+def test_an_endpoint_without_a_model_is_refused_with_what_to_give():
+    with pytest.raises(BadInput, match="--model"):
+        Quickstart(Path(), endpoint="http://localhost:11434/v1")
 
 
 def test_a_models_folder_is_found_from_another_folder(here):
@@ -182,26 +185,6 @@ def test_a_sample_with_a_file_more_is_refused(here):
     refused(here, "part-mine.parquet")
 
 
-@pytest.mark.parametrize("marker", ['{"version": 0, "seed": 0}', '{"version": 1, "seed": 9}', "{"])
-def test_another_tiny_model_is_refused(here, marker):
-    (here / MARKER).write_text(marker)
-    refused(here, "tiny-model")
-
-
-def test_a_folder_that_is_no_tiny_model_is_refused(here):
-    (here / MARKER).unlink()
-    refused(here, "tiny-model")
-
-
-def test_where_transformers_does_not_load_the_message_says_what_to_do(tmp_path, monkeypatch):
-    def build(folder, seed):
-        raise ModuleNotFoundError("Could not import module 'Qwen2ForCausalLM'")
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "build_tiny_model", build)
-    refused(tmp_path, "pip uninstall torchvision torchaudio torchcodec")
-
-
 def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BadInput, match="file"):
@@ -214,27 +197,25 @@ class TestCommand:
 
     @pytest.fixture
     def runs(self, monkeypatch):
-        """The jobs that would have been run: their names, and the folders they were started in."""
+        """The job files that would have been run, and the folders they were started in."""
         runs: list[tuple[str, Path]] = []
-        monkeypatch.setattr(drp_ray.cli, "_run", lambda job: runs.append((job.config.name, Path.cwd())))
+        monkeypatch.setattr(drp_ray.cli, "_run_quickstart", lambda file: runs.append((file, Path.cwd())))
         return runs
 
     def test_the_job_is_run_where_it_was_written(self, here, runs):
-        (here / "below").mkdir()
-        (here / ".quickstart").rename(here / "below" / ".quickstart")
         result = self.run("below", "--users", "3")
         assert result.exit_code == 0, result.output
-        assert runs == [("quickstart-3-users", here / "below")]
+        assert runs == [("quickstart-3-users.yaml", here / "below")]
         assert Path.cwd() == here
 
     def test_the_current_folder_and_48_users_are_the_default(self, here, runs):
         assert self.run().exit_code == 0
-        assert runs == [("quickstart", here)]
+        assert runs == [("quickstart.yaml", here)]
         assert pq.read_metadata(here / USERS).num_rows == 48
 
-    def test_with_a_real_model_there_are_8_users(self, here, runs):
-        assert "8 users with some/model" in self.run("--model", "some/model").output
-        assert runs == [("quickstart-some-model-8-users", here)]
+    def test_with_a_real_model_there_are_8_users_and_the_time_is_said_before_it_starts(self, here, runs):
+        assert "8 users, about 56 calls" in self.run("--model", "some/model").output
+        assert runs == [("quickstart-some-model-8-users.yaml", here)]
 
     def test_write_only_runs_nothing_and_says_how_to_go_on(self, here, runs):
         assert self.run("--write-only").output.splitlines()[-1] == "To run the job: drp-ray run quickstart.yaml"
