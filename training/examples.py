@@ -58,7 +58,7 @@ def comparison_example(world: World, rng: Random) -> list[Exchange]:
     styles = [draw_style(world.words, rng) for _ in range(1 + rng.choice(REPRESENTATIVES))]
     user, *others = (traits_of(style) for style in styles)
     own, *representatives = (draw_review(item, style, 0, rng) for style in styles)
-    comparison = _described(item) | {"review": own, "representatives": representatives}
+    comparison: Row = {**_described(item), "review": own, "representatives": representatives}
     true = differing(user, others)
     found = Exchange("extract", pack().open_extraction(comparison, DIMENSIONS), difference_blocks(true))
     return [found, *(_validation(comparison, true, user, world, rng) for _ in range(2))]

@@ -5,7 +5,7 @@ not show.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from training.traits import DEFINITIONS, Traits
@@ -31,7 +31,7 @@ def _block(name: str, value: str) -> str:
     return f"[{name}]\nDefinition: {DEFINITIONS[name]}\nDifference Description: {value}"
 
 
-def noted_differences(true: Traits, user: Traits, values: dict[str, Sequence[str]], rng: Random) -> Traits:
+def noted_differences(true: Traits, user: Traits, values: Mapping[str, Sequence[str]], rng: Random) -> Traits:
     """A list to be validated: most of the true differences, and false ones among them.
 
     A false one has the right value of the user, which someone else shares, or a value that is not the user's.

@@ -35,7 +35,7 @@ def grow(tokenizer: Any, exchanges: Sequence[Exchange]) -> Tree:
     for number, (exchange, (row, reply_at)) in enumerate(zip(exchanges, rows, strict=True), start=1):
         offset = len(tokens) - shared
         rest = _predictions(row, shared, offset, reply_at, REPLY_WEIGHTS.get(exchange.job, 1.0))
-        sources, targets, weights = (one + other for one, other in zip((sources, targets, weights), rest, strict=True))
+        sources, targets, weights = sources + rest[0], targets + rest[1], weights + rest[2]
         tokens += row[shared:]
         positions += range(shared, len(row))
         branches += [number] * (len(row) - shared)
