@@ -77,10 +77,15 @@ def _run(job: "Job", retry_errors: bool = False, until: str | None = None, use_l
 def _show(job: "Job", result: "Result") -> None:
     """Print a result; the exit code says whether too many rows are error rows."""
     _print_result(result)
+    _finish(job, result)
+
+
+def _finish(job: "Job", result: "Result", *beside: "Job") -> None:
+    """Write the report and say what to do next; the exit code says whether too many rows are error rows."""
     if job.config.report:
         from drp_ray.viewer.command import report_of_run
 
-        say(f"report {report_of_run(job.opened)}")
+        say(f"report {report_of_run(job.opened, *(each.opened for each in beside))}")
     for advice in result.advice:
         say(advice)
     if result.error_rate > job.config.runtime.max_error_rate:
@@ -346,10 +351,7 @@ def _run_quickstart(file: str) -> None:
     print_table(table)
     for line in told(job, beside):
         say(line)
-    for advice in result.advice:
-        say(advice)
-    if result.error_rate > job.config.runtime.max_error_rate:
-        raise typer.Exit(EXIT_ERROR_ROWS)
+    _finish(job, result, beside)
 
 
 @app.command()

@@ -44,9 +44,8 @@ def run_beside(job: Job, beside: Job, say: Say) -> tuple[Result, Scores]:
 
 def told(job: Job, beside: Job) -> list[str]:
     """The story of one user in lines, and what to know of who wrote it."""
-    story = choose_story(
-        *(job.table(name) for name in ("comparisons", "differences", "predictions")), beside.table("predictions")
-    )
+    comparisons, differences, predictions = (job.table(name) for name in ("comparisons", "differences", "predictions"))
+    story = choose_story(comparisons, differences, predictions, beside.table("predictions"))
     lines = (
         ["", "One user's story", *story_lines(story)] if story is not None else ["No comparison found a difference."]
     )

@@ -12,10 +12,10 @@ from drp_ray.storage.folder import Folder, open_folder
 from drp_ray.viewer.report import REPORT, ReportOptions, write_into
 
 
-def report_of_run(job: OpenedJob) -> str:
-    """Write the report of a run into its folder; returns its address."""
-    run = finished_run(job)
-    return write_into([RunGroup(run.name, (run,))], job.run_folder, REPORT, ReportOptions())
+def report_of_run(job: OpenedJob, *beside: OpenedJob) -> str:
+    """Write the report of a run, with others beside it, into its folder; returns its address."""
+    runs = [finished_run(each) for each in (job, *beside)]
+    return write_into([RunGroup(run.name, (run,)) for run in runs], job.run_folder, REPORT, ReportOptions())
 
 
 def report_of_sweep(sweep: Sweep) -> str:
