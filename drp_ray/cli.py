@@ -173,10 +173,13 @@ def compare(
     from drp_ray.job.compare import compare as compare_runs
     from drp_ray.job.compare_tables import lines_of, tables_of
     from drp_ray.job.finished import open_groups
+    from drp_ray.job.protocols import check_protocol_asked
 
     with failures_reported():
         as_protocol = [f"protocol={protocol}"] if protocol is not None else []
         groups = open_groups(runs, [*overrides, *as_protocol])
+        if protocol is not None:
+            check_protocol_asked({group.name: group.protocol for group in groups}, protocol, mixed_protocols)
         document = compare_runs(read_runs(groups, mixed_protocols), Resampling(draws, seed))
         for table in tables_of(document):
             print_table(table)

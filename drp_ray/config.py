@@ -256,6 +256,9 @@ class Roles(Section):
 ONE_JUDGE = "judge"
 """The name of the judge where the job has one and does not name it."""
 
+MOST_SAMPLES = 1000
+"""Answers of a judge on each text, of which a part holds as many rows for every user."""
+
 
 class Judge(Section):
     """A language model that says how like the user's real review a prediction is (stage `judgements`).
@@ -265,7 +268,7 @@ class Judge(Section):
     the `letters` A to K instead of the `numbers` 0 to 10.
     """
 
-    samples: Count = 2
+    samples: Annotated[Count, Field(le=MOST_SAMPLES)] = 2
     expected: bool = False
     scale: Literal["numbers", "letters"] | None = None
     model: str | None = None

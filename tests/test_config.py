@@ -394,6 +394,11 @@ class TestJudges:
         with pytest.raises(BadInput, match=message):
             load(f"{SMALL}evaluation: {{judge: {settings}}}")
 
+    def test_samples_have_a_limit_that_memory_can_bear(self, load):
+        assert load(f"{SMALL}evaluation: {{judge: {{samples: 1000}}}}").evaluation.judge["judge"].samples == 1000
+        with pytest.raises(BadInput, match=r"evaluation\.judge\.samples: .* less than or equal to 1000"):
+            load(f"{SMALL}evaluation: {{judge: {{samples: 1001}}}}")
+
     def test_probabilities_are_read_on_labels_of_one_token(self):
         assert (Judge().labels_are, Judge(expected=True).labels_are) == ("numbers", "letters")
 

@@ -196,8 +196,10 @@ def _sample(measure: Measure, runs: Sequence[ReadRun], common: _Common) -> _Samp
         if lacking:
             notes[run.name] = f"{', '.join(lacking)}: no user has a value of {measure.title}"
     having = [run for run in runs if run.name not in notes]
-    signatures = {run.name: _signature(measure, run) for run in having}
-    refused = _refusal(measure, signatures)
+    found = {run.name: _signatures(measure, run) for run in having}
+    signatures = {run: SEVERAL.join(each) or None for run, each in found.items()}
+    is_alike = len({signature for each in found.values() for signature in each}) <= 1
+    refused = None if is_alike else _refusal(measure, signatures)
     dropped = np.any(
         [there & ~valid for run in having for there, valid, _ in values[run.name]]
         or [np.zeros(len(common.users), bool)],
@@ -228,14 +230,12 @@ def _matrix(is_used: NDArray[np.bool_], columns: Matrix) -> Matrix:
     return np.column_stack([is_used.astype(np.float64), np.where(is_used[:, None], columns, 0.0)])
 
 
-def _signature(measure: Measure, run: ReadRun) -> str | None:
-    found = sorted({each.signatures.get(measure.name) or "" for each in run.executions})
-    return SEVERAL.join(found) or None
+def _signatures(measure: Measure, run: ReadRun) -> list[str]:
+    """Those of its executions, each once."""
+    return sorted({each.signatures.get(measure.name) or "" for each in run.executions})
 
 
-def _refusal(measure: Measure, signatures: Mapping[str, str | None]) -> str | None:
-    if len(set(signatures.values())) <= 1 and SEVERAL not in "".join(filter(None, signatures.values())):
-        return None
+def _refusal(measure: Measure, signatures: Mapping[str, str | None]) -> str:
     told = "; ".join(f"{run}: {signature}" for run, signature in signatures.items())
     return (
         f"{measure.title} was computed in several ways, whose numbers cannot be compared ({told}). "

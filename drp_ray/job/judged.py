@@ -70,10 +70,14 @@ class Judged:
 
     @property
     def signature(self) -> str:
-        """The model, the scale, the samples, and a digest of all settings: rubric, sampling, seed, engine."""
+        """The model, the scale, the samples, and a digest of all settings but the seed: rubric, sampling, engine.
+
+        The executions of a run may differ in their seed, which draws other answers of the same judge.
+        """
         model = self.settings["roles"]["judge"]["model"]
         name = model.get("id") or model.get("folder") or model.get("file")
-        return f"{name}|scale:{self.judge.scale}|samples:{self.judge.samples}|settings:{fingerprint(self.settings)}"
+        of_judge = fingerprint({key: value for key, value in self.settings.items() if key != "seed"})
+        return f"{name}|scale:{self.judge.scale}|samples:{self.judge.samples}|settings:{of_judge}"
 
 
 def judged_of(job: OpenedJob) -> list[Judged]:

@@ -194,6 +194,23 @@ def check_same_protocol(protocols: Mapping[str, str | None], mixed_allowed: bool
     return is_mixed
 
 
+def check_protocol_asked(protocols: Mapping[str, str | None], asked: str, mixed_allowed: bool) -> None:
+    """See that results, by name, are of the protocol that was asked for: a run's folder keeps the one it was made by.
+
+    Raises:
+        BadInput: there is no such protocol, or one of them is of another and nobody asked for that.
+    """
+    name = find_protocol(asked).name
+    others = ", ".join(
+        f"{run} ({protocol or 'no protocol'})" for run, protocol in protocols.items() if protocol != name
+    )
+    if others and not mixed_allowed:
+        raise BadInput(
+            f"not of the protocol {name}: {others}. A folder's protocol is the one of its run: give the job file, or "
+            "--mixed-protocols to have the rows marked"
+        )
+
+
 def marked(name: str, protocol: str | None) -> str:
     """The name of a row in a table of several protocols."""
     return f"{name} ({protocol or 'no protocol'})"

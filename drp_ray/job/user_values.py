@@ -38,14 +38,21 @@ class GroupScores:
 
 
 def group_scores(group: RunGroup) -> GroupScores:
-    """The scores of a result, user by user."""
+    """The scores of a result, user by user: of the measures that all its executions have, and compute alike."""
+    others = [set(measures_of(run)) for run in group.executions[1:]]
+    unlike = differing_signatures(group)
+    alike = [
+        name
+        for name in measures_of(group.executions[0])
+        if name not in unlike and all(name in other for other in others)
+    ]
     failed: set[str] = set()
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     users: set[str] = set()
     for run in group.executions:
         users |= run.scores.users
         failed |= run.scores.users - run.scores.ok_users
-        for name in measures_of(run):
+        for name in alike:
             for user, value in zip(
                 run.scores.table["user_id"].to_pylist(), run.scores.table[name].to_pylist(), strict=True
             ):
@@ -69,10 +76,13 @@ def measures_of(run: FinishedRun) -> list[str]:
     return [name for name in run.scores.table.column_names if name in METRICS or name.startswith("judge")]
 
 
-def differing_signatures(one: RunGroup, other: RunGroup) -> list[str]:
-    """The metrics that two results do not compute alike."""
-    here, there = (dict(group.executions[0].metric_signatures) for group in (one, other))
-    return sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+def differing_signatures(*groups: RunGroup) -> list[str]:
+    """The metrics and judges that executions of these results do not compute alike."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for run in (run for group in groups for run in group.executions):
+        for name, signature in run.signatures.items():
+            found[name].add(signature)
+    return sorted(name for name, signatures in found.items() if len(signatures) > 1)
 
 
 def covariates(group: RunGroup) -> dict[str, dict[str, float]]:

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,10 @@ from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
 from drp_ray.evaluation.analyses.intervals import Draws
 from drp_ray.evaluation.analyses.taxonomy import LABELS
+from drp_ray.evaluation.user_scores import UserScores
 from drp_ray.job.analyse import analyse, as_json
-from drp_ray.job.finished import open_groups
-from drp_ray.job.user_values import group_scores, user_embeddings
+from drp_ray.job.finished import RunGroup, open_groups
+from drp_ray.job.user_values import differing_signatures, group_scores, user_embeddings
 from drp_ray.storage.folder import LocalFolder
 from tests.job.made_runs import finish, jobs_of, predictions, write_job
 
@@ -283,3 +285,23 @@ def test_the_command_prints_tables_and_writes_all_numbers(tmp_path, data):
     assert found["interval"] == {"method": "percentile bootstrap over users", "level": 0.95, "number": 2000, "seed": 42}
     nowhere = CliRunner().invoke(app, ["analyse", path, "--json", str(tmp_path / "no" / "found.json")])
     assert nowhere.exit_code == 2 and "cannot be written" in nowhere.stderr
+
+
+def judged_run(signature, *others):
+    """What is read of an execution that has a judge and other measures, with a value of 1 for its user."""
+    columns = {name: [1.0] for name in ("judge", *others)}
+    table = pa.table({"user_id": ["u"], "method": ["rag"], "status": ["ok"], "reference": [""], **columns})
+    return SimpleNamespace(scores=UserScores(table), signatures={"judge": signature, "rouge1": "one"})
+
+
+def test_judges_of_one_name_and_other_settings_are_not_compared():
+    one, other = (RunGroup("run", (judged_run(signature),)) for signature in ("one", "other"))
+    assert differing_signatures(one, other) == ["judge"]
+    assert differing_signatures(one, one) == []
+
+
+def test_a_measure_that_executions_lack_or_compute_differently_has_no_value():
+    alike = RunGroup("run", (judged_run("one", "rouge1"), judged_run("one")))
+    assert set(group_scores(alike).values) == {"judge"}
+    unlike = RunGroup("run", (judged_run("one", "rouge1"), judged_run("other", "rouge1")))
+    assert set(group_scores(unlike).values) == {"rouge1"}

@@ -173,6 +173,21 @@ def test_numbers_of_other_signatures_are_refused_metric_by_metric(tmp_path, runs
     assert metrics["rougeL"]["note"] is None and metrics["rougeL"]["pairs"][1]["p_holm"] is not None
 
 
+def test_a_signature_may_hold_any_text(tmp_path):
+    signed = {"rouge1": "of /data/this and that"}
+    runs = [write_run(tmp_path, name, rows(seed), signed=signed) for seed, name in enumerate("ab")]
+    assert compared(*runs)["metrics"]["rouge1"]["note"] is None
+
+
+def test_a_protocol_that_folders_are_not_of_is_refused(runs):
+    for protocol, error in (
+        ("drpp", "there is no protocol 'drpp'"),
+        ("drp", "not of the protocol drp: a (no protocol)"),
+    ):
+        done = CliRunner().invoke(app, ["compare", *runs, "--protocol", protocol])
+        assert done.exit_code == 2 and error in done.output
+
+
 def test_an_unfinished_run_is_refused_with_the_command_that_finishes_it(tmp_path, runs):
     folder = LocalFolder(tmp_path / "scores" / "of-b")
     manifest = read_manifest(folder)

@@ -64,3 +64,13 @@ def test_judgements_of_other_controls_than_those_of_now_do_not_count(stages, tmp
     changed = stage(tmp_path, "changed", ["reference"], {})
     assert found({**stages, "controls": ({}, changed)}) == {}
     assert list(judged_in(stages, read_manifest(changed))) == []
+
+
+def test_a_seed_makes_no_other_judge_and_any_other_setting_does(stages):
+    def signature(**settings):
+        _, folder = stages["judgements-gpt"]
+        given = {**stages, "judgements-gpt": ({**SETTINGS, **settings}, folder)}
+        [judged] = judged_in(given, read_manifest(stages["predictions"][1]))
+        return judged.signature
+
+    assert signature(seed=1) == signature(seed=2) != signature(seed=1, prompts={"judge": "another"})

@@ -93,6 +93,14 @@ def test_a_gain_that_may_be_chance_or_is_no_merit_has_no_colour(tmp_path):
     assert "Copy rate no merit" in section(same, "User by user")
 
 
+def test_what_was_computed_in_several_ways_has_no_gains(tmp_path):
+    report = report_of(tmp_path, {"n_users": 30}, {"n_users": 30})
+    before = section(report, "User by user").count("users gain")
+    assert before == len(report.merits) > 1
+    report.findings.compared["metrics"]["rouge1"]["note"] = "computed in several ways"
+    assert section(report, "User by user").count("users gain") == before - 1
+
+
 def test_results_without_common_users_say_why_they_are_not_compared(tmp_path):
     everyone = {f"user-{number:05d}": "no" for number in range(12)}
     report = report_of(tmp_path, {}, {"failed": everyone})

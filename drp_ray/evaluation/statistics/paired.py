@@ -41,6 +41,7 @@ NO_VARIATION = 1e-12
 
 TOO_FEW = f"fewer than {FEWEST_UNITS} users have a value"
 TOO_FEW_ITEMS = f"the users' targets are fewer than {FEWEST_UNITS} items"
+TOO_FEW_DRAWS = "fewer than two draws have a number"
 ALL_EQUAL = "the difference is the same for all users"
 NO_USERS = "no user has a value in all runs"
 NO_MEAN = "the measure is no mean of the users' own values, which a t-test is about"
@@ -140,7 +141,10 @@ def _pair(measured: Measured, a: str, b: str, items: NDArray[np.int64], evidence
 
 def _with_spread(pair: Pair, evidence: _Evidence, differences: Draws | None, scale: float, n_items: int) -> Pair:
     """Add what follows from how the difference varies over users, and say of the rest why it does not."""
-    by_user = evidence.by_user[np.isfinite(evidence.by_user)]
+    by_user, by_items = (drawn[np.isfinite(drawn)] for drawn in (evidence.by_user, evidence.by_item))
+    if len(by_user) < 2:
+        lacking = ("se", "ci95", "ci95_by_item", "p_t", "smallest_effect")
+        return replace(pair, notes=dict.fromkeys(lacking, TOO_FEW_DRAWS))
     se = _standard_error(by_user, differences)
     notes = {"ci95": FEW} if pair.n < FEWEST_FOR_INTERVAL else {}
     if se <= NO_VARIATION * scale:
@@ -148,10 +152,10 @@ def _with_spread(pair: Pair, evidence: _Evidence, differences: Draws | None, sca
         notes |= dict.fromkeys(("ci95", "ci95_by_item", "p_t", "smallest_effect"), ALL_EQUAL)
         return replace(pair, se=0.0, ci95=exact, ci95_by_item=exact, notes=notes)
     by_item = None
-    if n_items >= FEWEST_UNITS:
-        by_item = percentile_interval(evidence.by_item[np.isfinite(evidence.by_item)])
+    if n_items >= FEWEST_UNITS and len(by_items) > 1:
+        by_item = percentile_interval(by_items)
     else:
-        notes["ci95_by_item"] = TOO_FEW_ITEMS
+        notes["ci95_by_item"] = TOO_FEW_ITEMS if n_items < FEWEST_UNITS else TOO_FEW_DRAWS
     if differences is None:
         notes["p_t"] = NO_MEAN
     return replace(

@@ -123,6 +123,9 @@ def _p(value: float | None) -> str:
 
 
 def _gain_plot(report: Report, place: int, measure: str) -> Html | None:
+    compared = report.findings.compared
+    if compared is not None and measure in compared["metrics"] and compared["metrics"][measure]["note"]:
+        return None  # It was computed in several ways, and the table says so.
     first, other = report.findings.values[0], report.findings.values[place]
     if measure not in first.values or measure not in other.values:
         return None

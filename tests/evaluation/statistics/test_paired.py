@@ -15,7 +15,7 @@ from drp_ray.config import Evaluation
 from drp_ray.evaluation.metrics.base import open_metrics, score_rows
 from drp_ray.evaluation.statistics import Measured, Resampling, compare_runs, numbers_of_executions
 from drp_ray.evaluation.statistics.measured import is_mean, user_values
-from drp_ray.evaluation.statistics.paired import ALL_EQUAL, NO_MEAN, NO_USERS, TOO_FEW, TOO_FEW_ITEMS
+from drp_ray.evaluation.statistics.paired import ALL_EQUAL, NO_MEAN, NO_USERS, TOO_FEW, TOO_FEW_DRAWS, TOO_FEW_ITEMS
 
 METRICS = {metric.name: metric for metric in open_metrics(Evaluation(), Path("/nowhere"))}
 ROUGE, BLEU = METRICS["rouge1"], METRICS["bleu"]
@@ -227,6 +227,12 @@ def test_a_measure_is_a_mean_where_its_number_is_that_of_the_users_own():
             return (sums[self.name] / n) ** 0.5
 
     assert [is_mean(each) for each in (ROUGE, Tenth(), Root(), BLEU)] == [True, True, False, False]
+
+
+def test_one_draw_says_nothing_of_how_a_difference_varies():
+    pair = pair_of(values([0.1, 0.5, 0.3]), values([0.2, 0.1, 0.4]), resampling=Resampling(draws=1))
+    assert (pair.se, pair.ci95, pair.smallest_effect) == (None, None, None)
+    assert pair.notes["ci95"] == TOO_FEW_DRAWS
 
 
 def test_seeds_decide_the_draws():
