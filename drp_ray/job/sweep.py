@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from drp_ray.config import Config, checked, protocol_of, read_settings
 from drp_ray.errors import BadInput
+from drp_ray.evaluation.judge import measure_name
 from drp_ray.evaluation.metrics.base import METRICS, open_metrics
 from drp_ray.evaluation.user_scores import UserScores, common_users, len_of, values_of
 from drp_ray.inputs.dataset import dataset_name
@@ -197,6 +198,7 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
                 "users": len(result.users.users),
                 "failed": result.metrics["failed_users"],
                 "lost": len(result.users.ok_users - shared),
+                "signatures": _signatures(result),
                 "own": dict(result.metrics["metrics"]),
                 "with_failures_as_empty": result.metrics["with_failures_as_empty"],
                 "by_method": result.metrics["by_method"],
@@ -229,10 +231,22 @@ def _common_users(sweep: Sweep, results: Sequence[Result]) -> dict[str, frozense
     return {fingerprint: common_users(scores) for fingerprint, scores in by_users.items()}
 
 
+def _signatures(result: Result) -> dict[str, str]:
+    """What the numbers of metrics and judges are computed with."""
+    judges = result.metrics.get("judges", {})
+    of_judges = {
+        name: numbers["signature"]
+        for judge, numbers in judges.items()
+        for name in (measure_name(judge), f"{measure_name(judge)}_expected")
+    }
+    return {**result.metrics.get("signatures", {}), **of_judges}
+
+
 def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The mean of every metric over the runs that differ only in settings that are averaged over.
 
-    A metric or a judge that one of the runs lacks has no mean. There are no means where nothing is averaged.
+    A metric or a judge that one of the runs lacks, or that was computed in several ways, has no mean. There are no
+    means where nothing is averaged.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -244,8 +258,8 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "choices": json.loads(fixed),
             "runs": len(group),
             "n": [row["n"] for row in group],
-            "metrics": _means([row["metrics"] for row in group]),
-            "with_failures_as_empty": _means([row["with_failures_as_empty"] for row in group]),
+            "metrics": _means([row["metrics"] for row in group], _computed_alike(group)),
+            "with_failures_as_empty": _means([row["with_failures_as_empty"] for row in group], _computed_alike(group)),
             "published": group[0].get("published"),
         }
         for fixed, group in groups.items()
@@ -257,10 +271,19 @@ def shown_measures(names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name not in METRICS or METRICS[name].better != "none"]
 
 
-def _means(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+def _computed_alike(rows: Sequence[Mapping[str, Any]]) -> Callable[[str], bool]:
+    """Whether a measure has one signature in all runs, such as a judge that is asked at one temperature."""
+    return lambda name: len({row.get("signatures", {}).get(name) for row in rows}) == 1
+
+
+def _means(
+    metrics: Sequence[Mapping[str, float | None]], is_comparable: Callable[[str], bool]
+) -> dict[str, float | None]:
     names = dict.fromkeys(name for each in metrics for name in each)
     values = {name: [each.get(name) for each in metrics] for name in names}
     return {
-        name: None if None in found else fmean(value for value in found if value is not None)
+        name: fmean(value for value in found if value is not None)
+        if None not in found and is_comparable(name)
+        else None
         for name, found in values.items()
     }

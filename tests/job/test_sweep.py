@@ -178,6 +178,18 @@ def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
     assert means_of(rows[1:]) == []
 
 
+def test_a_measure_that_was_computed_in_several_ways_has_no_mean():
+    rows = [
+        {
+            **row({"judge": value, "bleu": value}, **{"sampling.temperature": heat}),
+            "signatures": {"judge": f"at {heat}"},
+        }
+        for value, heat in ((0.2, 0), (0.8, 1))
+    ]
+    [mean] = means_of(rows)
+    assert mean["metrics"] == {"judge": None, "bleu": 0.5}
+
+
 def test_the_published_row_of_a_mean_stands_below_it_and_under_no_other(capsys):
     published = {"source": "https://arxiv.org/abs/1", "metrics": {"bleu": 5.9379}}
     rows = [
