@@ -3,8 +3,11 @@
 Each process takes its share of a step's examples and adds up unscaled gradients in memory that all of them see.
 """
 
+import os
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import torch
@@ -70,7 +73,20 @@ _state: dict[str, Any] = {}
 
 def _begin(decoder: Decoder, gradients: list[list[Tensor]], tokenizer_folder: Path, seed: int) -> None:
     torch.set_num_threads(1)
+    end_with_parent()
     _state.update(decoder=decoder, gradients=gradients, grower=Grower(tokenizer_folder, seed))
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: a trainer that was killed ends no worker itself."""
+    Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _add_up(share: tuple[int, range]) -> Sums:
