@@ -35,7 +35,7 @@ class Scored:
 
 
 def read(run: FinishedRun, with_failures: bool = True) -> Scored:
-    """Read a run's scores. To score failures as empty texts takes seconds (METEOR opens its dictionary)."""
+    """Read a run's scores. To score failures as empty texts takes seconds where a metric opens a dictionary."""
     scores, measures, signatures = run.scores, run.measures, run.signatures
     items = run.rows("predictions", ("user_id", "item_id")).sort_by("user_id")["item_id"].to_pylist()
     return Scored(

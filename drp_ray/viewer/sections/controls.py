@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from drp_ray.evaluation.controls import CEILING, FLOOR, SWAPPED
+from drp_ray.evaluation.metrics.base import METRICS, ProfileMetric
 from drp_ray.viewer.html import Child, Html, element, table
 from drp_ray.viewer.measures import AUTHORSHIP, written
 from drp_ray.viewer.results import Result, mean_of
@@ -17,7 +18,7 @@ COLUMNS = {
 }
 """The controls by their names in `metrics.json`; the prediction itself stands after the floor and the swap."""
 
-COPIED = ("copy_rate", "longest_copy")
+COPIED = tuple(name for name, cls in METRICS.items() if issubclass(cls, ProfileMetric))
 
 
 def controls(report: Report) -> Child:
