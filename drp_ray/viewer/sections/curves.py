@@ -19,8 +19,8 @@ def curves(report: Report) -> Child:
     if not of_results and not temperatures:
         return None
     said = (
-        "Curves over N and K: means of the users' own values (of a corpus metric: of each text by itself), over the users who have a "
-        f"text at every point; 95% intervals from {DRAWS:,} draws of users (seed {SEED})."
+        "Curves over N and K: means of the users' own values (of a corpus metric: of each text by itself), over the "
+        f"users who have a text at every point; 95% intervals from {DRAWS:,} draws of users (seed {SEED})."
     )
     return [
         element("p", said, class_="quiet") if of_results else None,
