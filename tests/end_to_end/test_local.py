@@ -100,13 +100,14 @@ def test_scores_are_those_of_the_predictions(finished):
         [row["prediction"] for row in predictions], [[row["reference"] for row in predictions]]
     )
     assert metrics["metrics"]["bleu"] == pytest.approx(bleu.score)
-    assert metrics["scored"] == {"rouge1": 16, "rougeL": 16, "bleu": 16, "meteor": 16}
+    assert {"rouge1", "rougeL", "bleu", "meteor"} <= metrics["scored"].keys()
+    assert set(metrics["scored"].values()) == {16}
     assert set(metrics["signatures"]) == set(metrics["metrics"])
 
 
 def test_the_report_is_in_the_runs_folder_and_its_path_is_printed(finished):
     job, done = finished
-    assert f"report       {job.run_folder.uri}/report.html" in done.stdout
+    assert f"report {job.run_folder.uri}/report.html" in done.stdout
     page = read_page(Path(job.run_folder.uri) / "report.html")
     assert list(page.users) == sorted(job.rows("users")["user_id"].to_pylist())
     predictions = {row["user_id"]: row["prediction"] for row in job.rows("predictions").to_pylist()}
