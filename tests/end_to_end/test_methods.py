@@ -78,7 +78,7 @@ def test_all_eight_methods_end_to_end_on_the_real_engine(tmp_path, settings, vll
         assert {prediction["status"] for prediction in predictions} == {"ok"}
         assert all(prediction["prediction"] for prediction in predictions)
         assert row["coverage"]["users_by_method"] == {method: PREDICTED}
-        assert set(row["metrics"]) == {"rouge1", "rougeL", "bleu", "meteor"}
+        assert {"rouge1", "rougeL", "bleu", "meteor"} <= set(row["metrics"])
     for stage in ("users", "retrieved", "items", "embeddings"):
         assert len({job.stage(stage).uri for name, job in runs.items() if name.endswith(("-dpl", "persona-db"))}) == 1
     assert {len(row["peers"]) for row in runs["all-cicl"].rows("contexts").to_pylist()} == {1}
