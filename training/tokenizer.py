@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from drp_ray.data.tiny_model import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TOKENS, TURN_END, TURN_START
+from drp_ray.data.tiny_model import CHAT_TEMPLATE, TURN_END, TURN_START, train_tokenizer
 from drp_ray.prompts.prompt import Prompt
 from training.examples import DIMENSIONS, Exchange, World, example, pack
 from training.phrases import phrases
@@ -37,31 +37,8 @@ _HOLES = re.compile(f"{HOLE}|7777")
 
 def build_tokenizer(world: World, seed: int) -> "Qwen2Tokenizer":
     """Train the tokenizer on the world's texts."""
-    from tokenizers import AddedToken, pre_tokenizers, trainers
-    from transformers import Qwen2Tokenizer
-
     whole = [*fixed_passages(), *phrases(world.words)]
-    passages = [AddedToken(passage, normalized=False, special=False) for passage in whole]
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(passages),
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    untrained = Qwen2Tokenizer().backend_tokenizer
-    untrained.train_from_iterator(_texts(world, seed), trainer)
-    trained = _parts(untrained)
-    tokenizer = Qwen2Tokenizer(
-        vocab=trained["vocab"],
-        merges=[tuple(merge) for merge in trained["merges"]],
-        eos_token=TURN_END,
-        pad_token=END_OF_TEXT,
-        extra_special_tokens=[TURN_START],
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=CONTEXT_LENGTH,
-    )
-    tokenizer.add_tokens(passages)
-    return tokenizer
+    return train_tokenizer(_texts(world, seed), whole, VOCABULARY, CHAT_TEMPLATE, CONTEXT_LENGTH)
 
 
 def load_tokenizer(folder: Path) -> "Qwen2Tokenizer":
@@ -140,8 +117,3 @@ def _texts(world: World, seed: int) -> Iterator[str]:
         for exchange in example(rng.randrange(10**9), seed, world):
             yield from split.split(exchange.reply)
             yield from split.split(exchange.prompt.messages()[1]["content"])
-
-
-def _parts(untrained: Any) -> dict[str, Any]:
-    parts: dict[str, Any] = json.loads(untrained.to_str())["model"]
-    return parts

@@ -5,7 +5,7 @@ and vLLM treats it like any other.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -104,24 +104,30 @@ def _move(built: Path, folder: Path, marker: dict[str, Any], scratch: Path) -> N
 
 
 def _train_tokenizer(seed: int) -> "Qwen2Tokenizer":
+    # Tokens of their own but not special ones, so that decoding shows them, as it does for reasoning models.
+    return train_tokenizer(_training_texts(seed), (THINK, END_THINK), VOCABULARY, CHAT_TEMPLATE, CONTEXT_LENGTH)
+
+
+def train_tokenizer(
+    texts: Iterable[str], whole: Sequence[str], vocabulary: int, chat_template: str, context_length: int
+) -> "Qwen2Tokenizer":
     """Train a byte-level BPE with all 256 bytes in its alphabet, so that it can encode any text.
 
-    It is a Qwen2Tokenizer, NFC normalisation included, because transformers 5 loads one for every Qwen2 model
-    whatever its folder says.
+    `whole` are passages that are single tokens, beside those that are learned. It is a Qwen2Tokenizer, NFC
+    normalisation included, because transformers 5 loads one for every Qwen2 model whatever its folder says.
     """
     # Imported here because the command line must start without torch.
     from tokenizers import AddedToken, pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer
 
-    thinking = [AddedToken(token, normalized=False, special=False) for token in (THINK, END_THINK)]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(thinking),
+        vocab_size=vocabulary - len(whole),
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     untrained = Qwen2Tokenizer().backend_tokenizer
-    untrained.train_from_iterator(_training_texts(seed), trainer)
+    untrained.train_from_iterator(texts, trainer)
     trained = json.loads(untrained.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         vocab=trained["vocab"],
@@ -129,11 +135,10 @@ def _train_tokenizer(seed: int) -> "Qwen2Tokenizer":
         eos_token=TURN_END,
         pad_token=END_OF_TEXT,
         extra_special_tokens=[TURN_START],
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=CONTEXT_LENGTH,
+        chat_template=chat_template,
+        model_max_length=context_length,
     )
-    # Tokens of their own but not special ones, so that decoding shows them, as it does for reasoning models.
-    tokenizer.add_tokens(thinking)
+    tokenizer.add_tokens([AddedToken(passage, normalized=False, special=False) for passage in whole])
     return tokenizer
 
 

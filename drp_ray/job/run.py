@@ -83,6 +83,7 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
     for job in jobs:
         check_run_name(job.run_folder, job.config, job.plan)
     unfinished = [job for job in jobs if not _is_complete(job, job.plan.stages, retry_errors)]
+    results: dict[str, Result] = {}
     if not unfinished:
         say("Nothing to do: every stage of every run is complete.")
     else:
@@ -92,10 +93,10 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
             for job in unfinished:
                 say(f"Run {job.config.name}")
                 _run_stages(job, job.plan.stages, say, options, shared)
-                _result(job, job.plan.stages)
+                results[job.run_folder.uri] = _result(job, job.plan.stages)
     for note in dict.fromkeys(note for job in jobs for note in _notes_on_kept(job, job.plan.stages)):
         say(note)
-    return [_result(job, job.plan.stages) for job in jobs]
+    return [results.get(job.run_folder.uri) or _result(job, job.plan.stages) for job in jobs]
 
 
 def _is_complete(job: OpenedJob, names: Iterable[str], retry_errors: bool) -> bool:

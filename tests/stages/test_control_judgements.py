@@ -1,8 +1,5 @@
 """The stage `control_judgements`: real texts are judged as predictions of the same words are, once for all runs."""
 
-import asyncio
-from itertools import pairwise
-
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -17,6 +14,7 @@ from drp_ray.stages.stage import StageContext
 from drp_ray.storage.parts import commit_part
 from tests.stages import test_judgements
 from tests.stages.test_judgements import CALLS, PART, SCRIPT, TARGET, by_prompt_and_seed, plan_of
+from tests.stages.working import work_in_pieces
 
 KEY = [("user_id", "ascending"), ("text", "ascending"), ("sample", "ascending")]
 
@@ -66,19 +64,7 @@ def judged(root, people, judge=None, earlier=None, parts=1, **changes):
     arguments = judge_arguments("judge", context, "control_judgements")
     worker = JudgeControls(**arguments, users=folders["users"], catalogue=Shared(items))
     rows = controls_of(people)
-    cuts = [round(len(rows) * each / parts) for each in range(parts + 1)]
-
-    async def run():
-        await worker.start(lambda **counts: None)
-        pieces = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
-        done = await asyncio.gather(*(worker.work(PART, piece, earlier) for piece in pieces))
-        await worker.close()
-        return pa.concat_tables(done)
-
-    made = asyncio.run(run())
-    assert made.schema == schema.JUDGEMENTS
-    assert sorted(zip(*(made[key].to_pylist() for key in worker.keys), strict=True)) == sorted(worker.asked(PART, rows))
-    return made, worker.facts(made)
+    return work_in_pieces(worker, PART, rows, parts, earlier)
 
 
 def test_the_real_review_and_both_other_reviews_are_judged_beside_the_real_one(tmp_path):

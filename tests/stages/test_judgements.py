@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +28,7 @@ from drp_ray.stages.judging import thinks_first
 from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import commit_part, read_part
+from tests.stages.working import work_in_pieces
 
 GOLDEN = Path(__file__).parents[1] / "prompts" / "golden"
 TARGET = {**json.loads((GOLDEN / "user.json").read_text())["target"]}
@@ -105,19 +105,7 @@ def judged(root, rows, judge=None, name="judge", earlier=None, parts=1, **change
     )
     commit_part(folders["contexts"], PART, contexts, {}, "")
     worker = judgement_stage(name).make(StageContext(plan.spec, None, folders, root, {}))
-    cuts = [round(len(rows) * each / parts) for each in range(parts + 1)]
-
-    async def run():
-        await worker.start(lambda **counts: None)
-        pieces = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
-        done = await asyncio.gather(*(worker.work(PART, piece, earlier) for piece in pieces))
-        await worker.close()
-        return pa.concat_tables(done)
-
-    made = asyncio.run(run())
-    assert made.schema == schema.JUDGEMENTS
-    assert sorted(zip(*(made[key].to_pylist() for key in worker.keys), strict=True)) == sorted(worker.asked(PART, rows))
-    return made, worker.facts(made)
+    return work_in_pieces(worker, PART, rows, parts, earlier)
 
 
 def scores(made):

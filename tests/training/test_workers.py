@@ -1,10 +1,14 @@
 """Workers of the training end with their trainer, however that ends."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
+
+import training
 
 TRAINER = """
 import multiprocessing, time
@@ -26,7 +30,9 @@ if __name__ == "__main__":
 def test_a_killed_trainer_leaves_no_worker_behind(tmp_path):
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
-    trainer = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[1])}
+    command = [sys.executable, str(script)]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     worker = psutil.Process(int(trainer.stdout.readline()))
     assert trainer.stdout.readline() == "working\n"
     trainer.send_signal(signal.SIGKILL)
