@@ -112,7 +112,7 @@ def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_d
     """Write a part in one atomic step; equal arguments and versions of libraries give equal bytes."""
     rows = _compact_copy(rows)
     facts = {"rows": rows.num_rows, **facts}
-    committed = Committed(name, facts, rows_digest(rows), input_digest, versions())
+    committed = Committed(name, facts, digest(_ipc_bytes(rows)), input_digest, versions())
     described = {"facts": facts, "digest": committed.digest, "input": input_digest, "made_with": committed.made_with}
     footer = json.dumps(described, sort_keys=True)
     sink = io.BytesIO()

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from drp_ray.evaluation.statistics.resampling import bootstrap_sums, chunks
+
 Values = NDArray[np.float64]
 
 LEVEL = 0.95
-CELLS_AT_ONCE = 4_000_000
-"""Drawn values that are held in memory at the same time."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,8 @@ def mean_of(values: Values, draws: Draws) -> Estimate:
 
 def drawn_means(ordered: Values, draws: Draws) -> Values:
     """The mean of every sample of users."""
-    generator, n = np.random.default_rng(draws.seed), len(ordered)
-    means = [ordered[generator.integers(0, n, (size, n))].mean(axis=1) for size in _sizes(draws, n)]
-    return np.concatenate(means)
+    means: Values = bootstrap_sums(ordered[:, None], draws.number, draws.seed)[:, 0] / len(ordered)
+    return means
 
 
 def difference_of(one: Values, other: Values, draws: Draws) -> Estimate:
@@ -77,7 +76,7 @@ def spearman(one: Values, other: Values, draws: Draws) -> Estimate:
     if not np.isfinite(found):
         return Estimate(None, None, n)
     generator = np.random.default_rng(draws.seed)
-    drawn = [_correlations(pairs[:, generator.integers(0, n, (size, n))]) for size in _sizes(draws, n)]
+    drawn = [_correlations(pairs[:, generator.integers(0, n, (size, n))]) for size in chunks(draws.number, n)]
     usable = np.concatenate(drawn)
     usable = usable[np.isfinite(usable)]
     return Estimate(found, _interval(found, usable) if len(usable) else None, n)
@@ -91,13 +90,6 @@ def _correlations(pairs: Values) -> Values:
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Values = np.clip((centred[0] * centred[1]).sum(axis=-1) / squares, -1, 1)
     return found
-
-
-def _sizes(draws: Draws, n: int) -> list[int]:
-    """How many samples are drawn at once, so that memory stays the same however many users there are."""
-    size = max(1, min(draws.number, CELLS_AT_ONCE // n))
-    whole, rest = divmod(draws.number, size)
-    return [size] * whole + ([rest] if rest else [])
 
 
 def _interval(estimate: float, drawn: Values) -> tuple[float, float]:

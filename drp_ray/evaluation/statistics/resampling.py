@@ -25,8 +25,8 @@ EXACT_UP_TO = 14
 def bootstrap_sums(columns: Matrix, draws: int, seed: Seed) -> Matrix:
     """Sum the columns over `draws` draws of as many rows as there are, with replacement: a row a draw."""
     random = np.random.default_rng(seed)
-    chunks = [_counts(random, size, len(columns)) @ columns for size in _chunks(draws, len(columns))]
-    return np.concatenate(chunks)
+    sums = [_counts(random, size, len(columns)) @ columns for size in chunks(draws, len(columns))]
+    return np.concatenate(sums)
 
 
 def _counts(random: np.random.Generator, draws: int, rows: int) -> Matrix:
@@ -52,7 +52,7 @@ def swap_sums(differences: Matrix, swaps: int, seed: Seed) -> Matrix:
         ways = np.arange(2**users)[:, None] >> np.arange(users)[None, :]
         return np.asarray((ways & 1).astype(np.float64) @ differences)
     random = np.random.default_rng(seed)
-    return np.concatenate([_kept(random, size, users) @ differences for size in _chunks(swaps, users)])
+    return np.concatenate([_kept(random, size, users) @ differences for size in chunks(swaps, users)])
 
 
 def _kept(random: np.random.Generator, swaps: int, users: int) -> Matrix:
@@ -61,8 +61,8 @@ def _kept(random: np.random.Generator, swaps: int, users: int) -> Matrix:
     return np.unpackbits(coins.view(np.uint8), axis=1, count=users).astype(np.float64)
 
 
-def _chunks(total: int, width: int) -> Iterator[int]:
-    """Sizes that add up to `total`, for rows of `width` numbers."""
+def chunks(total: int, width: int) -> Iterator[int]:
+    """Sizes that add up to `total`, so that rows of `width` numbers fit `NUMBERS_AT_ONCE`."""
     size = max(NUMBERS_AT_ONCE // max(width, 1), 1)
     for start in range(0, total, size):
         yield min(size, total - start)

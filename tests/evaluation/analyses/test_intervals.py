@@ -8,8 +8,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drp_ray.evaluation.analyses import intervals
 from drp_ray.evaluation.analyses.intervals import Draws, difference_of, mean_of, spearman
+from drp_ray.evaluation.statistics import resampling
 
 FEW = Draws(200, 7)
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False).map(lambda value: round(value, 3))
@@ -86,5 +86,5 @@ def test_a_difference_between_groups_is_that_of_their_means_and_draws_each_group
 
 def test_how_many_samples_are_drawn_at_once_depends_on_memory_only(monkeypatch):
     whole = [mean_of(np.arange(50.0), Draws(n, 1)) for n in (1, 7, 100)]
-    monkeypatch.setattr(intervals, "CELLS_AT_ONCE", 120)
+    monkeypatch.setattr(resampling, "NUMBERS_AT_ONCE", 120)
     assert [mean_of(np.arange(50.0), Draws(n, 1)) for n in (1, 7, 100)] == whole
