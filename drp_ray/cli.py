@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from drp_ray.console import failures_reported, print_table, say, stopped_by_signals
 from drp_ray.data.cli import data_app
@@ -234,14 +234,18 @@ def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command()
-def correlations(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
-    """Print how alike the metrics of a finished run order its users (Spearman's rank correlation)."""
+def correlations(runs: FinishedRuns, overrides: Overrides = []) -> None:  # noqa: B006
+    """Print how alike the metrics of each finished run order its users (Spearman's rank correlation)."""
+    from drp_ray.job.finished import executions_of, open_groups
+
     with failures_reported():
-        found = _open(config, overrides).metrics()["rank_correlations"]
-        table = Table("", *found, title="rank correlations over users")
-        for name, row in found.items():
-            table.add_row(name, *("" if value is None else f"{value:.2f}" for value in row.values()))
-        print_table(table)
+        for each in executions_of(open_groups(runs, overrides)):
+            found = each.metrics["rank_correlations"]
+            columns = [Column("", no_wrap=True), *(Column(name, overflow="fold") for name in found)]
+            table = Table(*columns, title=f"{each.name}: rank correlations over users")
+            for name, row in found.items():
+                table.add_row(name, *("" if value is None else f"{value:.2f}" for value in row.values()))
+            print_table(table)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from drp_ray.errors import BadInput, nearest
 from drp_ray.storage.folder import S3Options
@@ -41,10 +41,21 @@ def known_protocol(name: str) -> str:
     return "+".join(sorted(parts, key=PROTOCOL_NAMES.index))
 
 
+def _takes_number(annotation: Any) -> bool:
+    return annotation in (int, float) or any(map(_takes_number, get_args(annotation)))
+
+
 class Section(BaseModel):
-    """A part of the configuration: immutable, and an unknown key is an error."""
+    """A part of the configuration: immutable, and an unknown key is an error, as is yes or no for a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+        if isinstance(value, bool) and _takes_number(cls.model_fields[field.field_name or ""].annotation):
+            raise ValueError("a number is wanted, not true or false")
+        return value
 
 
 class Users(Section):

@@ -149,6 +149,13 @@ def test_a_value_out_of_bounds_is_named_by_its_key(load, key, value):
     assert "(got " in str(told.value)
 
 
+@pytest.mark.parametrize("key", ["sampling.temperature", "sampling.validator.top_k", "users.limit", "users.seed"])
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_yes_and_no_are_no_numbers(load, key, value):
+    with pytest.raises(BadInput, match=rf"{key}: a number is wanted, not true or false"):
+        load(SMALL, f"{key}={value}")
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
