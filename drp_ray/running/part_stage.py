@@ -91,7 +91,7 @@ def _run_parts(stage: PartStage, expected: Manifest, found: Survey, options: Run
     """Run the pending parts; yields each as it is committed."""
     if not found.pending:
         return
-    ray.get(options.monitor.reset.remote())
+    ray.get(options.monitor.reset.remote(stage.info.name))
     total = Amount(len(expected.parts), sum(part.rows for part in expected.parts))
     done = Amount(len(found.done), sum(part.rows for part in found.done.values()))
     heartbeat = Heartbeat(options.monitor, stage.info.name, options.heartbeat_s, total, done)

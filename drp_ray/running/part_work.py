@@ -95,9 +95,10 @@ async def run_part(stage: PartStage, row: Mapping[str, str], retry_errors: bool,
     began = time.monotonic()
     rows = await stage.worker.work(name, part.rows, earlier)
     check_keys(stage, name, part.rows, rows)
-    facts = {**stage.worker.facts(rows), "seconds": round(time.monotonic() - began, 3)}
+    seconds = round(time.monotonic() - began, 3)
+    facts = {**stage.worker.facts(rows), "seconds": seconds}
     committed = await asyncio.to_thread(commit_part, stage.info.folder, name, rows, facts, part.digest)
-    monitor.end.remote(name)
+    monitor.end.remote(name, seconds)
     return committed
 
 

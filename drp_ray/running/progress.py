@@ -14,8 +14,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from drp_ray.running.metrics import IN_FLIGHT, StageMetrics
+
 RATE_WINDOW_S = 60.0
 POLL_S = 1.0
+NO_STAGE = ""
 
 Counts = dict[str, float]
 """Rows done and failed, tokens in, cached and out, and calls in flight."""
@@ -36,11 +39,16 @@ class Monitor:
     """
 
     def __init__(self) -> None:
+        self._stage = NO_STAGE
         self._counts: Counts = {}
         self._begun: dict[str, int] = {}
+        self._metrics = StageMetrics()
 
-    def reset(self) -> None:
+    def reset(self, stage: str) -> None:
         """Start a stage."""
+        if self._stage != NO_STAGE:
+            self._metrics.add(self._stage, {}, in_flight=0)
+        self._stage = stage
         self._counts = {}
         self._begun = {}
 
@@ -48,6 +56,7 @@ class Monitor:
         """Add to the counts."""
         for name, value in counts.items():
             self._counts[name] = self._counts.get(name, 0) + value
+        self._metrics.add(self._stage, counts, self._counts.get(IN_FLIGHT, 0))
 
     def begin(self, part: str) -> int:
         """Note that a worker begins a part; how many workers began it before and were never heard of again."""
@@ -55,9 +64,11 @@ class Monitor:
         self._begun[part] = lost + 1
         return lost
 
-    def end(self, part: str) -> None:
-        """Note that a part came to an end that its worker lived to see."""
+    def end(self, part: str, seconds: float | None = None) -> None:
+        """Note that a part came to an end that its worker lived to see, after `seconds` of work where it did any."""
         self._begun.pop(part, None)
+        if seconds is not None:
+            self._metrics.part_took(self._stage, seconds)
 
     def counts(self) -> Counts:
         """What was counted since the stage began."""
@@ -107,8 +118,8 @@ class StageProgress:
                 f"tokens in {int(counts['prompt_tokens']):,} (cached {int(counts.get('cached_tokens', 0)):,}) "
                 f"out {int(counts.get('completion_tokens', 0)):,}"
             )
-        if "in_flight" in counts:
-            words.append(f"in flight {int(counts['in_flight'])}")
+        if IN_FLIGHT in counts:
+            words.append(f"in flight {int(counts[IN_FLIGHT])}")
         words.append(f"ETA {_duration(self.eta_s)}")
         return " | ".join(words)
 

@@ -47,7 +47,7 @@ def _make_parts(stage: RegroupStage, options: RunOptions) -> dict[str, Committed
     plan = stage.regrouping.plan(stage.info.folder)
     if plan is None:
         return {}
-    ray.get(options.monitor.reset.remote())
+    ray.get(options.monitor.reset.remote(stage.info.name))
     heartbeat = Heartbeat(options.monitor, stage.info.name, options.heartbeat_s, total=None, done=Amount(0, 0))
     done = []
     with heartbeat.beating():

@@ -20,8 +20,8 @@ from drp_ray.config import load_config
 REPOSITORY = Path(__file__).parents[2]
 FIELDS = {
     "spec": {
-        "activeDeadlineSeconds", "backoffLimit", "rayClusterSpec", "submitterPodTemplate", "metadata", "clusterSelector",
-        "submitterConfig", "managedBy", "deletionStrategy", "entrypoint", "runtimeEnvYAML", "jobId", "submissionMode",
+        "activeDeadlineSeconds", "backoffLimit", "rayClusterSpec", "submitterPodTemplate", "metadata",
+        "clusterSelector", "submitterConfig", "managedBy", "deletionStrategy", "entrypoint", "runtimeEnvYAML", "jobId", "submissionMode",
         "entrypointResources", "entrypointNumCpus", "entrypointNumGpus", "ttlSecondsAfterFinished",
         "shutdownAfterJobFinishes", "suspend",
     },
@@ -149,3 +149,10 @@ def test_the_policy_covers_the_folders_of_the_jobs(policy, name):
     patterns = [statement["Resource"].removeprefix("arn:aws:s3:::") for statement in policy]
     assert f"{config.root.removeprefix('s3://')}/*" in patterns
     assert any(config.dataset.removeprefix("s3://").startswith(pattern.removesuffix("*")) for pattern in patterns)
+
+
+def test_only_workers_are_spot_nodes():
+    nodes = yaml.safe_load((REPOSITORY / "cluster.yaml").read_text())
+    types = nodes["available_node_types"]
+    spot = {name for name, node in types.items() if "InstanceMarketOptions" in node["node_config"]}
+    assert spot == set(types) - {nodes["head_node_type"]}
