@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Sequence
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
-from drp_ray.console import failures_reported, print_table, say, stopped_by_signals
+from drp_ray.console import failures_reported, print_table, say, show_table, stopped_by_signals
 from drp_ray.data.cli import data_app
 from drp_ray.errors import EXIT_ERROR_ROWS, BadInput
 
@@ -212,25 +213,37 @@ def report(
 
 
 @app.command()
-def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
-    """Say how far every stage of a job is."""
+def status(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    watch: Annotated[bool, typer.Option("--watch", help="Look again until every stage is done, or Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look with --watch.")] = 10,
+) -> None:
+    """Say how far every stage of a job is, read from storage alone."""
+    with failures_reported(), stopped_by_signals():
+        job = _open(config, overrides)
+        show_table(partial(_status_table, job), every if watch else None)
+
+
+def _status_table(job: "Job") -> tuple[Table, bool]:
+    """The stages of a job, and whether all are done."""
     from drp_ray.running.progress import done_of
 
-    with failures_reported():
-        table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
-        for line in _open(config, overrides).status():
-            table.add_row(
-                line.stage,
-                line.state,
-                done_of(line.parts_done, line.parts),
-                done_of(line.rows, line.rows_total),
-                f"{line.errors:,}",
-                f"{line.prompt_tokens:,}",
-                f"{line.cached_tokens:,}",
-                f"{line.completion_tokens:,}",
-                f"{line.wall_s:,.1f} s",
-            )
-        print_table(table)
+    table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
+    lines = job.status()
+    for line in lines:
+        table.add_row(
+            line.stage,
+            line.state,
+            done_of(line.parts_done, line.parts),
+            done_of(line.rows, line.rows_total),
+            f"{line.errors:,}",
+            f"{line.prompt_tokens:,}",
+            f"{line.cached_tokens:,}",
+            f"{line.completion_tokens:,}",
+            f"{line.wall_s:,.1f} s",
+        )
+    return table, all(line.state == "done" for line in lines)
 
 
 @app.command()

@@ -2,12 +2,14 @@
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from drp_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput, JobFailed
@@ -23,8 +25,38 @@ def say(line: str) -> None:
 
 def print_table(table: Table) -> None:
     """Print a table; its lines stay whole where the output is no terminal."""
-    console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
-    console.print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
+
+
+def show_table(make: Callable[[], tuple[Table, bool]], every_s: float | None = None) -> None:
+    """Print a table, or with `every_s` look again until it is final: on a terminal in place, else where it changed.
+
+    `make` returns the table as it is now, and whether it is final.
+    """
+    console = _console()
+    table, is_final = make()
+    with Live(table, console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        shown = _shown(table, console, live, "")
+        while every_s is not None and not is_final:
+            time.sleep(every_s)
+            table, is_final = make()
+            shown = _shown(table, console, live, shown)
+
+
+def _shown(table: Table, console: Console, live: Live | None, before: str) -> str:
+    """Show a table; what it looks like."""
+    if live is not None:
+        live.update(table, refresh=True)
+        return ""
+    with console.capture() as captured:
+        console.print(table)
+    if captured.get() != before:
+        say(captured.get().rstrip("\n"))
+    return captured.get()
 
 
 @contextmanager

@@ -21,7 +21,8 @@ REPOSITORY = Path(__file__).parents[2]
 FIELDS = {
     "spec": {
         "activeDeadlineSeconds", "backoffLimit", "rayClusterSpec", "submitterPodTemplate", "metadata",
-        "clusterSelector", "submitterConfig", "managedBy", "deletionStrategy", "entrypoint", "runtimeEnvYAML", "jobId", "submissionMode",
+        "clusterSelector", "submitterConfig", "managedBy", "deletionStrategy",
+        "entrypoint", "runtimeEnvYAML", "jobId", "submissionMode",
         "entrypointResources", "entrypointNumCpus", "entrypointNumGpus", "ttlSecondsAfterFinished",
         "shutdownAfterJobFinishes", "suspend",
     },
