@@ -262,6 +262,40 @@ def correlations(runs: FinishedRuns, overrides: Overrides = []) -> None:  # noqa
 
 
 @app.command()
+def forget(
+    user_id: Annotated[str, typer.Argument(metavar="USER_ID", help="Whom to remove.")],
+    root: Annotated[str, typer.Option(metavar="FOLDER", help="A job's `root`, also s3://…; all datasets in it.")],
+    no_lease: Annotated[
+        bool, typer.Option("--no-lease", help="Do not look whether a job works on the stages.")
+    ] = False,
+) -> None:
+    """Remove a person from every stage of every run under a root; what is left stays fit for use.
+
+    Take them out of the dataset too: this command does not touch it.
+    """
+    from drp_ray.config import Runtime, s3_options
+    from drp_ray.job.forget import forget, result_again
+    from drp_ray.storage.folder import Folder, check_reachable, open_folder
+    from drp_ray.viewer.command import report_again
+
+    def refresh(run: Folder) -> None:
+        if result_again(run):
+            say(f"{run.uri}: its numbers were computed again")
+        report_again(run)
+
+    with failures_reported(), stopped_by_signals():
+        folder = open_folder(root, s3_options())
+        check_reachable(folder)
+        for name, found in forget(folder, user_id, None if no_lease else Runtime().lease_ttl_s, say, refresh).items():
+            rows, parts = sum(found.rows.values()), sum(found.parts.values())
+            say(
+                f"{name}: {rows:,} rows removed, {parts:,} parts written again"
+                if parts
+                else f"{name}: nobody to remove"
+            )
+
+
+@app.command()
 def where(config: ConfigFile, stage: str, overrides: Overrides = []) -> None:  # noqa: B006
     """Print the folder of a stage, and nothing else."""
     with failures_reported():

@@ -5,6 +5,9 @@ from typing import Any
 
 from drp_ray.storage.parts import Facts
 
+FORGOTTEN = "forgotten"
+"""The fact of a part of `users` that counts who was removed from it."""
+
 
 def coverage_of(totals: Mapping[str, Facts]) -> dict[str, Any]:
     """What stands behind the numbers: who was written for by which method, and what fell short."""
@@ -29,6 +32,7 @@ def coverage_of(totals: Mapping[str, Facts]) -> dict[str, Any]:
         "preambles_removed": _of_stages(totals, "preambles"),
         **({"judge_answers_unreadable": unreadable} if (unreadable := _of_stages(totals, "unreadable")) else {}),
         **_feature_keys(totals),
+        **({"users_forgotten": forgotten} if (forgotten := int(totals.get("users", {}).get(FORGOTTEN, 0))) else {}),
     }
 
 

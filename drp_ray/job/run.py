@@ -36,7 +36,7 @@ def run(
     wanted = _stages_until(job, until)
     check_run_name(job.run_folder, job.config, job.plan)
     _make(job, wanted, say, retry_errors, use_lease)
-    return _result(job, wanted) if until is None else None
+    return result_of(job, wanted) if until is None else None
 
 
 def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bool = True) -> Result:
@@ -52,7 +52,7 @@ def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bo
     if missing is not None:
         raise BadInput(f"{job.config.name}: {missing} is not complete: what is to be evaluated is made by drp-ray run")
     _make(job, wanted, say, retry_errors, use_lease)
-    return _result(job, job.plan.stages)
+    return result_of(job, job.plan.stages)
 
 
 def _first_missing(job: OpenedJob, names: Sequence[str]) -> str | None:
@@ -93,10 +93,10 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
             for job in unfinished:
                 say(f"Run {job.config.name}")
                 _run_stages(job, job.plan.stages, say, options, shared)
-                results[job.run_folder.uri] = _result(job, job.plan.stages)
+                results[job.run_folder.uri] = result_of(job, job.plan.stages)
     for note in dict.fromkeys(note for job in jobs for note in _notes_on_kept(job, job.plan.stages)):
         say(note)
-    return [results.get(job.run_folder.uri) or _result(job, job.plan.stages) for job in jobs]
+    return [results.get(job.run_folder.uri) or result_of(job, job.plan.stages) for job in jobs]
 
 
 def _is_complete(job: OpenedJob, names: Iterable[str], retry_errors: bool) -> bool:
@@ -106,7 +106,12 @@ def _is_complete(job: OpenedJob, names: Iterable[str], retry_errors: bool) -> bo
     return not (retry_errors and any(can_improve(manifest.totals) for manifest in manifests.values()))
 
 
-def _result(job: OpenedJob, names: Iterable[str]) -> Result:
+def result_of(job: OpenedJob, names: Iterable[str]) -> Result:
+    """Compute the result of stages that are there, and write it down.
+
+    Raises:
+        JobFailed: one is not there, or was not made from what its inputs hold now.
+    """
     manifests = job.current_manifests(names)
     if manifests is None:
         raise JobFailed("the inputs changed while the job ran; the same command continues")

@@ -50,7 +50,8 @@ def recorded_config(record: Record, where: str) -> Config:
     """The settings of a run.
 
     The record has the defaults too. Those of models are left out here: some have no meaning for a model's engine, and
-    are refused where they are given.
+    are refused where they are given. So is a `judge` that is empty: in a record nobody judges then, in a job file a
+    judge with the default settings does.
 
     Raises:
         BadInput: another version of this package made the run, which had other settings.
@@ -60,7 +61,8 @@ def recorded_config(record: Record, where: str) -> Config:
         name: {key: value for key, value in model.items() if key not in defaults or value != defaults[key]}
         for name, model in record["config"]["models"].items()
     }
-    return checked({**record["config"], "models": models}, where)
+    evaluation = {key: value for key, value in record["config"].get("evaluation", {}).items() if value != {}}
+    return checked({**record["config"], "models": models, "evaluation": evaluation}, where)
 
 
 def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:

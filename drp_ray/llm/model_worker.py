@@ -45,6 +45,14 @@ COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
 """The call columns that are reported while a part is under way."""
 
 
+def call_facts(rows: pa.Table) -> Facts:
+    """What the call columns of a part come to: error rows, tokens and what went wrong on the way."""
+    facts: Facts = {"errors": rows["status"].to_pylist().count("error")}
+    for name in SUMMED:
+        facts[name] = sum(int(value) for value in rows[name].to_pylist())
+    return facts
+
+
 @dataclass(frozen=True)
 class ModelRow:
     """How a stage asks about one row: `answer` makes the columns of its result, `blank` those of an error row."""
@@ -95,10 +103,7 @@ class ModelWorker(Worker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """Error rows, tokens and what went wrong on the way."""
-        facts: Facts = {"errors": rows["status"].to_pylist().count("error")}
-        for name in SUMMED:
-            facts[name] = sum(int(value) for value in rows[name].to_pylist())
-        return facts
+        return call_facts(rows)
 
     async def close(self) -> None:
         """Stop the engines."""

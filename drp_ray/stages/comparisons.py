@@ -20,6 +20,14 @@ from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import Facts, part_name, read_part
 
 
+def comparison_facts(rows: pa.Table) -> Facts:
+    """How many representatives wrote after the target: none with `selection.as_of: target`."""
+    lists = rows["representatives"].combine_chunks()
+    written = pc.struct_field(pc.list_flatten(lists), "timestamp")
+    targets = rows["target_timestamp"].combine_chunks().take(pc.list_parent_indices(lists))
+    return {"later_representatives": pc.sum(pc.greater(written, targets), min_count=0).as_py()}
+
+
 @dataclass
 class Compare(Worker):
     """Clusters each item's reviews once and serves all users who asked."""
@@ -39,10 +47,7 @@ class Compare(Worker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """How many representatives wrote after the target: none with `selection.as_of: target`."""
-        lists = rows["representatives"].combine_chunks()
-        written = pc.struct_field(pc.list_flatten(lists), "timestamp")
-        targets = rows["target_timestamp"].combine_chunks().take(pc.list_parent_indices(lists))
-        return {"later_representatives": pc.sum(pc.greater(written, targets), min_count=0).as_py()}
+        return comparison_facts(rows)
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Items in, (user, item) pairs out; the pairs of an item stay neighbours."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.config import Dimension
-from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.model_worker import ModelRow, ModelWorker, call_facts
 from drp_ray.llm.replies import parse_features, render_features, says_none
 from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import DifferenceProgramme
@@ -21,6 +21,19 @@ from drp_ray.storage.parts import Facts
 
 Source = Literal["validated", "raw"]
 """Which of DRP's differences the summarizer reads."""
+
+
+def difference_facts(rows: pa.Table) -> Facts:
+    """Besides the calls: representatives, and what became of the comparisons."""
+    representatives = [len(row) for row in rows["representatives"].to_pylist()]
+    outcomes = [found.outcome for found in found_differences(rows, "validated")]
+    return {
+        **call_facts(rows),
+        "representatives": sum(representatives),
+        "no_representatives": representatives.count(0),
+        "no_difference": outcomes.count("none"),
+        "unparsed": outcomes.count("unparsed"),
+    }
 
 
 @dataclass
@@ -42,15 +55,7 @@ class FindDifferences(ModelWorker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: representatives, and what became of the comparisons."""
-        representatives = [len(row) for row in rows["representatives"].to_pylist()]
-        outcomes = [found.outcome for found in found_differences(rows, "validated")]
-        return {
-            **super().facts(rows),
-            "representatives": sum(representatives),
-            "no_representatives": representatives.count(0),
-            "no_difference": outcomes.count("none"),
-            "unparsed": outcomes.count("unparsed"),
-        }
+        return difference_facts(rows)
 
     async def _find(self, comparison: Row, ask: RowCaller) -> Row:
         if not comparison["representatives"]:

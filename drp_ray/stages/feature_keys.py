@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.evaluation.analyses.taxonomy import KEYS, LABELS, Label, read_label
-from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.model_worker import ModelRow, ModelWorker, call_facts
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import Programme
@@ -25,6 +25,17 @@ TIMES_ASKED = 2
 
 PROGRAMME = Programme("feature_keys", 1, {"judge": FEATURE_KEY})
 _KEYS = [key._asdict() for key in KEYS]
+
+
+def feature_facts(rows: pa.Table) -> Facts:
+    """Besides the calls: features, and those without a key."""
+    features = [feature for row in rows["keys"].to_pylist() for feature in row]
+    return {
+        **call_facts(rows),
+        "features": len(features),
+        "unreadable_keys": sum(not feature["readable"] for feature in features),
+        "other_keys": sum(feature["readable"] and feature["key"] is None for feature in features),
+    }
 
 
 @dataclass
@@ -49,13 +60,7 @@ class MapFeatures(ModelWorker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: features, and those without a key."""
-        features = [feature for row in rows["keys"].to_pylist() for feature in row]
-        return {
-            **super().facts(rows),
-            "features": len(features),
-            "unreadable_keys": sum(not feature["readable"] for feature in features),
-            "other_keys": sum(feature["readable"] and feature["key"] is None for feature in features),
-        }
+        return feature_facts(rows)
 
     async def _map(self, row: Row, ask: RowCaller) -> Row:
         if row["status"] != "ok":

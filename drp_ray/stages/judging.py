@@ -16,7 +16,7 @@ from drp_ray import schema
 from drp_ray.config import ONE_JUDGE, Judge, Model, Role
 from drp_ray.evaluation.judge import score_facts
 from drp_ray.evaluation.scale import SCALES, Expected, Scale
-from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.model_worker import ModelRow, ModelWorker, call_facts
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import Programme
@@ -44,6 +44,13 @@ class Asked:
     expected: bool
     thinks_first: bool
     answer_tokens: int
+
+
+def judgement_facts(rows: pa.Table) -> Facts:
+    """Besides the calls: what could not be read, and what is reported of every judged text."""
+    by_text = score_facts(rows)
+    unreadable = sum(count for name, count in by_text.items() if name.startswith("unreadable:"))
+    return {**call_facts(rows), **by_text, "unreadable": unreadable}
 
 
 @dataclass
@@ -80,9 +87,7 @@ class JudgeTexts(ModelWorker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: what could not be read, and what is reported of every judged text."""
-        by_text = score_facts(rows)
-        unreadable = sum(count for name, count in by_text.items() if name.startswith("unreadable:"))
-        return {**super().facts(rows), **by_text, "unreadable": unreadable}
+        return judgement_facts(rows)
 
     def _cases(self) -> Iterable[tuple[str, int]]:
         """What is judged of every user: the names of the texts, and the numbers of the samples."""

@@ -7,7 +7,7 @@ from functools import partial
 import pyarrow as pa
 
 from drp_ray import schema
-from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.model_worker import ModelRow, ModelWorker, call_facts
 from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import Method, UserContext, method_or_fallback
 from drp_ray.prompts.pack import PromptPack
@@ -15,6 +15,17 @@ from drp_ray.schema import Row
 from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
 from drp_ray.stages.stage import Stage, StageContext, after
 from drp_ray.storage.parts import Facts
+
+
+def prediction_facts(rows: pa.Table) -> Facts:
+    """Besides the calls: users by the method that wrote for them, and comparisons that were read."""
+    return {
+        **call_facts(rows),
+        **_counts("method", rows["method"].to_pylist()),
+        **_counts("fallback", [reason for reason in rows["fallback"].to_pylist() if reason]),
+        "differences": sum(rows["n_differences"].to_pylist()),
+        "users_with_failed_differences": sum(count > 0 for count in rows["n_failed_differences"].to_pylist()),
+    }
 
 
 @dataclass
@@ -32,13 +43,7 @@ class Predict(ModelWorker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: users by the method that wrote for them, and comparisons that were read."""
-        return {
-            **super().facts(rows),
-            **_counts("method", rows["method"].to_pylist()),
-            **_counts("fallback", [reason for reason in rows["fallback"].to_pylist() if reason]),
-            "differences": sum(rows["n_differences"].to_pylist()),
-            "users_with_failed_differences": sum(count > 0 for count in rows["n_failed_differences"].to_pylist()),
-        }
+        return prediction_facts(rows)
 
     async def _predict(self, row: Row, ask: RowCaller) -> Row:
         user = UserContext.from_row(row)

@@ -17,6 +17,7 @@ from drp_ray.storage.entry import Entry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,26 @@ class BucketFolder:
 
     def entries(self) -> list[Entry]:
         """The objects directly under this prefix."""
-        under = f"{self.prefix}/" if self.prefix else ""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=under, Delimiter="/")
+        return [
+            Entry(item["Key"][len(self._under) :], item["Size"], item["ETag"].strip('"'))
+            for page in self._pages()
+            for item in page.get("Contents", [])
+            if item["Key"] != self._under
+        ]
+
+    def folders(self) -> list[str]:
+        """What stands before the next `/` in the keys under this prefix."""
+        found = [item["Prefix"] for page in self._pages() for item in page.get("CommonPrefixes", [])]
+        return [prefix[len(self._under) : -1] for prefix in found]
+
+    @property
+    def _under(self) -> str:
+        return f"{self.prefix}/" if self.prefix else ""
+
+    def _pages(self) -> "Iterator[ListObjectsV2OutputTypeDef]":
+        paginator = self._client.get_paginator("list_objects_v2")
         with self._errors_translated():
-            return [
-                Entry(item["Key"][len(under) :], item["Size"], item["ETag"].strip('"'))
-                for page in pages
-                for item in page.get("Contents", [])
-                if item["Key"] != under
-            ]
+            yield from paginator.paginate(Bucket=self.bucket, Prefix=self._under, Delimiter="/")
 
     def content_tag(self, entry: Entry) -> str:
         """S3's ETag, a digest of the content as it was uploaded, and the size."""

@@ -40,6 +40,9 @@ class Folder(Protocol):
     def entries(self) -> list[Entry]:
         """The files directly in this folder, by name; none where the folder does not exist."""
 
+    def folders(self) -> list[str]:
+        """The names of the folders directly in this one; none where it does not exist."""
+
     def content_tag(self, entry: Entry) -> str:
         """A short text that changes with the file's content."""
 

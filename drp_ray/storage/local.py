@@ -48,6 +48,10 @@ class LocalFolder:
                     found.append(Entry(path.name, status.st_size))
         return found
 
+    def folders(self) -> list[str]:
+        """The folders directly in this one."""
+        return sorted(path.name for path in self.path.iterdir() if path.is_dir()) if self.path.is_dir() else []
+
     def content_tag(self, entry: Entry) -> str:
         """The SHA-256 of the file."""
         with (self.path / entry.name).open("rb") as file:

@@ -1,0 +1,247 @@
+"""Removes a person from all that was made of a dataset, and keeps what is left fit for use.
+
+Every part that names them, or holds a review of theirs, is written again without them. Its digest changes, so the parts
+made from it get a new footer too, and manifests follow: to every stage its inputs are what they were, and nothing is
+made again. What others' models wrote after they had seen the person's reviews is about those others, and stays.
+
+It can be cut short anywhere. What is known of the person, and the digests that change, are written down before the
+first part of a stage is replaced, and the same call goes on from there.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from drp_ray.errors import BadInput, JobFailed
+from drp_ray.job.coverage import FORGOTTEN
+from drp_ray.job.opened_job import open_job
+from drp_ray.job.person import Person, facts_after
+from drp_ray.job.result import METRICS_FILE
+from drp_ray.job.run import result_of
+from drp_ray.job.run_record import read_record, recorded_config
+from drp_ray.llm.kept import KEPT
+from drp_ray.running.cluster import Say
+from drp_ray.stages.order import STAGES
+from drp_ray.stages.stage import base_name
+from drp_ray.storage.folder import Folder
+from drp_ray.storage.lease import optional_lease
+from drp_ray.storage.parts import (
+    add_up,
+    commit_part,
+    read_committed,
+    read_footer,
+    read_manifest,
+    read_part,
+    rows_digest,
+    write_manifest,
+)
+
+JOURNAL = "forget.json"
+"""What is left of a removal that was cut short, in the folder of the dataset's results."""
+
+TELLING = ("users", "items", "comparisons", "peers", "controls")
+"""The stages that tell what the person wrote, and who was shown it."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What a removal changed: rows that went and parts that were written again, by stage."""
+
+    rows: Mapping[str, int]
+    parts: Mapping[str, int]
+
+
+@dataclass
+class _Journal:
+    """The person, and the digests of parts and of whole stages that change, earlier to new."""
+
+    folder: Folder
+    person: Person
+    digests: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
+
+    def write(self) -> None:
+        person = {name: sorted(getattr(self.person, name), key=str) for name in ("text_ids", "shared", "shown_to")}
+        content = {"user_id": self.person.user_id, **person, "digests": self.digests, "contents": self.contents}
+        self.folder.write(JOURNAL, json.dumps(content).encode())
+
+
+def forget(
+    root: Folder, user_id: str, ttl_s: float | None, say: Say, refresh: Callable[[Folder], None]
+) -> dict[str, Forgotten]:
+    """Remove a person from the results of every dataset under a root, by the dataset's name.
+
+    Args:
+        root: a job's `root`.
+        user_id: whom to remove.
+        ttl_s: the time to live of the leases that are held on the folders; None takes none.
+        say: gets a line for every stage that changed.
+        refresh: is called with the folder of every run of a dataset in which something changed.
+
+    Raises:
+        BadInput: there are no results, or the removal of somebody else was cut short.
+        JobFailed: a job works on one of the folders; what was done stays, and the same call goes on.
+    """
+    datasets = {name: root.at(name) for name in root.folders()}
+    stages = {name: list(_stage_folders(folder)) for name, folder in datasets.items()}
+    if not any(stages.values()):
+        raise BadInput(f"{root.uri}: no results of jobs are here; give a job's root")
+    return {
+        name: _forget_in(datasets[name], folders, user_id, ttl_s, say, refresh)
+        for name, folders in stages.items()
+        if folders
+    }
+
+
+def _stage_folders(dataset: Folder) -> Iterator[tuple[str, Folder]]:
+    """The stages' folders, a stage's inputs before it."""
+    order = [stage.name for stage in STAGES]
+    names = [name for name in dataset.folders() if base_name(name) in order]
+    for name in sorted(names, key=lambda name: (order.index(base_name(name)), name)):
+        for fingerprint in dataset.at(name).folders():
+            yield name, dataset.at(name, fingerprint)
+
+
+def _forget_in(
+    dataset: Folder,
+    stages: list[tuple[str, Folder]],
+    user_id: str,
+    ttl_s: float | None,
+    say: Say,
+    refresh: Callable[[Folder], None],
+) -> Forgotten:
+    is_continued = _has(dataset, JOURNAL)
+    journal = _opened(dataset, user_id)
+    _learn(journal, stages, TELLING)
+    # Again: whether somebody else wrote one of their reviews too is known once all of theirs are.
+    _learn(journal, stages, ("items",))
+    rows: Counter[str] = Counter()
+    parts: Counter[str] = Counter()
+    for stage, folder in stages:
+        with optional_lease(folder, ttl_s) as check:
+            removed, written = _forget_in_stage(journal, base_name(stage), folder, check)
+        if written:
+            say(f"{folder.uri}: {removed:,} rows removed, {written:,} parts written again")
+            rows[stage] += removed
+            parts[stage] += written
+    runs = [dataset.at("runs", name) for name in dataset.at("runs").folders()] if parts or is_continued else []
+    for run in runs:
+        refresh(run)
+    dataset.delete(JOURNAL)
+    return Forgotten(rows, parts)
+
+
+def result_again(run: Folder) -> bool:
+    """Compute the numbers of a finished run anew; whether that is possible.
+
+    It is not where the dataset is no longer what it was: then the numbers go, and the run's stages still can be
+    compared, exported and shown.
+    """
+    record = read_record(run)
+    if record is None or not _has(run, METRICS_FILE):
+        return False
+    try:
+        # Where the run is now, which may have been moved.
+        root = run.uri.rsplit("/", 3)[0]
+        job = open_job(recorded_config(record, run.uri).model_copy(update={"root": root}))
+        result_of(job, job.plan.stages)
+    except (BadInput, JobFailed):
+        run.delete(METRICS_FILE)
+        return False
+    return True
+
+
+def _opened(dataset: Folder, user_id: str) -> _Journal:
+    if not _has(dataset, JOURNAL):
+        return _Journal(dataset, Person(user_id))
+    earlier: dict[str, Any] = json.loads(dataset.read(JOURNAL))
+    if earlier["user_id"] != user_id:
+        raise BadInput(f"{dataset.uri}: the removal of {earlier['user_id']!r} was cut short; finish it first")
+    calls = frozenset((user, item) for user, item in earlier["shown_to"])
+    person = Person(user_id, frozenset(earlier["text_ids"]), frozenset(earlier["shared"]), calls)
+    return _Journal(dataset, person, earlier["digests"], earlier["contents"])
+
+
+def _learn(journal: _Journal, stages: Iterable[tuple[str, Folder]], telling: Sequence[str]) -> None:
+    for name, folder in stages:
+        stage = base_name(name)
+        for part in _parts(folder) if stage in telling else ():
+            journal.person = journal.person.learned(stage, read_part(folder, part).rows)
+
+
+def _parts(folder: Folder) -> list[str]:
+    return [entry.name for entry in folder.entries() if entry.name.endswith(".parquet")]
+
+
+def _has(folder: Folder, name: str) -> bool:
+    return name in {entry.name for entry in folder.entries()}
+
+
+def _forget_in_stage(journal: _Journal, stage: str, folder: Folder, check: Callable[[], None]) -> tuple[int, int]:
+    """Write a stage without the person; how many rows went, and how many parts were written again."""
+    names = _parts(folder)
+    changing = [name for name in names if _note_change(journal, stage, folder, name)]
+    if changing:
+        journal.write()
+    removed = 0
+    for name in changing:
+        check()
+        removed += _replace(journal, stage, folder, name)
+    kept = [name for name in _parts(folder.at(KEPT)) if _replace_calls(journal, folder.at(KEPT), name)]
+    _replace_manifest(journal, folder)
+    return removed, len(changing) + len(kept)
+
+
+def _note_change(journal: _Journal, stage: str, folder: Folder, name: str) -> bool:
+    """Whether a part has to be written again; the digest that it then has is noted."""
+    part = read_part(folder, name)
+    after = journal.person.removed_from(stage, part.rows)
+    if not after.equals(part.rows):
+        journal.digests[part.digest] = rows_digest(after)
+        return True
+    return _input_of(folder, name) in journal.digests
+
+
+def _input_of(folder: Folder, name: str) -> str:
+    footer = read_footer(folder, name)
+    return footer.input_digest if footer is not None else ""
+
+
+def _replace(journal: _Journal, stage: str, folder: Folder, name: str) -> int:
+    """Write a part without the person, as made from its input's new digest; how many rows went."""
+    part, made_from = read_part(folder, name), _input_of(folder, name)
+    after = journal.person.removed_from(stage, part.rows)
+    facts = facts_after(stage, part.facts, part.rows, after)
+    removed: int = part.rows.num_rows - after.num_rows
+    if stage == "users" and removed:
+        facts[FORGOTTEN] = facts.get(FORGOTTEN, 0) + removed
+    commit_part(folder, name, after, facts, journal.digests.get(made_from, made_from))
+    return removed
+
+
+def _replace_calls(journal: _Journal, folder: Folder, name: str) -> bool:
+    """Write the kept calls of a part without the person; whether that changed anything."""
+    part, belongs_to = read_part(folder, name), _input_of(folder, name)
+    after = journal.person.removed_from_calls(part.rows)
+    if after.equals(part.rows) and belongs_to not in journal.digests:
+        return False
+    commit_part(folder, name, after, {}, journal.digests.get(belongs_to, belongs_to))
+    return True
+
+
+def _replace_manifest(journal: _Journal, folder: Folder) -> None:
+    """Let a manifest say what the parts are now, and that they were made from what the inputs are now."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return
+    done = read_committed(folder, (entry.name for entry in manifest.parts if entry.digest is not None))
+    parts = [done[entry.name].entry if entry.name in done else entry for entry in manifest.parts]
+    totals = {"rows": 0, **add_up(part.facts for part in parts)} if manifest.is_done else None
+    inputs = {name: journal.contents.get(content, content) for name, content in manifest.inputs.items()}
+    now = manifest.model_copy(update={"parts": parts, "inputs": inputs, "totals": totals})
+    if now != manifest:
+        journal.contents[manifest.content] = now.content
+        journal.write()
+        write_manifest(folder, now)

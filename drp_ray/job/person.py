@@ -1,0 +1,176 @@
+"""What a table of any stage holds of one person, and the same table without it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from drp_ray.engines.embedder import text_id
+from drp_ray.stages.comparisons import comparison_facts
+from drp_ray.stages.differences import difference_facts
+from drp_ray.stages.feature_keys import feature_facts
+from drp_ray.stages.judging import judgement_facts
+from drp_ray.stages.predictions import prediction_facts
+from drp_ray.storage.parts import Facts
+
+COUNTS: Mapping[str, Callable[[pa.Table], Facts]] = {
+    "comparisons": comparison_facts,
+    "differences": difference_facts,
+    "predictions": prediction_facts,
+    "judgements": judgement_facts,
+    "control_judgements": judgement_facts,
+    "feature_keys": feature_facts,
+}
+"""How the stages count what is in their rows; those of the others follow from their columns."""
+
+Rows = list[dict[str, Any]]
+Call = tuple[str, str | None]
+"""Somebody's calls: a user, and an item where only those about it are meant."""
+
+WORDING = ("thinking", "prompt", "answer")
+TEXTS = ("text", "reference", "own_review")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody to be forgotten, and what tells where else their reviews are.
+
+    `text_ids` are the digests of their reviews, `shared` those of reviews that somebody else wrote too. `shown_to` are
+    calls of others in whose prompts their reviews stood.
+    """
+
+    user_id: str
+    text_ids: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
+    shown_to: frozenset[Call] = frozenset()
+
+    def learned(self, stage: str, rows: pa.Table) -> "Person":
+        """The same person, with what one more table says of their reviews. Tables come in the order of the stages."""
+        named = self.is_named_in(rows)
+        if not named and stage not in ("items", "controls"):
+            return self
+        found = rows.to_pylist()
+        texts = {text_id(text) for text in _texts_of(self.user_id, found)} if named else set()
+        known = replace(self, text_ids=self.text_ids | texts)
+        return replace(
+            known,
+            shared=self.shared | frozenset(known._ids_of_others(found) if stage == "items" else ()),
+            shown_to=self.shown_to | frozenset(known._calls_of_others(stage, found)),
+        )
+
+    def _ids_of_others(self, items: Rows) -> Iterator[str]:
+        reviews = (review for item in items for review in item["reviews"] if review["user_id"] != self.user_id)
+        return (review["text_id"] for review in reviews if review["text_id"] in self.text_ids)
+
+    def _calls_of_others(self, stage: str, rows: Rows) -> Iterator[Call]:
+        for row in rows:
+            if stage == "comparisons" and self._is_among(row["representatives"]):
+                yield row["user_id"], row["item_id"]
+            elif (stage == "peers" and self._is_among(row["reviews"])) or (
+                stage == "controls" and self._wrote(row["other_review"])
+            ):
+                yield row["user_id"], None
+
+    def _is_among(self, reviewers: Rows) -> bool:
+        return any(each["user_id"] == self.user_id for each in reviewers)
+
+    def _wrote(self, text: str | None) -> bool:
+        return text is not None and text_id(text) in self.text_ids
+
+    def is_named_in(self, rows: pa.Table) -> bool:
+        """Whether any column of a table, however deep, is their id."""
+        return any(
+            pc.any(pc.equal(texts, self.user_id)).as_py() for column in rows.columns for texts in _texts_in(column)
+        )
+
+    def removed_from(self, stage: str, rows: pa.Table) -> pa.Table:
+        """The table without their rows, without them in others' rows, and without the vectors of their reviews."""
+        if stage == "embeddings":
+            theirs = pa.array(self.text_ids - self.shared, pa.string())
+            return rows.filter(pc.invert(pc.is_in(rows["text_id"], theirs)))
+        if stage == "controls":
+            rows = self._with_other_reviews_of_others(rows)
+        if not self.is_named_in(rows):
+            return rows
+        return pa.Table.from_pylist(_without(self.user_id, rows.to_pylist()), rows.schema)
+
+    def _with_other_reviews_of_others(self, rows: pa.Table) -> pa.Table:
+        place = rows.schema.get_field_index("other_review")
+        texts = [None if self._wrote(text) else text for text in rows["other_review"].to_pylist()]
+        return rows.set_column(place, rows.schema.field(place), pa.array(texts, pa.string()))
+
+    def removed_from_calls(self, rows: pa.Table) -> pa.Table:
+        """Kept calls without theirs, and without the wording of those of others in which their reviews stood."""
+        calls = []
+        for row in _without(self.user_id, rows.to_pylist()):
+            was_shown = not self.shown_to.isdisjoint({(row["user_id"], row.get("item_id")), (row["user_id"], None)})
+            calls.append({**row, **dict.fromkeys(WORDING)} if was_shown else row)
+        return pa.Table.from_pylist(calls, rows.schema)
+
+
+def _texts_in(column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:
+    """The arrays of texts in a column: itself, or those in its lists and structs."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if pa.types.is_string(column.type):
+        yield column
+    elif pa.types.is_list(column.type):
+        yield from _texts_in(column.flatten())
+    elif pa.types.is_struct(column.type):
+        for field in column.flatten():
+            yield from _texts_in(field)
+
+
+def _texts_of(user_id: str, value: Any, is_theirs: bool = False) -> Iterator[str]:
+    """The reviews by a user in rows: what stands beside their id, at any depth, and not beside another one."""
+    if isinstance(value, Mapping):
+        is_theirs = value["user_id"] == user_id if "user_id" in value else is_theirs
+        if is_theirs:
+            yield from (value[name] for name in TEXTS if value.get(name) is not None)
+        for inner in value.values():
+            yield from _texts_of(user_id, inner, is_theirs)
+    elif isinstance(value, list):
+        for inner in value:
+            if isinstance(inner, str):
+                yield from [inner] if is_theirs else []
+            else:
+                yield from _texts_of(user_id, inner, is_theirs)
+
+
+def _without(user_id: str, value: Any) -> Any:
+    """A value without the elements of lists that are a user or about one; another mention becomes null."""
+    if isinstance(value, list):
+        return [_without(user_id, inner) for inner in value if not _is_of(user_id, inner)]
+    if isinstance(value, Mapping):
+        return {name: _without(user_id, inner) for name, inner in value.items()}
+    return None if value == user_id else value
+
+
+def _is_of(user_id: str, value: Any) -> bool:
+    return value == user_id or (isinstance(value, Mapping) and value.get("user_id") == user_id)
+
+
+def facts_after(stage: str, facts: Facts, before: pa.Table, after: pa.Table) -> Facts:
+    """The facts of a part once rows went from it: what is counted in its rows is counted again, times stay."""
+    if stage in COUNTS:
+        counted, now = COUNTS[stage](before), COUNTS[stage](after)
+    else:
+        counted, now = (_counts_of_columns(rows) for rows in (before, after))
+        now = {name: value for name, value in now.items() if name in facts}
+    left = {name: value for name, value in facts.items() if name not in counted and name != "rows"}
+    return {**left, **now}
+
+
+def _counts_of_columns(rows: pa.Table) -> Facts:
+    """What the other stages say of a part: sums of columns, and how many values there are or are not."""
+    counts: Facts = {}
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+            counts[name] = float(pc.sum(column, min_count=0).as_py())
+        counts[f"scored:{name}"] = len(column) - column.null_count
+        counts[f"without_{name}"] = column.null_count
+    if "requested_by" in rows.column_names:
+        counts["requests"] = float(pc.sum(pc.list_value_length(rows["requested_by"]), min_count=0).as_py())
+    return counts
