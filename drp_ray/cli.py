@@ -271,28 +271,28 @@ def forget(
 ) -> None:
     """Remove a person from every stage of every run under a root; what is left stays fit for use.
 
-    Take them out of the dataset too: this command does not touch it.
+    Where the environment has the key of pseudonyms, their pseudonym is removed as well. Take them out of the dataset
+    too: this command does not touch it.
     """
-    from drp_ray.config import Runtime, s3_options
+    from drp_ray.config import Runtime, has_pseudonym_key, pseudonym_key, s3_options
+    from drp_ray.inputs.pseudonyms import pseudonym
     from drp_ray.job.forget import forget, result_again
     from drp_ray.storage.folder import Folder, check_reachable, open_folder
     from drp_ray.viewer.command import report_again
 
     def refresh(run: Folder) -> None:
-        if result_again(run):
-            say(f"{run.uri}: its numbers were computed again")
+        say(result_again(run))
         report_again(run)
 
     with failures_reported(), stopped_by_signals():
         folder = open_folder(root, s3_options())
         check_reachable(folder)
-        for name, found in forget(folder, user_id, None if no_lease else Runtime().lease_ttl_s, say, refresh).items():
-            rows, parts = sum(found.rows.values()), sum(found.parts.values())
-            say(
-                f"{name}: {rows:,} rows removed, {parts:,} parts written again"
-                if parts
-                else f"{name}: nobody to remove"
-            )
+        ttl_s = None if no_lease else Runtime().lease_ttl_s
+        for person in [user_id, *([pseudonym(pseudonym_key(), user_id)] if has_pseudonym_key() else [])]:
+            for name, found in forget(folder, person, ttl_s, say, refresh).items():
+                rows, parts = sum(found.rows.values()), sum(found.parts.values())
+                done = f"{rows:,} rows removed, {parts:,} parts written again" if parts else "is not there"
+                say(f"{name}: {person}: {done}")
 
 
 @app.command()

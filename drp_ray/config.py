@@ -61,13 +61,15 @@ class Section(BaseModel):
 class Users(Section):
     """Whom to predict for: the first `limit` users, or `sample` users drawn with `seed`.
 
-    `leaks` says what becomes of profiles that hold the target review or later ones.
+    `leaks` says what becomes of profiles that hold the target review or later ones. With `pseudonyms` results hold
+    keyed hashes in place of user ids.
     """
 
     limit: Count | None = None
     sample: Count | None = None
     seed: int = 0
     leaks: Leaks = "refuse"
+    pseudonyms: bool = False
 
     @model_validator(mode="after")
     def _one_choice(self) -> "Users":
@@ -573,6 +575,30 @@ def api_key(model: Model) -> str | None:
     if not key:
         raise BadInput(f"the environment variable {model.api_key_env} (api_key_env of {model.id}) is not set")
     return key
+
+
+PSEUDONYM_KEY = "DRP_RAY_PSEUDONYM_KEY"
+MIN_KEY_CHARACTERS = 16
+
+
+def pseudonym_key() -> bytes:
+    """The key of pseudonyms, from the environment.
+
+    Raises:
+        BadInput: it is not set, or so short that it can be guessed.
+    """
+    key = os.environ.get(PSEUDONYM_KEY, "")
+    if len(key) < MIN_KEY_CHARACTERS:
+        raise BadInput(
+            f"users.pseudonyms needs a key of {MIN_KEY_CHARACTERS} characters or more in the environment variable "
+            f"{PSEUDONYM_KEY}, the same one for every run; keep it secret and apart from the results"
+        )
+    return key.encode()
+
+
+def has_pseudonym_key() -> bool:
+    """Whether the environment has a key of pseudonyms."""
+    return PSEUDONYM_KEY in os.environ
 
 
 def ray_address() -> str | None:

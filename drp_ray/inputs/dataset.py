@@ -1,7 +1,7 @@
 """A dataset as a job reads it: users and items in Parquet files of any number, size and row groups."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from drp_ray import schema
 from drp_ray.errors import BadInput
 from drp_ray.inputs.leaks import without_leaks
+from drp_ray.inputs.pseudonyms import with_pseudonyms
 from drp_ray.storage.folder import Entry, Folder
 
 SPLITS = ("train", "val", "test")
@@ -32,13 +33,15 @@ class RowGroup:
 class Dataset:
     """A folder with `users/` inside, and `items/` inside or beside it.
 
-    With `drops_leaks` every profile is read without the user's target and without reviews later than that.
+    With `drops_leaks` every profile is read without the user's target and without reviews later than that, and with
+    `pseudonym_key` users are read under pseudonyms.
     """
 
     folder: Folder
     users: Folder
     items: Folder
     drops_leaks: bool = False
+    pseudonym_key: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, folder: Folder, parent: Folder) -> "Dataset":
@@ -82,10 +85,11 @@ class Dataset:
     def read_users(self, group: RowGroup) -> pa.Table:
         """A row group with the columns and types of `schema.USERS`."""
         users = self._read_group(group, None).select(schema.USERS.names).cast(schema.USERS)
-        return without_leaks(users) if self.drops_leaks else users
+        users = without_leaks(users) if self.drops_leaks else users
+        return users if self.pseudonym_key is None else with_pseudonyms(users, self.pseudonym_key)
 
     def read_user_ids(self, group: RowGroup) -> list[str]:
-        """The user ids of a row group."""
+        """The user ids of a row group, as the dataset has them: whom a job chooses depends on no key."""
         ids: list[str] = self._read_group(group, ["user_id"])["user_id"].to_pylist()
         return ids
 

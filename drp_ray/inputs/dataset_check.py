@@ -29,7 +29,7 @@ def check_dataset(dataset: Dataset, leaks: Leaks = "keep") -> LeakCounts:
             `leaks` refuse also where a profile holds the user's target or later reviews.
     """
     # With leaks dropped there would be none to count.
-    dataset = replace(dataset, drops_leaks=False)
+    dataset = replace(dataset, drops_leaks=False, pseudonym_key=None)
     found = LeakCounts()
     known_items = _checked_items(dataset)
     user_ids: set[str] = set()

@@ -69,7 +69,7 @@ class _Journal:
 
 
 def forget(
-    root: Folder, user_id: str, ttl_s: float | None, say: Say, refresh: Callable[[Folder], None]
+    root: Folder, user_id: str, ttl_s: float | None, say: Say, refresh: Callable[[Folder], object]
 ) -> dict[str, Forgotten]:
     """Remove a person from the results of every dataset under a root, by the dataset's name.
 
@@ -110,7 +110,7 @@ def _forget_in(
     user_id: str,
     ttl_s: float | None,
     say: Say,
-    refresh: Callable[[Folder], None],
+    refresh: Callable[[Folder], object],
 ) -> Forgotten:
     is_continued = _has(dataset, JOURNAL)
     journal = _opened(dataset, user_id)
@@ -133,24 +133,24 @@ def _forget_in(
     return Forgotten(rows, parts)
 
 
-def result_again(run: Folder) -> bool:
-    """Compute the numbers of a finished run anew; whether that is possible.
+def result_again(run: Folder) -> str:
+    """Compute the numbers of a finished run anew, or remove them; says which.
 
-    It is not where the dataset is no longer what it was: then the numbers go, and the run's stages still can be
-    compared, exported and shown.
+    They go where the dataset is not there or no longer what it was. The scores of the users who are left stay, and can
+    be compared and exported.
     """
     record = read_record(run)
     if record is None or not _has(run, METRICS_FILE):
-        return False
+        return f"{run.uri}: it is not finished, and has no numbers"
     try:
         # Where the run is now, which may have been moved.
         root = run.uri.rsplit("/", 3)[0]
         job = open_job(recorded_config(record, run.uri).model_copy(update={"root": root}))
         result_of(job, job.plan.stages)
-    except (BadInput, JobFailed):
+    except (BadInput, JobFailed) as error:
         run.delete(METRICS_FILE)
-        return False
-    return True
+        return f"{run.uri}: {METRICS_FILE} was removed, since it cannot be made anew ({error})"
+    return f"{run.uri}: {METRICS_FILE} was made anew"
 
 
 def _opened(dataset: Folder, user_id: str) -> _Journal:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from drp_ray.config import Config, cache_folder, s3_options
+from drp_ray.config import Config, cache_folder, pseudonym_key, s3_options
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.plan import Plan, make_plan
 from drp_ray.job.revisions import Revisions, look_up, pinned
@@ -67,6 +67,7 @@ def open_job(config: Config) -> OpenedJob:
     folder = root.at(dataset.name)
     revisions = look_up(config, recorded_revisions(read_record(folder.at("runs", config.name))))
     config = pinned(config, revisions)
-    dataset = replace(dataset, drops_leaks=config.users.leaks == "drop")
+    key = pseudonym_key() if config.users.pseudonyms else None
+    dataset = replace(dataset, drops_leaks=config.users.leaks == "drop", pseudonym_key=key)
     plan = make_plan(config, dataset.name, dataset.identity(), root)
     return OpenedJob(config, dataset, plan, folder, revisions)

@@ -7,9 +7,10 @@ from typing import Any
 
 import ray
 
-from drp_ray.config import Users
+from drp_ray.config import Users, pseudonym_key
 from drp_ray.inputs.chosen_users import chosen_rows
 from drp_ray.inputs.dataset import Dataset, RowGroup
+from drp_ray.inputs.pseudonyms import key_tag
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.part_outcomes import committed_row
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, after
@@ -49,7 +50,9 @@ def write_user_parts(
 def _settings(spec: JobSpec) -> dict[str, Any]:
     """The dataset and who is predicted for; the seed changes nothing where nobody is drawn."""
     users = spec.config.users
-    chosen = users.model_dump(exclude=set() if users.sample is not None else {"seed"})
+    chosen = users.model_dump(exclude={"pseudonyms"} if users.sample is not None else {"pseudonyms", "seed"})
+    if users.pseudonyms:
+        chosen["pseudonyms"] = key_tag(pseudonym_key())
     return {"dataset": dict(spec.dataset_identity), "users": chosen}
 
 

@@ -10,7 +10,15 @@ from drp_ray.errors import BadInput
 from drp_ray.evaluation.metrics import base
 from drp_ray.job import run_record
 from drp_ray.job.plan import make_plan
-from drp_ray.job.run_record import RUN, added_stages, check_run_name, read_record, recorded_revisions, write_run
+from drp_ray.job.run_record import (
+    RUN,
+    added_stages,
+    check_run_name,
+    read_record,
+    recorded_config,
+    recorded_revisions,
+    write_run,
+)
 from drp_ray.storage.folder import LocalFolder
 
 JOB = {"name": "job", "dataset": "d", "root": "r", "method": "rag", "models": {"llm": {"id": "some/model"}}}
@@ -105,6 +113,15 @@ def test_a_record_of_the_first_version_which_held_library_versions_is_accepted(t
     record["made_from"]["stages"]["scores"]["settings"] = {"metrics": {"meteor": "nltk 1.0"}}
     folder.write(RUN, json.dumps(record).encode())
     check(folder, now)
+
+
+def test_a_run_that_nobody_judges_is_read_as_one(tmp_path, folder):
+    plain = job(tmp_path)
+    write_run(folder, plain.config, plain.plan)
+    assert recorded_config(read_record(folder), "here").evaluation.judge == {}
+    judged = job(tmp_path, evaluation={"judge": {}})
+    write_run(folder, judged.config, judged.plan)
+    assert recorded_config(read_record(folder), "here").evaluation == judged.config.evaluation
 
 
 def test_judges_may_come_and_go_and_stay_in_the_record_while_the_predictions_are_the_same(tmp_path, folder):
