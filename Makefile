@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check install clean
+.PHONY: help run test check audit install clean
 
 MODEL =
 ENDPOINT =
@@ -25,7 +25,8 @@ help:
 	@echo "              ENDPOINT=http://localhost:11434/v1  a server that has the MODEL (Ollama, vLLM, llama.cpp)"
 	@echo "              USERS=100                         how many users to generate (48; 8 with a MODEL)"
 	@echo "make test     the whole test suite"
-	@echo "make check    lint, formatting and types"
+	@echo "make check    lint, formatting, types, secrets; and what is known against the pinned packages, which does not fail it"
+	@echo "make audit    fail where something is known against a pinned package"
 	@echo "make install  only install, into $(VENV) (PYTHON=… chooses the Python)"
 	@echo "make clean    remove $(VENV), the quickstart (job files, .quickstart with its results) and caches"
 
@@ -39,6 +40,16 @@ check: $(VENV)/.dev-installed
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+	@$(MAKE) --no-print-directory audit || echo "The audit above fails no check: a new finding is nobody's change"
+
+# pip-audit asks PyPI; a package that is not known there (of another index) cannot be audited.
+audit: $(VENV)/.dev-installed
+	@for set in cpu dev; do \
+	    $(BIN)/pip-audit -r requirements/$$set.txt --no-deps --disable-pip --progress-spinner off --timeout 5 2>&1 \
+	        | grep -v -e "^WARNING" -e "could not be audited" -e "^Name .*Skip Reason" -e "^---" ; \
+	    if [ $${PIPESTATUS[0]} != 0 ]; then exit 1; fi; \
+	done
 
 install: $(VENV)/.package-installed
 
