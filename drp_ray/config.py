@@ -117,6 +117,7 @@ class Embedding(Section):
     """The embedding model: a hub id, a folder, or `package:NAME` for weights that a Python package carries.
 
     `engine` is `sentence-transformers`, or the import path `package.module:Class` of an embedder of your own.
+    `allow_pickle` loads weights that are no safetensors, and so runs what code is in them.
     """
 
     engine: str = "sentence-transformers"
@@ -124,6 +125,7 @@ class Embedding(Section):
     revision: str | None = None
     sha256: str | None = None
     trust_remote_code: bool = False
+    allow_pickle: bool = False
     max_tokens: Count | None = None
     replicas: Count = 8
     num_gpus: Annotated[float, Field(ge=0)] = 1

@@ -15,7 +15,7 @@ from drp_ray.config import Embedding
 from drp_ray.engines.gc_pause import collector_paused
 from drp_ray.errors import BadInput
 from drp_ray.inputs.import_path import load_object
-from drp_ray.inputs.packaged_model import PACKAGE, files_in_package
+from drp_ray.inputs.packaged_model import PACKAGE, files_in_package, has_only_pickles
 
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 BIDIRECTIONAL = "gte-Qwen2"
@@ -47,6 +47,11 @@ def locate_model(settings: Embedding) -> str:
     else:
         return settings.model
     weights = folder / "model.safetensors"
+    if not settings.allow_pickle and has_only_pickles(folder):
+        raise BadInput(
+            f"embedding.model: the weights in {folder} are pickles, which run code when they are loaded: convert them "
+            "to safetensors, or trust them with embedding.allow_pickle: true"
+        )
     if settings.sha256 is not None and _sha256(weights) != settings.sha256:
         raise BadInput(f"embedding.model: {weights} is not the file that embedding.sha256 names")
     return str(folder)
@@ -97,6 +102,7 @@ class SentenceEmbedder:
             locate_model(self.settings),
             revision=self.settings.revision,
             trust_remote_code=self.settings.trust_remote_code,
+            model_kwargs={} if self.settings.allow_pickle else {"use_safetensors": True},
             device="cpu" if on_cpu else None,
         )
         if self.settings.max_tokens is not None:

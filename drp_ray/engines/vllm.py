@@ -39,7 +39,7 @@ from drp_ray.engines.base import (
     Sampling,
 )
 from drp_ray.engines.gc_pause import collector_paused
-from drp_ray.inputs.packaged_model import locate_language_model
+from drp_ray.inputs.packaged_model import has_only_pickles, locate_language_model
 
 CPU_KV_CACHE_BYTES = 2 << 30
 """KV cache of a CPU engine where `engine_args` does not say; vLLM would take most of the machine's memory."""
@@ -156,7 +156,7 @@ class VllmEngine:
 
     @collector_paused()
     def _load(self) -> None:
-        _check_folder(self.spec.id)
+        _check_folder(self.spec)
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # what vLLM itself does in a Ray actor
         # Imported here: see the module's docstring.
         from vllm.platforms import current_platform
@@ -252,11 +252,16 @@ class VllmEngine:
         return f"{type(error).__name__}: {error}"
 
 
-def _check_folder(model: str) -> None:
+def _check_folder(spec: ModelSpec) -> None:
     """vLLM takes a folder that is not there for a hub id and complains of its form."""
-    looks_local = model.startswith(("/", "./", "../", "~"))
-    if looks_local and not Path(model).is_dir():
-        raise ModelNotLoaded(f"{model}: there is no such folder on this machine")
+    looks_local = spec.id.startswith(("/", "./", "../", "~"))
+    if looks_local and not Path(spec.id).is_dir():
+        raise ModelNotLoaded(f"{spec.id}: there is no such folder on this machine")
+    if "load_format" not in spec.engine_args and has_only_pickles(Path(spec.id)):
+        raise ModelNotLoaded(
+            f"{spec.id}: its weights are pickles, which run code when they are loaded: convert them to safetensors, or "
+            "trust them with engine_args.load_format: auto"
+        )
 
 
 def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
@@ -267,6 +272,8 @@ def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
         "revision": spec.revision,
         "tokenizer_revision": spec.revision,
         "trust_remote_code": spec.trust_remote_code,
+        # Weights in other formats are pickles, which run code when they are loaded: only where `engine_args` say so.
+        "load_format": "safetensors",
         "max_model_len": spec.max_model_len,
         "max_num_seqs": MAX_NUM_SEQS,
         "tensor_parallel_size": spec.tensor_parallel,
@@ -418,7 +425,7 @@ def _end(processes: list[Any], grace_s: float) -> None:
 def problem_with(spec: ModelSpec) -> str | None:
     """Why vLLM would not load a model, as far as is known without loading it; None if nothing is wrong."""
     try:
-        _check_folder(spec.id)
+        _check_folder(spec)
         from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
 

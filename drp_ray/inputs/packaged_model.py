@@ -57,3 +57,10 @@ def _is_language_model(configuration: Path) -> bool:
     architectures = content.get("architectures") if isinstance(content, dict) else None
     writes = any(str(name).endswith(LANGUAGE_MODEL) for name in architectures or ())
     return writes and any(configuration.parent.glob("*.safetensors"))
+
+
+def has_only_pickles(folder: Path) -> bool:
+    """Whether the weights in a folder are in a format that runs code when it is loaded."""
+    return not any(folder.glob("*.safetensors")) and any(
+        file for ending in ("bin", "pt", "pth", "ckpt") for file in folder.glob(f"*.{ending}")
+    )

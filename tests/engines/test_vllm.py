@@ -19,7 +19,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.engines.vllm import VllmEngine, _opened_thinking, _parameters
+from drp_ray.engines.vllm import VllmEngine, _engine_args, _opened_thinking, _parameters, problem_with
 from drp_ray.evaluation.scale import SCALES
 
 psutil = pytest.importorskip("psutil")
@@ -320,6 +320,21 @@ def test_a_missing_folder_is_named_at_once(runner, tmp_path):
     with pytest.raises(ModelNotLoaded, match="there is no such folder"):
         runner.run(VllmEngine(spec(tmp_path / "nowhere")).start())
     assert time.monotonic() - started < 5
+
+
+def test_weights_that_may_hold_code_are_refused_before_they_load(runner, tiny_model, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_model, folder)
+    [weights] = folder.glob("*.safetensors")
+    weights.rename(folder / "pytorch_model.bin")
+    spec = ModelSpec(id=str(folder))
+    assert "are pickles, which run code when they are loaded" in problem_with(spec)
+    assert problem_with(spec.model_copy(update={"engine_args": {"load_format": "auto"}})) is None
+
+
+@pytest.mark.parametrize(("engine_args", "load_format"), [({}, "safetensors"), ({"load_format": "dummy"}, "dummy")])
+def test_weights_are_safetensors_unless_the_job_says_otherwise(tiny_model, engine_args, load_format):
+    assert _engine_args(ModelSpec(id=str(tiny_model), engine_args=engine_args), on_cpu=True).load_format == load_format
 
 
 def test_a_folder_without_a_model_is_named(runner, tmp_path):
