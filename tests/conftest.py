@@ -13,6 +13,9 @@ import pytest
 from hypothesis import settings
 
 from drp_ray.storage.folder import S3Options
+from tests.real_reviews import music
+
+__all__ = ["music"]
 
 # No test asks the hub of models; what does serves one on this machine.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,26 +1,26 @@
 """What is checked before a job starts: its dataset, keys, models, and that the cluster is large enough."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 import ray
 
-from drp_ray.config import Embedding, Model, api_key
-from drp_ray.engines.base import ModelSpec
-from drp_ray.engines.embedder import SENTENCE_TRANSFORMERS, locate_model, warning_about
-from drp_ray.engines.vllm import problem_with
+from drp_ray.config import Embedding, Model, api_key, ray_address
+from drp_ray.engines.embedder import SENTENCE_TRANSFORMERS, warning_about
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.inputs.leaks import LeakCounts
+from drp_ray.job.model_check import problem_of, problems_found_meanwhile
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.running.cluster import Claim, Say, check_resources, connect
 from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import RunOptions
 from drp_ray.storage.parts import part_names, read_committed, read_manifest
 from drp_ray.storage.versions import differing, versions
+
+Checked = tuple[str, Model | Embedding]
+"""A model that is to be loaded, after the word for it in messages."""
 
 
 def validate(job: OpenedJob) -> str:
@@ -53,13 +53,16 @@ def prepared(
     for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
         say(f"Note: {note}")
     left = {job.config.name: _unfinished_stages(job) for job in jobs}
-    embedder_checks = [_begin_embedder_check(settings) for settings in _embedders(jobs, left, names)]
-    with connect(runtime.num_cpus):
+    models, embedders = _models(jobs, left, names), _embedders(jobs, left, names)
+    # A Ray that starts here has no other machine: what its models are is found out while it starts.
+    is_here = ray_address() is None and not ray.is_initialized()
+    aside: list[Checked] = [*embedders, *models] if is_here else embedders
+    with problems_found_meanwhile([model for _, model in aside]) as problems, connect(runtime.num_cpus):
         for job in jobs:
             check_resources(claims_of(job, names), runtime.resources_wait_s, say)
-        _check_models(_models(jobs, left, names))
-        for finish_check in embedder_checks:
-            finish_check()
+        _check_on_nodes([] if is_here else models)
+        for (name, _), problem in zip(aside, problems(), strict=True):
+            _refuse(name, problem)
         yield RunOptions(runtime.heartbeat_s, runtime.lease_ttl_s if use_lease else None, retry_errors, start_monitor())
 
 
@@ -133,76 +136,41 @@ def _unfinished_stages(job: OpenedJob) -> set[str]:
     return {name for name, manifest in manifests if manifest is None or not manifest.is_done}
 
 
-def _embedders(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> Iterable[Embedding]:
-    """The embedding models that are still to be loaded, each once."""
+def _embedders(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> list[Checked]:
+    """The embedding models that sentence-transformers is still to load, each once."""
     found = {
         str(resources.embedder): resources.embedder
         for job in jobs
         for name, resources in job.plan.resources().items()
         if resources.embedder is not None and name in left[job.config.name] & names
     }
-    return found.values()
+    return [("embedding", settings) for settings in found.values() if settings.engine == SENTENCE_TRANSFORMERS]
 
 
-def _models(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> Iterable[tuple[str, Model]]:
-    """The language models that are still to be loaded, by name; each once."""
+def _models(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> list[tuple[str, Model]]:
+    """The language models that vLLM is still to load, by name; each once."""
     found = {
         f"{name} {model!r}": (name, model)
         for job in jobs
         for stage, resources in job.plan.resources().items()
         if stage in left[job.config.name] & names
         for name, model in resources.models.items()
+        if model.engine == "vllm"
     }
-    return found.values()
+    return list(found.values())
 
 
-def _check_models(models: Iterable[tuple[str, Model]]) -> None:
+def _check_on_nodes(models: Iterable[tuple[str, Model]]) -> None:
     """Let vLLM read the configuration of the models it is to load, on nodes where such models run.
 
     Raises:
         BadInput: one cannot be loaded; the message is the engine's own.
     """
-    checks = [
-        (name, ray.remote(num_cpus=1, num_gpus=model.gpus)(_problem_of_vllm_model).remote(model))
-        for name, model in models
-        if model.engine == "vllm"
-    ]
+    checks = [(name, ray.remote(num_cpus=1, num_gpus=model.gpus)(problem_of).remote(model)) for name, model in models]
     for name, check in checks:
         _refuse(name, ray.get(check))
-
-
-def _begin_embedder_check(settings: Embedding) -> Callable[[], None]:
-    """Let transformers read the embedding model's configuration in a process of its own, while Ray starts.
-
-    What comes back waits for the outcome; it raises BadInput with the library's message where the model cannot
-    be loaded.
-    """
-    if settings.engine != SENTENCE_TRANSFORMERS:
-        return lambda: None
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    check = pool.submit(_problem_of_embedder, settings)
-    pool.shutdown(wait=False)
-    return lambda: _refuse("embedding", check.result())
 
 
 def _refuse(name: str, problem: str | None) -> None:
     if problem is not None:
         raise BadInput(f"{name}: the model cannot be loaded: {problem}")
-
-
-def _problem_of_embedder(settings: Embedding) -> str | None:
-    """Read the embedding model's configuration; None where that works."""
-    # Imported here: the driver must start without transformers.
-    from transformers import AutoConfig
-
-    try:
-        AutoConfig.from_pretrained(
-            locate_model(settings), revision=settings.revision, trust_remote_code=settings.trust_remote_code
-        )
-    except Exception as error:  # transformers and the hub raise what they like here
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _problem_of_vllm_model(model: Model) -> str | None:
-    return problem_with(ModelSpec.of(model, None))

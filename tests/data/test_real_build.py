@@ -3,22 +3,14 @@
 import gzip
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from drp_ray.cli import app
 from tests.data.raw import read_items, read_split
 from tests.end_to_end.conftest import Job, sample, settings
+from tests.real_reviews import RAW
 
-RAW = Path(__file__).parents[3] / "shared" / "data" / "digital_music"
 __all__ = ["sample", "settings"]
-OPTIONS = [
-    *("--item-key", "parent_asin"),
-    *("--min-description-chars", "0", "--min-item-reviewers", "5", "--min-user-reviews", "5", "--holdout", "1"),
-    *("--min-profile-item-reviewers", "1", "--min-profile-reviews", "1"),
-]
 
 pytestmark = pytest.mark.skipif(
     not RAW.is_dir(), reason="the raw reviews lie beside the developers' checkouts and are not part of the project"
@@ -46,16 +38,6 @@ def counted() -> dict[str, list[str]]:
     return ordered
 
 
-@pytest.fixture(scope="module")
-def music(tmp_path_factory, ray_here) -> Path:
-    out = tmp_path_factory.mktemp("built") / "music"
-    inputs = ["--reviews", str(RAW / "Digital_Music.jsonl.gz"), "--meta", str(RAW / "meta_Digital_Music.jsonl.gz")]
-    result = CliRunner().invoke(app, ["data", "amazon", *inputs, "--out", str(out), *OPTIONS])
-    assert result.exit_code == 0, result.output
-    assert "234" in result.stdout and "2,125" in result.stdout
-    return out
-
-
 def test_the_dataset_has_the_users_items_and_reviews_that_are_counted_independently(music):
     rows = read_split(music, "test")
     written = {row["user_id"]: [review["item_id"] for review in (*row["profile"], row["target"])] for row in rows}
@@ -67,7 +49,7 @@ def test_the_dataset_has_the_users_items_and_reviews_that_are_counted_independen
 
 def test_the_dataset_runs_through_the_job_to_the_comparisons(tmp_path, music, settings):
     job = Job(tmp_path, {**settings, "dataset": str(music / "test"), "root": str(tmp_path / "results")})
-    done = job.run("run", "--until", "comparisons", "--set", "users.limit=3")
+    done = job.run_here("run", "--until", "comparisons", "--set", "users.limit=3")
     assert done.returncode == 0, done.stderr
     job = Job(tmp_path, {**job.settings, "users": {"limit": 3}})
     assert job.stage("comparisons").uri.startswith(str(tmp_path / "results" / "music-test"))

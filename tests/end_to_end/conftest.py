@@ -1,4 +1,4 @@
-"""Whole jobs, started as a user starts them: the command line in a process of its own."""
+"""Whole jobs, started as a user starts them: by the command line, mostly in a process of its own."""
 
 import json
 import os
@@ -9,7 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from drp_ray.cli import app
 from drp_ray.data.sample_files import write_sample
 from drp_ray.storage.folder import Folder, LocalFolder, S3Options, open_folder
 from drp_ray.storage.parts import read_manifest, read_part
@@ -53,6 +55,14 @@ class Job:
             timeout=JOB_TIMEOUT_S,
         )
 
+    def run_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same command in this process and on its Ray (`ray_here`), for what is no matter of processes."""
+        verb, *rest = arguments
+        done = CliRunner().invoke(app, [verb, str(self.file), *rest])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
     def stage(self, name: str) -> Folder:
         """The folder of a stage: as `run.json` names it once there is one, before that as `drp-ray where` prints."""
         if not self._stages:
@@ -65,7 +75,7 @@ class Job:
 
     def where(self, name: str) -> Folder:
         """The folder that `drp-ray where` prints."""
-        done = self.run("where", name)
+        done = self.run_here("where", name)
         assert done.returncode == 0, done.stderr
         return open_folder(done.stdout.removesuffix("\n"), self.s3)
 

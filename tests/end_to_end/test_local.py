@@ -113,17 +113,17 @@ def test_the_report_is_in_the_runs_folder_and_its_path_is_printed(finished):
     predictions = {row["user_id"]: row["prediction"] for row in job.rows("predictions").to_pylist()}
     assert {name: pieces(page, name, 0, "prediction")["prediction"] for name in page.users} == predictions
     before = job.run_folder.read("report.html")
-    assert job.run("report").stdout == f"{job.run_folder.uri}/report.html\n"
+    assert job.run_here("report").stdout == f"{job.run_folder.uri}/report.html\n"
     assert job.run_folder.read("report.html") == before
     out = job.folder / "numbers.html"
-    assert job.run("report", "--no-text", "--sample", "5", "--out", str(out)).returncode == 0
+    assert job.run_here("report", "--no-text", "--sample", "5", "--out", str(out)).returncode == 0
     assert len(read_page(out).users) >= 5 and not read_page(out).index["has_texts"]
 
 
 def test_running_again_does_nothing(finished):
     job, first = finished
     before = job.contents()
-    again = job.run("run")
+    again = job.run_here("run")
     assert again.returncode == 0
     assert "Nothing to do" in again.stdout
     assert again.stdout.partition("metric")[2] == first.stdout.partition("metric")[2]
@@ -132,7 +132,7 @@ def test_running_again_does_nothing(finished):
 
 def test_status_counts_what_is_there(finished):
     job, _ = finished
-    done = job.run("status")
+    done = job.run_here("status")
     assert done.returncode == 0
     for stage in STAGES:
         line = next(line for line in done.stdout.splitlines() if f" {stage} " in line)
@@ -142,15 +142,16 @@ def test_status_counts_what_is_there(finished):
 
 def test_another_setting_under_the_same_name_is_refused(finished):
     job, _ = finished
-    done = job.run("run", "--set", "sampling.temperature=0.1")
+    done = job.run_here("run", "--set", "sampling.temperature=0.1")
     assert done.returncode == 2
     assert "temperature" in done.stderr and "0.8" in done.stderr and "0.1" in done.stderr
 
 
 def test_where_prints_the_folder_and_nothing_else(finished):
     job, _ = finished
+    assert job.run("where", "items").stdout == f"{job.stage('items').uri}\n"
     for stage in ("users", "differences", "scores"):
-        assert job.run("where", stage).stdout == f"{job.stage(stage).uri}\n"
+        assert job.run_here("where", stage).stdout == f"{job.stage(stage).uri}\n"
 
 
 def test_run_json_names_what_was_used(finished):

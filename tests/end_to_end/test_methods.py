@@ -62,12 +62,14 @@ def runs_of(job):
     return compared, found
 
 
-def test_all_eight_methods_end_to_end_on_the_real_engine(tmp_path, settings, vllm_server):
+def test_all_eight_methods_end_to_end_on_the_real_engine(tmp_path, settings, vllm_server, ray_here):
     endpoint = {"engine": "openai", "id": "tiny", "base_url": vllm_server, "concurrency": 32, "seeds": False}
     settings["models"] = {"llm": endpoint}
+    hashes = {"engine": "tests.fakes:HashEmbedder", "model": str(tmp_path / "embedded"), "replicas": 1, "num_gpus": 0}
+    settings["embedding"] = hashes
     settings |= {"name": "all", "method": EIGHT, "users": {"limit": PREDICTED}, "root": str(tmp_path / "results")}
     job = Job(tmp_path, settings)
-    done = job.run("sweep")
+    done = job.run_here("sweep")
     assert done.returncode == 0, done.stderr
     assert set(EIGHT) == set(METHODS)
     compared, runs = runs_of(job)
@@ -90,7 +92,7 @@ def test_all_eight_methods_end_to_end_on_the_real_engine(tmp_path, settings, vll
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory, sample):
+def swept(tmp_path_factory, sample, ray_here):
     """Three methods at two temperatures, the extractor always at one; what was printed, and the calls."""
     job = ScriptedJob(
         tmp_path_factory.mktemp("sweep"),
@@ -99,7 +101,7 @@ def swept(tmp_path_factory, sample):
         method=["nonperso", "intsum", "dpl"],
         sampling={"temperature": [0.2, 0.8], "extractor": {"temperature": 0}},
     )
-    done = job.run("sweep")
+    done = job.run_here("sweep")
     assert done.returncode == 0, done.stderr
     return job, done, job.calls()
 
@@ -144,7 +146,7 @@ def test_means_over_the_temperatures_stand_beside_the_runs(swept):
 def test_compare_takes_a_finished_sweeps_file_and_the_folder_of_one_of_its_runs(swept):
     job, _, _ = swept
     out, folder = job.folder / "compared.json", job.results.at("runs", "swept-dpl-temperature0.2")
-    done = job.run("compare", folder.uri, "--draws", "200", "--json", str(out))
+    done = job.run_here("compare", folder.uri, "--draws", "200", "--json", str(out))
     assert done.returncode == 0, done.stderr
     document = json.loads(out.read_text())
     assert document["runs"] == ["swept-nonperso", "swept-intsum", "swept-dpl", "swept-dpl-temperature0.2"]
@@ -162,39 +164,39 @@ def test_compare_takes_a_finished_sweeps_file_and_the_folder_of_one_of_its_runs(
 
 def test_a_finished_sweep_makes_no_call_and_a_longer_one_only_the_new_ones(swept):
     job, _, calls = swept
-    again = job.run("sweep")
+    again = job.run_here("sweep")
     assert "Nothing to do" in again.stdout and job.calls() == calls
-    longer = job.run("sweep", "--set", "method=[nonperso, rag]", "--set", "sampling.temperature=[0.2]")
+    longer = job.run_here("sweep", "--set", "method=[nonperso, rag]", "--set", "sampling.temperature=[0.2]")
     assert longer.returncode == 0, longer.stderr
     assert len(job.calls()) == len(calls) + USERS
 
 
-def test_error_rows_that_runs_share_are_tried_again_once(tmp_path, sample):
+def test_error_rows_that_runs_share_are_tried_again_once(tmp_path, sample, ray_here):
     job = ScriptedJob(tmp_path, sample, method="drp", differences={"source": ["validated", "raw"]}, users={"limit": 4})
     job.script(refuse=["Task: find out"])
-    assert job.run("sweep").returncode == 3
+    assert job.run_here("sweep").returncode == 3
     asked = len(job.calls())
-    again = job.run("sweep", "--retry-errors")
+    again = job.run_here("sweep", "--retry-errors")
     assert again.returncode == 3, again.stderr
     _, runs = runs_of(job)
     comparisons = runs["scripted-raw"].rows("comparisons").num_rows
     assert len(job.calls()) == asked + comparisons, "predictions were made from contexts that are the same"
 
 
-def test_a_run_that_is_complete_has_its_result_though_a_later_one_fails(tmp_path, sample):
+def test_a_run_that_is_complete_has_its_result_though_a_later_one_fails(tmp_path, sample, ray_here):
     broken = {"engine": "tests.fakes:NoSuchEngine", "id": "none"}
     scripted = ScriptedJob(tmp_path, sample, method="nonperso", users={"limit": 4})
     scripted.settings["models"] |= {"broken": broken}
     scripted.settings["roles"] = {"generator": ["llm", "broken"]}
     scripted.file.write_text(json.dumps(scripted.settings))
-    done = scripted.run("sweep")
+    done = scripted.run_here("sweep")
     assert done.returncode == 2 and "has no class NoSuchEngine" in done.stderr
     assert scripted.results.at("runs", "scripted-llm").read("metrics.json")
 
 
 def test_a_dry_run_writes_nothing(tmp_path, sample):
     job = ScriptedJob(tmp_path, sample, method=["nonperso", "rag"])
-    done = job.run("sweep", "--dry-run")
+    done = job.run_here("sweep", "--dry-run")
     assert done.returncode == 0
     assert "2 runs: scripted-nonperso, scripted-rag" in done.stdout
     assert not (tmp_path / "results").exists()

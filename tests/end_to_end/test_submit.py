@@ -1,4 +1,4 @@
-"""The quickstart's shape as a submitted job, on a head that was started for it and asks for a token."""
+"""A submitted job, its reviews by the real engine, on a head that was started for it and asks for a token."""
 
 import os
 import secrets
@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.end_to_end.conftest import JOB_TIMEOUT_S, Job, assert_whole
+from tests.end_to_end.conftest import JOB_TIMEOUT_S, assert_whole
+from tests.faults.conftest import ROOT, ScriptedJob
 
 RAY = str(Path(sys.executable).with_name("ray"))
 START_TIMEOUT_S = 120
@@ -30,6 +32,7 @@ def head(tmp_path_factory):
     port, dashboard = free_port(), free_port()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment["PYTHONPATH"] = ROOT  # where the scripted engine is found
     # Sockets of Ray have long names: a folder of pytest's own would make them too long.
     log = (tmp_path_factory.mktemp("head") / "log").open("w")
     # The agent's usual port belongs to the Ray that other tests run in this process.
@@ -52,14 +55,14 @@ def head(tmp_path_factory):
 
 def wait_for_jobs(address: str, environment: dict[str, str]) -> None:
     give_up = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < give_up:
-        asked = subprocess.run(
-            [RAY, "job", "list", "--address", address], env=environment, capture_output=True, text=True
-        )
-        if asked.returncode == 0:
+    token = {"Authorization": f"Bearer {environment['RAY_AUTH_TOKEN']}"}
+    while True:
+        try:
+            urllib.request.urlopen(urllib.request.Request(f"{address}/api/jobs/", headers=token), timeout=5).close()
             return
-        time.sleep(1)
-    raise AssertionError(f"the head did not come up: {asked.stderr}")
+        except OSError as error:
+            assert time.monotonic() < give_up, f"the head did not come up: {error}"
+            time.sleep(0.2)
 
 
 def submit(address: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -68,12 +71,22 @@ def submit(address: str, environment: dict[str, str], folder: Path) -> subproces
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=JOB_TIMEOUT_S)
 
 
-def test_a_submitted_job_runs_on_the_cluster_and_says_so_in_its_log(tmp_path, settings, head):
+def test_a_submitted_job_runs_on_the_cluster_and_says_so_in_its_log(tmp_path, sample, settings, head):
     address, environment = head
     folder = tmp_path / "submitted"
     folder.mkdir()
-    runtime = {key: value for key, value in settings["runtime"].items() if key != "num_cpus"}
-    job = Job(folder, {**settings, "root": str(tmp_path / "results"), "runtime": runtime})
+    job = ScriptedJob(
+        folder,
+        sample,
+        root=str(tmp_path / "results"),
+        runtime={"rows_per_part": 8},
+        sampling={"max_tokens": 24},
+        models={
+            "real": settings["models"]["llm"],
+            "scripted": {"engine": "tests.fakes:ScriptedEngine", "id": str(folder / "script")},
+        },
+        roles={"extractor": "scripted", "validator": "scripted", "summarizer": "real", "generator": "real"},
+    )
 
     refused = submit(address, {**environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)}, folder)
     assert refused.returncode != 0

@@ -265,46 +265,50 @@ def test_the_probabilities_of_first_tokens_are_those_of_a_free_answer(engine, ru
     assert runner.run(engine.complete(user("Which letter?"), greedy(1))).logprobs is None
 
 
-@pytest.mark.parametrize(
-    ("victim", "cause"),
-    [("EngineCore", "EngineCore.* ended with exit code -9"), ("Worker", "died unexpectedly")],
-)
-def test_a_killed_engine_fails_every_call_at_once_and_a_new_one_starts(runner, tiny_model, victim, cause):
-    async def kill_and_start_again():
-        async with Descendants() as processes:
-            dying = VllmEngine(spec(tiny_model))
-            await dying.start()
-            calls = [asyncio.create_task(dying.complete(user(f"{i}"), drawn(900))) for i in range(48)]
-            await asyncio.sleep(0.3)
-            for process in processes.named(victim):
-                process.send_signal(signal.SIGKILL)
-            killed = time.monotonic()
-            results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
-            waited_s = time.monotonic() - killed
-            with pytest.raises(EngineDied, match=cause):
-                await dying.complete(user("Still there?"), greedy())
-            await dying.close()
-            await dying.close()
-            left = processes.left()
-        assert {type(result).__name__ for result in results} <= {"EngineDied", "Completion"}
-        deaths = [str(result) for result in results if isinstance(result, EngineDied)]
-        assert len(deaths) >= 16
-        assert waited_s < 15
-        assert left == []
+async def kill_while_it_answers(model, victim, cause):
+    """Start an engine, kill one of its processes with calls in flight, and see what becomes of calls and processes."""
+    async with Descendants() as processes:
+        dying = VllmEngine(spec(model))
+        await dying.start()
+        calls = [asyncio.create_task(dying.complete(user(f"{i}"), drawn(900))) for i in range(48)]
+        await asyncio.sleep(0.3)
+        for process in processes.named(victim):
+            process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+        waited_s = time.monotonic() - killed
+        with pytest.raises(EngineDied, match=cause):
+            await dying.complete(user("Still there?"), greedy())
+        await dying.close()
+        await dying.close()
+        left = processes.left()
+    assert {type(result).__name__ for result in results} <= {"EngineDied", "Completion"}
+    deaths = [str(result) for result in results if isinstance(result, EngineDied)]
+    assert len(deaths) >= 16
+    assert waited_s < 15
+    assert left == []
 
-        async with Descendants() as processes:
-            fresh = VllmEngine(spec(tiny_model))
-            await fresh.start()
-            completion = await fresh.complete(user("Hello"), greedy())
-            call = asyncio.create_task(fresh.complete(user("In flight"), drawn(900)))
-            await asyncio.sleep(0.1)
-            await fresh.close()
-            with pytest.raises(EngineDied):
-                await asyncio.wait_for(call, 10)
-            assert processes.left() == []
-        assert not completion.text.startswith("<think>")
 
-    runner.run(kill_and_start_again())
+async def start_and_close_while_it_answers(model):
+    """Start an engine and ask it; then close it with a call in flight."""
+    async with Descendants() as processes:
+        fresh = VllmEngine(spec(model))
+        await fresh.start()
+        completion = await fresh.complete(user("Hello"), greedy())
+        call = asyncio.create_task(fresh.complete(user("In flight"), drawn(900)))
+        await asyncio.sleep(0.1)
+        await fresh.close()
+        with pytest.raises(EngineDied):
+            await asyncio.wait_for(call, 10)
+        assert processes.left() == []
+    assert not completion.text.startswith("<think>")
+
+
+def test_a_killed_engine_fails_every_call_at_once_and_a_new_one_starts(runner, tiny_model):
+    """After each death: the one that is killed next, or closed, is the new one."""
+    runner.run(kill_while_it_answers(tiny_model, "EngineCore", "EngineCore.* ended with exit code -9"))
+    runner.run(kill_while_it_answers(tiny_model, "Worker", "died unexpectedly"))
+    runner.run(start_and_close_while_it_answers(tiny_model))
 
 
 def test_an_engine_that_never_started_answers_nothing_and_closes(runner):

@@ -11,6 +11,7 @@ import pytest
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import read_committed, read_manifest
 from tests.end_to_end.conftest import Job, assert_whole
+from tests.faults.conftest import ScriptedJob
 
 WAIT_S = 300
 
@@ -55,11 +56,18 @@ def engine_core(job: subprocess.Popen) -> psutil.Process:
 
 
 @pytest.fixture
-def job(tmp_path, settings) -> Job:
-    runtime = {**settings["runtime"], "rows_per_part": 2}
-    settings["sampling"]["max_tokens"] = 96
+def job(tmp_path, settings, sample, compared) -> ScriptedJob:
+    """The real engine makes the differences, which is where the job is killed, and the scripted one the rest."""
     settings["models"]["llm"]["concurrency"] = 6
-    return Job(tmp_path, {**settings, "root": str(tmp_path / "results"), "runtime": runtime})
+    scripted = {"engine": "tests.fakes:ScriptedEngine", "id": str(tmp_path / "script")}
+    return ScriptedJob(
+        tmp_path,
+        sample,
+        after=compared,
+        sampling={"max_tokens": 96},
+        models={"llm": settings["models"]["llm"], "scripted": scripted},
+        roles={"extractor": "llm", "validator": "llm", "summarizer": "scripted", "generator": "scripted"},
+    )
 
 
 def test_a_killed_engine_and_then_a_killed_job_lose_nothing_that_was_committed(job):
@@ -73,11 +81,11 @@ def test_a_killed_engine_and_then_a_killed_job_lose_nothing_that_was_committed(j
     total = len(read_manifest(folder).parts)
     whole = read_committed(folder, [entry.name for entry in folder.entries() if entry.name.startswith("part-")])
     assert 4 <= len(whole) < total, "the job was to be killed in the middle"
-    unfinished = job.run("status").stdout
+    unfinished = job.run_here("status").stdout
     assert "unfinished" in next(line for line in unfinished.splitlines() if "differences" in line)
     before = {name: folder.read(name) for name in whole}
 
-    again = job.run("run")
+    again = job.run_here("run")
     assert again.returncode == 0, again.stdout + again.stderr
     assert_whole(job, users=16)
     assert {name: folder.read(name) for name in before} == before
@@ -85,32 +93,32 @@ def test_a_killed_engine_and_then_a_killed_job_lose_nothing_that_was_committed(j
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_the_job_and_the_same_command_continues(scripted, number, code):
-    scripted.script(delay_s=1.5)
-    folder = scripted.where("differences")
-    running = start(scripted, "--set", "models.llm.concurrency=1")
+def test_a_signal_stops_the_job_and_the_same_command_continues(prepared, number, code):
+    prepared.script(delay_s=0.5)
+    folder = prepared.where("differences")
+    running = start(prepared, "--set", "models.llm.concurrency=1")
     wait_for_parts(folder, 1, running)
     os.kill(running.pid, number)
     assert running.wait(timeout=60) == code
     names = [entry.name for entry in folder.entries() if entry.name.startswith("part-")]
     before = {name: folder.read(name) for name in names}
-    assert "the same command continues" in (scripted.folder / "output").read_text()
+    assert "the same command continues" in (prepared.folder / "output").read_text()
     assert [entry.name for entry in folder.entries() if entry.name == "lease.json"] == []
 
-    scripted.script()
-    assert scripted.run("run").returncode == 0
+    prepared.script()
+    assert prepared.run_here("run").returncode == 0
     assert {name: folder.read(name) for name in before} == before
-    assert_whole(scripted, users=16)
+    assert_whole(prepared, users=16)
 
 
-def test_a_second_job_on_the_same_stages_says_so_and_stops(scripted):
-    scripted.script(delay_s=2)
-    folder = scripted.where("differences")
-    running = start(scripted, "--set", "models.llm.concurrency=1")
+def test_a_second_job_on_the_same_stages_says_so_and_stops(prepared):
+    prepared.script(delay_s=1)
+    folder = prepared.where("differences")
+    running = start(prepared, "--set", "models.llm.concurrency=1")
     wait_for_parts(folder, 1, running)
-    second = scripted.run("run")
+    second = prepared.run_here("run")
     assert second.returncode == 1
     assert f"process {running.pid}" in second.stderr and "--no-lease" in second.stderr
-    scripted.script()
+    prepared.script()
     assert running.wait(timeout=WAIT_S) == 0
-    assert_whole(scripted, users=16)
+    assert_whole(prepared, users=16)

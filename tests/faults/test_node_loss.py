@@ -20,22 +20,21 @@ def cluster(monkeypatch):
     cluster.shutdown()
 
 
-def test_a_lost_node_costs_time_but_no_row(scripted, cluster):
-    scripted.script(delay_s=0.5)
-    scripted.settings["models"]["llm"] |= {"replicas": 2, "concurrency": 1}
-    scripted.settings["runtime"] |= {"rows_per_part": 2}
-    scripted.file.write_text(json.dumps(scripted.settings))
+def test_a_lost_node_costs_time_but_no_row(prepared, cluster):
+    prepared.script(delay_s=0.5)
+    prepared.settings["models"]["llm"] |= {"replicas": 2, "concurrency": 1}
+    prepared.file.write_text(json.dumps(prepared.settings))
     lost = cluster.add_node(num_cpus=1)
-    scripted.env["RAY_ADDRESS"] = cluster.address
-    folder = scripted.where("differences")
-    running = start(scripted)
+    prepared.env["RAY_ADDRESS"] = cluster.address
+    folder = prepared.where("differences")
+    running = start(prepared)
     try:
         committed = wait_for_parts(folder, 3, running)
         cluster.remove_node(lost, allow_graceful=False)
         cluster.add_node(num_cpus=1)
-        assert running.wait(timeout=JOB_TIMEOUT_S) == 0, (scripted.folder / "output").read_text()
+        assert running.wait(timeout=JOB_TIMEOUT_S) == 0, (prepared.folder / "output").read_text()
     except subprocess.TimeoutExpired:
         running.kill()
         raise
-    assert_whole(scripted, users=16)
+    assert_whole(prepared, users=16)
     assert {name: folder.read(name) for name in committed} == committed

@@ -3,8 +3,6 @@
 A part of the users is enough, and saves minutes: nobody else is a peer then. With `USERS = 234` it is all of them.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,8 @@ import yaml
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.stages.items import vectors_by_text
 from drp_ray.storage.folder import LocalFolder
-from tests.data.test_real_build import OPTIONS, RAW
 from tests.end_to_end.conftest import Job
+from tests.real_reviews import RAW
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/quickstart.yaml"
 USERS = 80
@@ -27,18 +25,15 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """The first users of the real reviews, built in a process of its own: the jobs have the CPUs to themselves."""
-    out = tmp_path_factory.mktemp("built") / "music"
-    inputs = ["--reviews", str(RAW / "Digital_Music.jsonl.gz"), "--meta", str(RAW / "meta_Digital_Music.jsonl.gz")]
-    command = [sys.executable, "-m", "drp_ray", "data", "amazon", *inputs, "--out", str(out), *OPTIONS]
-    subprocess.run(command, check=True, capture_output=True)
-    test = LocalFolder(out / "test")
-    built = Dataset.open(test, LocalFolder(out))
+def dataset(music, tmp_path_factory):
+    """The first users of the real reviews."""
+    built = Dataset.open(LocalFolder(music / "test"), LocalFolder(music))
     [group] = built.row_groups()
-    (out / "first" / "users").mkdir(parents=True)
-    pq.write_table(built.read_users(group).slice(0, USERS), out / "first" / "users" / "part-00000.parquet")
-    return out / "first"
+    first = tmp_path_factory.mktemp("music") / "first"
+    (first / "users").mkdir(parents=True)
+    pq.write_table(built.read_users(group).slice(0, USERS), first / "users" / "part-00000.parquet")
+    (first / "items").symlink_to(music / "items")
+    return first
 
 
 def run_until_comparisons(folder, dataset, tiny_model, **embedding):
