@@ -11,7 +11,7 @@ from rich.table import Table
 
 from drp_ray.console import failures_reported, print_table, say, stopped_by_signals
 from drp_ray.data.cli import data_app
-from drp_ray.errors import EXIT_ERROR_ROWS, BadInput
+from drp_ray.errors import EXIT_ERROR_ROWS, EXIT_FAILED, BadInput
 
 if TYPE_CHECKING:
     from drp_ray.job.job import Job
@@ -231,6 +231,26 @@ def status(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B006
                 f"{line.wall_s:,.1f} s",
             )
         print_table(table)
+
+
+@app.command()
+def verify(
+    config: ConfigFile,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every row and compare its digest.")] = False,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """See that every file of a job is what was committed, and name what is damaged; drp-ray run makes that again."""
+    from drp_ray.job.verify import verify
+
+    with failures_reported():
+        job = _open(config, overrides)
+        found = verify(job.opened, deep)
+        for damage in found:
+            say(str(damage))
+        if found:
+            say(f"{len(found):,} damaged files: the command that made the run makes them again")
+            raise typer.Exit(EXIT_FAILED)
+        say(f"{job.opened.root.uri}: all that the job has made is whole")
 
 
 @app.command()
