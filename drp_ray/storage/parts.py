@@ -111,6 +111,7 @@ class Committed:
     """A committed part as its footer describes it: its facts, and the digests of its rows and of its input's rows.
 
     `made_with` has the versions of libraries and the commit; parts of earlier versions of this package have none.
+    `file_digest` is known where the part was written, and not from its footer.
     """
 
     name: str
@@ -119,7 +120,7 @@ class Committed:
     input_digest: str
     made_with: dict[str, str] = field(default_factory=dict)
     size: int | None = None
-    file_digest: str | None = None
+    file_digest: str | None = field(default=None, compare=False)
 
     @property
     def rows(self) -> int:
