@@ -23,6 +23,7 @@ __all__ = [
     "S3Options",
     "StorageUnreachable",
     "check_reachable",
+    "impatient",
     "open_folder",
 ]
 
@@ -86,9 +87,15 @@ def check_reachable(folder: Folder) -> None:
     Raises:
         BadInput: the bucket does not exist, refuses, or does not answer within about 15 s.
     """
-    if isinstance(folder, BucketFolder):
-        folder = replace(folder, options=replace(folder.options, attempts=2, read_timeout_s=5))
     try:
-        folder.entries()
+        impatient(folder, attempts=2).entries()
     except OSError as error:
         raise BadInput(str(error)) from error
+
+
+def impatient(folder: Folder, attempts: int = 1) -> Folder:
+    """The same folder, which does not wait for a bucket that is away: for whoever has something else to tell or do."""
+    if not isinstance(folder, BucketFolder):
+        return folder
+    options = replace(folder.options, attempts=attempts, read_timeout_s=5, patience_s=0)
+    return replace(folder, options=options)

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from drp_ray.errors import JobFailed
-from drp_ray.storage.folder import Folder
+from drp_ray.storage.folder import Folder, impatient
 
 LEASE = "lease.json"
 LAST_TRIES_S = (0.0, 1.0, 2.0)
@@ -64,7 +64,7 @@ class Lease:
     """A lease on a folder, renewed three times within its time to live."""
 
     def __init__(self, folder: Folder, ttl_s: float) -> None:
-        self._folder = folder
+        self._folder = impatient(folder, attempts=2)
         self._ttl_s = ttl_s
         self._identity = {"owner": uuid.uuid4().hex, **_this_process()}
         self._lost: str | None = None
@@ -214,7 +214,7 @@ def _holder_in(content: bytes) -> Mapping[str, Any]:
 
 def _pid_namespace() -> str:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:  # no Linux
         return ""
 
