@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from drp_ray.errors import BadInput, JobFailed, nearest
@@ -152,12 +153,15 @@ def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOpti
     """Run what is pending of a stage."""
     stage, info = job.plan.definitions[name], job.plan.stages[name]
     inputs = [job.plan.stages[source] for source in stage.inputs(job.plan.spec)]
+    confirm = partial(job.dataset.check_unchanged, job.plan.spec.dataset_identity) if stage.reads_dataset else None
     work = stage.make(context)
     if not isinstance(work, Worker):
-        return run_regroup_stage(RegroupStage(info, inputs, work), options)
+        return run_regroup_stage(RegroupStage(info, inputs, work, confirm), options)
+    if confirm is not None:
+        confirm()  # the catalogue that workers look things up in is of this dataset, before a part is made with it
     resources = stage.resources(job.plan.spec)
     pool = resources.pool if resources is not None else None
-    part_stage = PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec))
+    part_stage = PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec), confirm)
     return run_part_stage(part_stage, options)
 
 

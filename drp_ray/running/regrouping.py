@@ -29,6 +29,8 @@ def run_regroup_stage(stage: RegroupStage, options: RunOptions) -> Manifest:
         began = time.monotonic()
         done = _make_parts(stage, options)
         check_lease()
+        if stage.confirm is not None:
+            stage.confirm()
         wall_s = time.monotonic() - began
         planned = Manifest(
             stage=stage.info.name,

@@ -18,6 +18,8 @@ import pyarrow as pa
 from drp_ray.errors import BadInput
 from drp_ray.storage.entry import Entry
 
+_content_tags: dict[tuple[str, int, int, int, int], str] = {}
+
 
 @dataclass(frozen=True)
 class LocalFolder:
@@ -49,9 +51,14 @@ class LocalFolder:
         return found
 
     def content_tag(self, entry: Entry) -> str:
-        """The SHA-256 of the file."""
-        with (self.path / entry.name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """The SHA-256 of the file, which is computed again once its times, its size or its place on the disk differ."""
+        path = self.path / entry.name
+        status = path.stat()
+        key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if key not in _content_tags:
+            with path.open("rb") as file:
+                _content_tags[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return _content_tags[key]
 
     def read(self, name: str) -> bytes:
         """The whole content of a file."""

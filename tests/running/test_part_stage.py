@@ -1,7 +1,7 @@
 """The stage runner on a local Ray: resume, retry, order, checks and leases, with workers made for the purpose."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
 from drp_ray.running.survey import survey
 from drp_ray.running.worker import Pool, Worker
-from drp_ray.storage.folder import Folder, LocalFolder
+from drp_ray.storage.folder import Folder, LocalFolder, StorageUnreachable
 from drp_ray.storage.lease import LeaseHeld, lease
 from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, read_manifest, read_part, write_manifest
 
@@ -127,6 +127,33 @@ def test_a_failed_job_keeps_what_was_committed_and_the_next_makes_only_the_rest(
     assert {name: data for name, data in bench.bytes().items() if name in before} == before
     assert bench.worked()[part_name(0)] == bench.worked()[part_name(1)] == 1
     assert sorted(bench.squares()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_ended_a_stage_is_told_and_not_what_its_clean_up_met(tmp_path, options, monkeypatch):
+    bench, writes = Bench(tmp_path, [[1]]), iter([write_manifest])
+
+    def once_then_away(folder, manifest):
+        write = next(writes, None)
+        if write is None:
+            raise StorageUnreachable("the bucket is away")
+        write(folder, manifest)
+
+    monkeypatch.setattr("drp_ray.running.part_stage.write_manifest", once_then_away)
+    with pytest.raises(Exception, match="told to break"):
+        run_part_stage(bench.stage(breaks=(1,)), options)
+
+
+def test_what_was_made_of_something_that_changed_meanwhile_goes_and_earlier_parts_stay(tmp_path, options):
+    def changed():
+        raise JobFailed("the dataset was changed")
+
+    bench = Bench(tmp_path, [[1, 2, 3], [4, 5], [6]])
+    with pytest.raises(Exception, match="told to break"):
+        run_part_stage(bench.stage(Pool(1, 0, parts_in_flight=1), breaks=(6,)), options)
+    before = bench.bytes()
+    with pytest.raises(JobFailed, match="dataset was changed"):
+        run_part_stage(replace(bench.stage(), confirm=changed), options)
+    assert bench.bytes() == before and not read_manifest(bench.folder).is_done
 
 
 def test_a_part_that_lost_a_row_is_not_committed(tmp_path, options):
