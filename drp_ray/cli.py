@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from drp_ray.console import failures_reported, print_table, say, stopped_by_signals
+from drp_ray.console import Table, failures_reported, print_table, say, stopped_by_signals
 from drp_ray.data.cli import data_app
 from drp_ray.errors import EXIT_ERROR_ROWS, EXIT_FAILED, BadInput
 

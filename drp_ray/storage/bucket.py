@@ -226,6 +226,7 @@ class BucketFolder:
         """Raise our own errors, or FileNotFoundError, for those of boto3."""
         from boto3.exceptions import S3UploadFailedError
         from botocore.exceptions import BotoCoreError, ClientError
+        from urllib3.exceptions import HTTPError
 
         where = f"{self.uri}/{name}" if name else self.uri
         try:
@@ -240,7 +241,8 @@ class BucketFolder:
             if told is None:
                 raise
             raise told from error
-        except BotoCoreError as error:
+        # boto3 lets urllib3's errors through where a body breaks off.
+        except (BotoCoreError, HTTPError, ConnectionError, TimeoutError) as error:
             kind = BadInput if type(error).__name__ in BOTOS_BAD_INPUT else StorageUnreachable
             raise kind(f"{where}: {error}") from error
 

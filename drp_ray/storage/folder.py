@@ -13,10 +13,12 @@ import pyarrow as pa
 from drp_ray.errors import BadInput
 from drp_ray.storage.bucket import BucketFolder, S3Options, StorageUnreachable
 from drp_ray.storage.entry import Entry
-from drp_ray.storage.local import LocalFolder
+from drp_ray.storage.local import CannotWrite, DiskFailed, LocalFolder
 
 __all__ = [
     "BucketFolder",
+    "CannotWrite",
+    "DiskFailed",
     "Entry",
     "Folder",
     "LocalFolder",
@@ -85,8 +87,11 @@ def check_reachable(folder: Folder) -> None:
     """List a folder once, before anything depends on it; a bucket gets less time than usual to answer.
 
     Raises:
-        BadInput: the bucket does not exist, refuses, or does not answer within about 15 s.
+        BadInput: a file is where the folder is to be; or the bucket does not exist, refuses, or does not answer within
+            about 15 s.
     """
+    if isinstance(folder, LocalFolder):
+        folder.refuse_file_in_its_place()
     try:
         impatient(folder, attempts=2).entries()
     except OSError as error:

@@ -1,5 +1,6 @@
 """A folder of a file system. Files appear by a rename or a link, so that they are whole at once."""
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -15,8 +16,19 @@ from typing import IO
 
 import pyarrow as pa
 
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.storage.entry import Entry
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class CannotWrite(BadInput):
+    """A folder that cannot be written: no right to it, a disk that is read only, or a file in its place."""
+
+
+class DiskFailed(JobFailed, OSError):
+    """A write that failed half-way: a full disk, most often. What was there before is still there."""
+
 
 _content_tags: dict[tuple[str, int, int, int, int], str] = {}
 
@@ -49,6 +61,21 @@ class LocalFolder:
                 if stat.S_ISREG(status.st_mode):
                     found.append(Entry(path.name, status.st_size))
         return found
+
+    def refuse_file_in_its_place(self) -> None:
+        """See that this is a folder, or can become one.
+
+        Raises:
+            BadInput: a file is here, or where a folder above is to be.
+        """
+        try:
+            for path in (self.path, *self.path.parents):
+                if path.exists():
+                    if not path.is_dir():
+                        raise BadInput(f"{path}: this is a file, where a folder is needed; give another place")
+                    return
+        except OSError as error:
+            raise BadInput(f"{self.path}: cannot be read ({error.strerror})") from error
 
     def content_tag(self, entry: Entry) -> str:
         """The SHA-256 of the file, which is computed again once its times, its size or its place on the disk differ."""
@@ -116,9 +143,11 @@ class LocalFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         except OSError as error:
-            raise BadInput(f"{self.path}: cannot write here ({error.strerror})") from error
+            if error.errno in FULL:
+                raise DiskFailed(f"{self.path}: {error.strerror}: make room; the same command continues") from error
+            raise CannotWrite(f"{self.path}: cannot write here ({error.strerror})") from error
         try:
-            with os.fdopen(handle, "wb") as file:
+            with self._disk_failures_told(name), os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), 0o644)
                 shutil.copyfileobj(content, file)
                 file.flush()
@@ -126,6 +155,14 @@ class LocalFolder:
             yield temporary
         finally:
             Path(temporary).unlink(missing_ok=True)
+
+    @contextmanager
+    def _disk_failures_told(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            todo = "make room" if error.errno in FULL else "look after the disk"
+            raise DiskFailed(f"{self.path / name}: {error.strerror}: {todo}; the same command continues") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -20,8 +20,9 @@ class FaultProxy:
     """Passes requests on, but for `rate` of those with a method in `methods`, which meet one of `faults`.
 
     The faults: `503`, `500`, `403`, `skewed` (answers of S3's kind), `reset` (the connection is reset once the request
-    was passed on, so that a write is done and its answer lost), `cut` (half a body), `slow`. While it `is_away` every
-    connection is closed unanswered. `injected` counts what was done, by fault.
+    was passed on, so that a write is done and its answer lost), `cut` (half a body, and the connection is closed),
+    `broken` (half a body, and it is reset), `slow`. While it `is_away` every connection is closed unanswered.
+    `injected` counts what was done, by fault.
     """
 
     def __init__(self, upstream: str, seed: int = 0) -> None:
@@ -99,9 +100,10 @@ class _Handler(BaseHTTPRequestHandler):
         length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
         self.send_header("Content-Length", length or "0")
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if fault == "cut" else content)
+        self.wfile.write(content[: len(content) // 2] if fault in ("cut", "broken") else content)
         if fault == "cut":
-            self.wfile.flush()
+            self.close_connection = True
+        elif fault == "broken":
             self._hang_up()
 
     def _refuse(self, code: str, status: int) -> None:

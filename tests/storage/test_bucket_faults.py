@@ -30,7 +30,7 @@ def behind(proxy, s3_server, bucket):
     return open_folder(f"s3://{bucket}/below", options)
 
 
-@pytest.mark.parametrize("fault", ["cut", "503", "500", "reset", "skewed"])
+@pytest.mark.parametrize("fault", ["cut", "broken", "503", "500", "reset", "skewed"])
 def test_what_breaks_off_or_is_refused_for_the_moment_is_asked_again(proxy, behind, fault):
     proxy.faults, proxy.rate = (fault,), 0.4
     committed = commit_part(behind, "part-00000.parquet", ROWS, {}, "in")
