@@ -10,7 +10,7 @@ import typer
 
 from drp_ray.console import Table, failures_reported, print_table, say, stopped_by_signals
 from drp_ray.data.cli import data_app
-from drp_ray.errors import EXIT_ERROR_ROWS, EXIT_FAILED, BadInput
+from drp_ray.errors import EXIT_ERROR_ROWS, EXIT_FAILED, BadInput, CannotWrite
 
 if TYPE_CHECKING:
     from drp_ray.job.job import Job
@@ -84,7 +84,10 @@ def _finish(job: "Job", result: "Result", *beside: "Job") -> None:
     if job.config.report:
         from drp_ray.viewer.command import report_of_run
 
-        say(f"report {report_of_run(job.opened, *(each.opened for each in beside))}")
+        try:
+            say(f"report {report_of_run(job.opened, *(each.opened for each in beside))}")
+        except CannotWrite as error:
+            say(f"Note: no report was written: {error}")
     for advice in result.advice:
         say(advice)
     if result.error_rate > job.config.runtime.max_error_rate:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from drp_ray.errors import BadInput, nearest
 from drp_ray.storage.folder import S3Options
@@ -45,6 +45,14 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _home_expanded(place: str) -> str:
+    return str(Path(place).expanduser()) if place.startswith("~") else place
+
+
+Place = Annotated[str, AfterValidator(_home_expanded)]
+"""A folder or a file, or the name of a model; `~` is the home of whoever runs the job."""
 
 
 class Users(Section):
@@ -107,7 +115,7 @@ class Embedding(Section):
     """
 
     engine: str = "sentence-transformers"
-    model: str = "Alibaba-NLP/gte-Qwen2-1.5B-instruct"
+    model: Place = "Alibaba-NLP/gte-Qwen2-1.5B-instruct"
     revision: str | None = None
     sha256: str | None = None
     trust_remote_code: bool = False
@@ -151,7 +159,7 @@ class Model(Section):
     """
 
     engine: str = "vllm"
-    id: str
+    id: Place
     revision: str | None = None
     replicas: Count = 1
     tensor_parallel: Count = 1
@@ -342,8 +350,8 @@ class Config(Section):
     """A job."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    dataset: str
-    root: str
+    dataset: Place
+    root: Place
     method: str
     users: Users = Users()
     retrieval: Retrieval = Retrieval()
@@ -353,7 +361,7 @@ class Config(Section):
     models: Annotated[dict[str, Model], Field(min_length=1)]
     roles: Roles = Roles()
     sampling: AllSampling = AllSampling()
-    prompts: str | None = None
+    prompts: Place | None = None
     evaluation: Evaluation = Evaluation()
     report: bool = True
     runtime: Runtime = Runtime()

@@ -14,6 +14,10 @@ class BadInput(Exception):
     """The configuration, the dataset or the cluster is not what the job needs: nothing was started."""
 
 
+class CannotWrite(BadInput):
+    """A folder that cannot be written: no right to it, a disk that is read only, or a file in its place."""
+
+
 class JobFailed(Exception):
     """The job could not go on; what was committed stays, and the same command continues."""
 

@@ -142,6 +142,8 @@ class Dataset:
 def dataset_name(uri: str) -> str:
     """The folder's name; for a split (`test`), with its parent's name before it."""
     path = PurePosixPath(uri.replace("://", "/"))
+    if path.name in ("", ".", ".."):
+        raise BadInput(f"{uri}: a dataset needs a folder with a name: results are kept under it")
     return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
 
 

@@ -10,7 +10,7 @@ from drp_ray.job.plan import Plan, make_plan
 from drp_ray.job.revisions import Revisions, look_up, pinned
 from drp_ray.job.run_record import read_record, recorded_revisions
 from drp_ray.running.survey import is_current
-from drp_ray.storage.folder import Folder, check_reachable, open_folder
+from drp_ray.storage.folder import Folder, check_reachable, open_folder, parent_of
 from drp_ray.storage.parts import Manifest, read_whole_manifest
 
 
@@ -63,7 +63,7 @@ def open_job(config: Config) -> OpenedJob:
     check_reachable(root)
     folder = open_folder(config.dataset, s3)
     check_reachable(folder)
-    dataset = Dataset.open(folder, open_folder(config.dataset.rstrip("/").rpartition("/")[0] or ".", s3))
+    dataset = Dataset.open(folder, parent_of(folder, s3))
     folder = root.at(dataset.name)
     revisions = look_up(config, recorded_revisions(read_record(folder.at("runs", config.name))))
     config = pinned(config, revisions)

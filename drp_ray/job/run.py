@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from drp_ray.errors import BadInput, JobFailed, nearest
+from drp_ray.errors import BadInput, CannotWrite, JobFailed, nearest
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.checks import prepared
 from drp_ray.job.judged import judged_of
@@ -22,6 +22,7 @@ from drp_ray.running.survey import can_improve, is_current
 from drp_ray.running.worker import Worker
 from drp_ray.stages.scores import SCORES
 from drp_ray.stages.stage import StageContext
+from drp_ray.storage.local import OLD_S
 from drp_ray.storage.parts import Manifest
 
 
@@ -37,7 +38,7 @@ def run(
     wanted = _stages_until(job, until)
     check_run_name(job.run_folder, job.config, job.plan)
     _make(job, wanted, say, retry_errors, use_lease)
-    return _result(job, wanted) if until is None else None
+    return _result(job, wanted, say) if until is None else None
 
 
 def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bool = True) -> Result:
@@ -53,7 +54,7 @@ def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bo
     if missing is not None:
         raise BadInput(f"{job.config.name}: {missing} is not complete: what is to be evaluated is made by drp-ray run")
     _make(job, wanted, say, retry_errors, use_lease)
-    return _result(job, job.plan.stages)
+    return _result(job, job.plan.stages, say)
 
 
 def _first_missing(job: OpenedJob, names: Sequence[str]) -> str | None:
@@ -94,10 +95,10 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
             for job in unfinished:
                 say(f"Run {job.config.name}")
                 _run_stages(job, job.plan.stages, say, options, shared)
-                results[job.run_folder.uri] = _result(job, job.plan.stages)
+                results[job.run_folder.uri] = _result(job, job.plan.stages, say)
     for note in dict.fromkeys(note for job in jobs for note in _notes_on_kept(job, job.plan.stages)):
         say(note)
-    return [results.get(job.run_folder.uri) or _result(job, job.plan.stages) for job in jobs]
+    return [results.get(job.run_folder.uri) or _result(job, job.plan.stages, say) for job in jobs]
 
 
 def _is_complete(job: OpenedJob, names: Iterable[str], retry_errors: bool) -> bool:
@@ -107,12 +108,15 @@ def _is_complete(job: OpenedJob, names: Iterable[str], retry_errors: bool) -> bo
     return not (retry_errors and any(can_improve(manifest.totals) for manifest in manifests.values()))
 
 
-def _result(job: OpenedJob, names: Iterable[str]) -> Result:
+def _result(job: OpenedJob, names: Iterable[str], say: Say) -> Result:
     manifests = job.current_manifests(names)
     if manifests is None:
         raise JobFailed("the inputs changed while the job ran; the same command continues")
     # Also where all was there already, made for another run with the same settings.
-    write_run(job.run_folder, job.config, job.plan, job.revisions)
+    try:
+        write_run(job.run_folder, job.config, job.plan, job.revisions)
+    except CannotWrite as error:  # a finished run can be shown where nothing can be written
+        say(f"Note: {error}")
     judged = judged_of(job)
     users = read_user_scores(job.plan, judged)
     return report(job.config, job.plan, job.run_folder, manifests, job.cache, users, judged)
@@ -136,6 +140,7 @@ class _Shared:
 
 
 def _run_stages(job: OpenedJob, names: Iterable[str], say: Say, options: RunOptions, shared: _Shared) -> None:
+    job.run_folder.delete_temporary_files(older_than_s=OLD_S)
     write_run(job.run_folder, job.config, job.plan, job.revisions)
     folders = {name: info.folder for name, info in job.plan.stages.items()}
     context = StageContext(job.plan.spec, job.dataset, folders, job.cache, shared.catalogues)

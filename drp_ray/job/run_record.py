@@ -12,7 +12,7 @@ from drp_ray.job.revisions import Revisions
 from drp_ray.running.stage_info import StageInfo
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
-from drp_ray.storage.folder import Folder
+from drp_ray.storage.folder import Folder, write_if_changed
 from drp_ray.storage.versions import versions
 
 RUN = "run.json"
@@ -135,7 +135,7 @@ def write_run(folder: Folder, config: Config, plan: Plan, revisions: Revisions |
         "commit": versions().get("commit"),
         "history": _history(earlier),
     }
-    folder.write(RUN, json.dumps(record, indent=1, sort_keys=True).encode())
+    write_if_changed(folder, RUN, json.dumps(record, indent=1, sort_keys=True).encode())
 
 
 def _stage_record(info: StageInfo) -> dict[str, Any]:

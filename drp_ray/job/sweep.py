@@ -24,6 +24,7 @@ from drp_ray.job.result import Result
 from drp_ray.running.survey import is_current
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
+from drp_ray.storage.folder import write_if_changed
 
 SWEEP = "sweep.json"
 LONGEST_LABEL = 60
@@ -215,7 +216,7 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
         "means": means_of(rows),
     }
     folder = sweep.runs[0].job.root.at("sweeps", sweep.name)
-    folder.write(SWEEP, json.dumps(comparison, indent=1, sort_keys=True, default=str).encode())
+    write_if_changed(folder, SWEEP, json.dumps(comparison, indent=1, sort_keys=True, default=str).encode())
     return {**comparison, "folder": folder.uri}
 
 

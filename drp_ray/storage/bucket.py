@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, CannotWrite, JobFailed
 from drp_ray.storage.entry import Entry
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ class BucketFolder:
 
     def write(self, name: str, data: bytes) -> None:
         """One PUT, which S3 makes visible whole or not at all."""
-        self._patiently(lambda: self._client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data), name)
+        with self._refusal_to_write_told():
+            self._patiently(lambda: self._client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data), name)
 
     def write_file(self, name: str, source: Path) -> None:
         """Upload a local file, a large one in pieces; S3 makes it visible whole or not at all."""
@@ -156,7 +157,8 @@ class BucketFolder:
             with source.open("rb") as content:
                 self._client.upload_fileobj(content, self.bucket, self._key(name))
 
-        self._patiently(upload, name)
+        with self._refusal_to_write_told():
+            self._patiently(upload, name)
 
     def create(self, name: str, data: bytes) -> bool:
         """A PUT that S3 refuses where the key exists."""
@@ -175,6 +177,9 @@ class BucketFolder:
     def delete(self, name: str) -> None:
         """Remove an object."""
         self._patiently(lambda: self._client.delete_object(Bucket=self.bucket, Key=self._key(name)), name)
+
+    def delete_temporary_files(self, older_than_s: float = 0) -> None:
+        """There are none: what is not written whole is not written."""
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
@@ -202,6 +207,13 @@ class BucketFolder:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the clients behind: they hold sockets."""
         return {"bucket": self.bucket, "prefix": self.prefix, "options": self.options}
+
+    @contextmanager
+    def _refusal_to_write_told(self) -> Iterator[None]:
+        try:
+            yield
+        except BadInput as error:
+            raise CannotWrite(str(error)) from error
 
     def _patiently(self, ask: Callable[[], T], name: str = "") -> T:
         """Do what asks S3, again while that is not answered properly, until `patience_s` have passed.

@@ -83,6 +83,8 @@ class Lease:
         if not self._write(None):
             self._take_over_once_expired()
         self._renewing.start()
+        with suppress(OSError):
+            self._folder.delete_temporary_files()
 
     def check(self) -> None:
         """Raise `LeaseLost` once another job has the lease, or this one has not renewed it in time and cannot now.

@@ -5,9 +5,11 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,14 +18,19 @@ from typing import IO
 
 import pyarrow as pa
 
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, CannotWrite, JobFailed
 from drp_ray.storage.entry import Entry
 
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""The names that `tempfile` makes for us."""
+
+LEASES = "lease.json"
+"""Any job may be writing a file of this name, whoever holds the lease."""
+
+OLD_S = 60.0
+"""A file that nobody has written to for so long has no writer any more."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class CannotWrite(BadInput):
-    """A folder that cannot be written: no right to it, a disk that is read only, or a file in its place."""
 
 
 class DiskFailed(JobFailed, OSError):
@@ -131,6 +138,15 @@ class LocalFolder:
     def delete(self, name: str) -> None:
         """Remove a file."""
         (self.path / name).unlink(missing_ok=True)
+
+    def delete_temporary_files(self, older_than_s: float = 0) -> None:
+        """Remove what killed writers left in this folder and below; those of leases only after some time."""
+        now = time.time()
+        for path in self.path.rglob(".*"):
+            age_s = OLD_S if path.name.startswith(f".{LEASES}") else older_than_s
+            with suppress(FileNotFoundError):  # renamed by its writer meanwhile
+                if TEMPORARY.fullmatch(path.name) and path.is_file() and now - path.stat().st_mtime >= age_s:
+                    path.unlink()
 
     def _temporary_file(self, name: str, data: bytes) -> AbstractContextManager[str]:
         return self._temporary_copy(name, io.BytesIO(data))
