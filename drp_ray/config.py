@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from drp_ray.errors import BadInput, nearest
+from drp_ray.errors import BadInput, nearest, without_passwords
+from drp_ray.job_yaml import parse_yaml
 from drp_ray.storage.folder import S3Options
 
 Role = Literal["extractor", "validator", "summarizer", "generator", "judge"]
@@ -199,6 +199,11 @@ class Model(Section):
         wrong = sorted(keys & self.model_fields_set)
         if wrong:
             raise ValueError(f"{', '.join(wrong)} has no meaning for engine {self.engine}")
+
+    @property
+    def public_base_url(self) -> str | None:
+        """The address without the password that may be in it: what is stored, and what it is known by."""
+        return None if self.base_url is None else without_passwords(self.base_url)
 
     @property
     def gpus(self) -> int:
@@ -444,11 +449,12 @@ def read_settings(
         BadInput: the file cannot be read or is no mapping.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not YAML: {error}") from error
+    raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: a job is a mapping of settings")
     for override in overrides:
@@ -474,10 +480,7 @@ def judge_option(text: str) -> tuple[str, Any]:
         BadInput: what follows the name is no mapping.
     """
     name, equals, value = text.partition("=")
-    try:
-        settings = yaml.safe_load(value) if equals else {}
-    except yaml.YAMLError as error:
-        raise BadInput(f"--judge {text}: the value is not YAML") from error
+    settings = parse_yaml(value, f"--judge {text}") if equals else {}
     if not name or not isinstance(settings, dict):
         raise BadInput(f"--judge {text}: write NAME or NAME={{samples: 5, model: …}}")
     return name, settings
@@ -499,10 +502,7 @@ def _parsed(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise BadInput(f"--set {override}: write key=value")
-    try:
-        return key, yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--set {override}: the value is not YAML") from error
+    return key, parse_yaml(text, f"--set {override}")
 
 
 def _override(raw: dict[str, Any], key: str, value: Any) -> None:

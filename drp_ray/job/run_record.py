@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drp_ray.config import Config, Model, checked
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, without_passwords
 from drp_ray.job.plan import Plan
 from drp_ray.job.revisions import Revisions
 from drp_ray.running.stage_info import StageInfo
@@ -82,7 +82,7 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
 
 def _made_from(config: Config, plan: Plan) -> Any:
     stages = {name: {"settings": info.made_from["settings"]} for name, info in plan.stages.items()}
-    return _identity(json.loads(json.dumps({"method": config.method, "stages": stages})))
+    return _identity(json.loads(without_passwords(json.dumps({"method": config.method, "stages": stages}))))
 
 
 def _identity(made_from: Any) -> Any:
@@ -135,7 +135,8 @@ def write_run(folder: Folder, config: Config, plan: Plan, revisions: Revisions |
         "commit": versions().get("commit"),
         "history": _history(earlier),
     }
-    write_if_changed(folder, RUN, json.dumps(record, indent=1, sort_keys=True).encode())
+    # The settings hold addresses, and addresses may hold passwords.
+    write_if_changed(folder, RUN, without_passwords(json.dumps(record, indent=1, sort_keys=True)).encode())
 
 
 def _stage_record(info: StageInfo) -> dict[str, Any]:
