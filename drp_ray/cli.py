@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Column, Table
+from rich.table import Column
 
-from drp_ray.console import failures_reported, print_table, say, show_table, stopped_by_signals
+from drp_ray.console import Table, failures_reported, print_table, say, show_table, stopped_by_signals
 from drp_ray.data.cli import data_app
-from drp_ray.errors import EXIT_ERROR_ROWS, BadInput
+from drp_ray.errors import EXIT_ERROR_ROWS, EXIT_FAILED, BadInput, CannotWrite
 
 if TYPE_CHECKING:
     from drp_ray.job.job import Job
@@ -86,7 +86,10 @@ def _finish(job: "Job", result: "Result", *beside: "Job") -> None:
     if job.config.report:
         from drp_ray.viewer.command import report_of_run
 
-        say(f"report {report_of_run(job.opened, *(each.opened for each in beside))}")
+        try:
+            say(f"report {report_of_run(job.opened, *(each.opened for each in beside))}")
+        except CannotWrite as error:
+            say(f"Note: no report was written: {error}")
     for advice in result.advice:
         say(advice)
     if result.error_rate > job.config.runtime.max_error_rate:
@@ -247,6 +250,26 @@ def _status_table(job: "Job") -> tuple[Table, bool]:
 
 
 @app.command()
+def verify(
+    config: ConfigFile,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every row and compare its digest.")] = False,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """See that every file of a job is what was committed, and name what is damaged; drp-ray run makes that again."""
+    from drp_ray.job.verify import verify
+
+    with failures_reported():
+        job = _open(config, overrides)
+        found = verify(job.opened, deep)
+        for damage in found:
+            say(str(damage))
+        if found:
+            say(f"{len(found):,} damaged files: the command that made the run makes them again")
+            raise typer.Exit(EXIT_FAILED)
+        say(f"{job.opened.root.uri}: all that the job has made is whole")
+
+
+@app.command()
 def correlations(runs: FinishedRuns, overrides: Overrides = []) -> None:  # noqa: B006
     """Print how alike the metrics of each finished run order its users (Spearman's rank correlation)."""
     from drp_ray.job.finished import executions_of, open_groups
@@ -281,7 +304,7 @@ def forget(
     from drp_ray.viewer.command import report_again
 
     def refresh(run: Folder) -> None:
-        say(result_again(run))
+        result_again(run, say)
         report_again(run)
 
     with failures_reported(), stopped_by_signals():

@@ -5,10 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from drp_ray.errors import BadInput, nearest
+from drp_ray.errors import BadInput, nearest, without_passwords
+from drp_ray.job_yaml import parse_yaml
 from drp_ray.storage.folder import S3Options
 
 Role = Literal["extractor", "validator", "summarizer", "generator", "judge"]
@@ -56,6 +65,14 @@ class Section(BaseModel):
         if isinstance(value, bool) and _takes_number(cls.model_fields[field.field_name or ""].annotation):
             raise ValueError("a number is wanted, not true or false")
         return value
+
+
+def _home_expanded(place: str) -> str:
+    return str(Path(place).expanduser()) if place.startswith("~") else place
+
+
+Place = Annotated[str, AfterValidator(_home_expanded)]
+"""A folder or a file, or the name of a model; `~` is the home of whoever runs the job."""
 
 
 class Users(Section):
@@ -121,7 +138,7 @@ class Embedding(Section):
     """
 
     engine: str = "sentence-transformers"
-    model: str = "Alibaba-NLP/gte-Qwen2-1.5B-instruct"
+    model: Place = "Alibaba-NLP/gte-Qwen2-1.5B-instruct"
     revision: str | None = None
     sha256: str | None = None
     trust_remote_code: bool = False
@@ -166,7 +183,7 @@ class Model(Section):
     """
 
     engine: str = "vllm"
-    id: str
+    id: Place
     revision: str | None = None
     replicas: Count = 1
     tensor_parallel: Count = 1
@@ -206,6 +223,11 @@ class Model(Section):
         wrong = sorted(keys & self.model_fields_set)
         if wrong:
             raise ValueError(f"{', '.join(wrong)} has no meaning for engine {self.engine}")
+
+    @property
+    def public_base_url(self) -> str | None:
+        """The address without the password that may be in it: what is stored, and what it is known by."""
+        return None if self.base_url is None else without_passwords(self.base_url)
 
     @property
     def gpus(self) -> int:
@@ -357,8 +379,8 @@ class Config(Section):
     """A job."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    dataset: str
-    root: str
+    dataset: Place
+    root: Place
     method: str
     users: Users = Users()
     retrieval: Retrieval = Retrieval()
@@ -368,7 +390,7 @@ class Config(Section):
     models: Annotated[dict[str, Model], Field(min_length=1)]
     roles: Roles = Roles()
     sampling: AllSampling = AllSampling()
-    prompts: str | None = None
+    prompts: Place | None = None
     evaluation: Evaluation = Evaluation()
     report: bool = True
     runtime: Runtime = Runtime()
@@ -451,11 +473,12 @@ def read_settings(
         BadInput: the file cannot be read or is no mapping.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not YAML: {error}") from error
+    raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: a job is a mapping of settings")
     for override in overrides:
@@ -481,10 +504,7 @@ def judge_option(text: str) -> tuple[str, Any]:
         BadInput: what follows the name is no mapping.
     """
     name, equals, value = text.partition("=")
-    try:
-        settings = yaml.safe_load(value) if equals else {}
-    except yaml.YAMLError as error:
-        raise BadInput(f"--judge {text}: the value is not YAML") from error
+    settings = parse_yaml(value, f"--judge {text}") if equals else {}
     if not name or not isinstance(settings, dict):
         raise BadInput(f"--judge {text}: write NAME or NAME={{samples: 5, model: …}}")
     return name, settings
@@ -506,10 +526,7 @@ def _parsed(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise BadInput(f"--set {override}: write key=value")
-    try:
-        return key, yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--set {override}: the value is not YAML") from error
+    return key, parse_yaml(text, f"--set {override}")
 
 
 def _override(raw: dict[str, Any], key: str, value: Any) -> None:

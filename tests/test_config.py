@@ -234,7 +234,7 @@ class TestOverrides:
             ("users.limit", "--set users.limit: write key=value"),
             ("=3", "--set =3: write key=value"),
             ("name.first=x", "--set name.first=x: name holds a value, not settings"),
-            ("users.limit={", "--set users.limit={: the value is not YAML"),
+            ("users.limit={", "--set users.limit={: not YAML"),
             ("users..limit=3", "users.: unknown setting"),
         ],
     )

@@ -14,7 +14,7 @@ PACKAGE = Path(drp_ray.__file__).parent
 
 LAYERS = (
     {"errors", "schema"},
-    {"storage"},
+    {"storage", "job_yaml"},
     {"config"},
     {"inputs", "console"},
     {"engines"},

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-
 from drp_ray.config import DocumentField, Retrieval
+from drp_ray.console import Table
 from drp_ray.data.coverage import CoverageCount, count_coverage
 from drp_ray.data.figures import SplitFigures, as_text, category_of, figures_table
 from drp_ray.data.layout import read_json

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
-from rich.table import Table
 
+from drp_ray.console import Table
 from drp_ray.data.rules import Drop
 from drp_ray.inputs.dataset import SPLITS, Dataset
 

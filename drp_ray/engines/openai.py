@@ -32,6 +32,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
+from drp_ray.errors import without_passwords
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_CONCURRENCY = 64
@@ -129,7 +130,7 @@ class OpenAIEngine:
 
     @property
     def _name(self) -> str:
-        return f"{self.spec.id} at {self.spec.base_url or DEFAULT_BASE_URL}"
+        return without_passwords(f"{self.spec.id} at {self.spec.base_url or DEFAULT_BASE_URL}")
 
     async def _listed_models(self, client: openai.AsyncOpenAI) -> dict[str, int | None]:
         """Ids of the models that the endpoint lists, with their context length where it is listed (vLLM does)."""

@@ -1,6 +1,6 @@
 """A dataset as a job reads it: users and items in Parquet files of any number, size and row groups."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from drp_ray import schema
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.inputs.leaks import without_leaks
 from drp_ray.inputs.pseudonyms import with_pseudonyms
 from drp_ray.storage.folder import Entry, Folder
@@ -72,6 +72,21 @@ class Dataset:
             for entry in parquet_files(folder)
         }
 
+    def check_unchanged(self, identity: Mapping[str, str]) -> None:
+        """See that the files are those of an identity that was taken before.
+
+        Raises:
+            JobFailed: one of them came, went or changed.
+        """
+        now = self.identity()
+        changed = sorted(name for name in {*identity, *now} if identity.get(name) != now.get(name))
+        if changed:
+            raise JobFailed(
+                f"{self.folder.uri}: the dataset was changed while the job read it ({', '.join(changed[:3])}"
+                f"{', …' if len(changed) > 3 else ''}). What was being made of it does not count: put the "
+                "files back and give the same command, or give the run another name and it is of the files as they are"
+            )
+
     def row_groups(self) -> list[RowGroup]:
         """The row groups of all user files, in the dataset's order."""
         groups = []
@@ -131,6 +146,8 @@ class Dataset:
 def dataset_name(uri: str) -> str:
     """The folder's name; for a split (`test`), with its parent's name before it."""
     path = PurePosixPath(uri.replace("://", "/"))
+    if path.name in ("", ".", ".."):
+        raise BadInput(f"{uri}: a dataset needs a folder with a name: results are kept under it")
     return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
 
 

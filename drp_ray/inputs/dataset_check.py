@@ -16,6 +16,7 @@ from drp_ray.inputs.leaks import LeakCounts, count_leaks
 from drp_ray.storage.folder import Folder
 
 REQUIRED_OF_REVIEW = ("item_id", "rating", "text", "timestamp")
+TEXTS_OF_REVIEW = ("item_id", "title", "text")
 MAX_EXAMPLES = 5
 """How many wrong rows an error names."""
 
@@ -63,6 +64,11 @@ def _checked_items(dataset: Dataset) -> pa.Array:
         with _unreadable_refused(where):
             rows = dataset.read_items(entry.name)
         _check_ids(rows["item_id"], "item_id", item_ids, where, 0)
+        for column in ("title", "description"):
+            wrong = _first_not_utf8(rows[column].combine_chunks())
+            if wrong is not None:
+                item = rows["item_id"][wrong].as_py()
+                raise BadInput(f"{where}: {column} of item {item!r} holds bytes that are not UTF-8")
     return pa.array(sorted(item_ids), pa.string())
 
 
@@ -125,6 +131,19 @@ def _check_ids(ids: pa.ChunkedArray, column: str, seen: set[str], where: str, fi
         seen.add(value)
 
 
+def _first_not_utf8(texts: pa.Array) -> int | None:
+    """The place of the first text that is no UTF-8. Parquet does not look, and who reads the text fails."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        for place, data in enumerate(texts.cast(pa.binary()).to_pylist()):
+            try:
+                (data or b"").decode()
+            except UnicodeDecodeError:
+                return place
+    return None
+
+
 def _check_reviews(rows: pa.Table, known_items: pa.Array, where: str) -> None:
     users = rows["user_id"].combine_chunks()
     for column in ("profile", "target"):
@@ -139,13 +158,22 @@ def _check_reviews(rows: pa.Table, known_items: pa.Array, where: str) -> None:
 
 def _check_values(reviews: pa.StructArray, owners: pa.Array, known_items: pa.Array, place: str) -> None:
     """Refuse reviews without a value that the method reads; `owners` are their users' ids."""
+    items = pc.struct_field(reviews, "item_id")
+    for name in TEXTS_OF_REVIEW:
+        wrong = _first_not_utf8(pc.struct_field(reviews, name))
+        if wrong is not None:
+            item = items[wrong].as_buffer().to_pybytes().decode(errors="replace") if items[wrong].is_valid else None
+            raise BadInput(
+                f"{place}.{name} of user {owners[wrong].as_py()!r}, item {item!r}, holds bytes that are not UTF-8: "
+                "write the file again with text that is decoded"
+            )
     for name in REQUIRED_OF_REVIEW:
         values = pc.struct_field(reviews, name)
         missing = pc.is_null(values, nan_is_null=True)
         if pc.any(missing).as_py():
             what = "null" if values.filter(missing)[0].as_py() is None else "not a number"
             raise BadInput(f"{place}.{name} is {what} for user {owners.filter(missing)[0]}")
-    _check_items_known(pc.struct_field(reviews, "item_id"), owners, known_items, place)
+    _check_items_known(items, owners, known_items, place)
 
 
 def _check_items_known(items: pa.Array, owners: pa.Array, known_items: pa.Array, place: str) -> None:

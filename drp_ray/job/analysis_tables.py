@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.table import Table
-
+from drp_ray.console import Table
 from drp_ray.job.protocols import marked
 
 Found = Mapping[str, Any]

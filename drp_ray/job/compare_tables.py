@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.table import Table
-
+from drp_ray.console import Table
 from drp_ray.job.compare import Document
 
 OF_A_PAIR = ("first - this", "95% interval", "by item", "p permutation", "p Holm", "p t-test", "smallest effect")

@@ -32,7 +32,14 @@ from drp_ray.running.survey import is_current
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
 from drp_ray.storage.folder import Folder, check_reachable, open_folder
-from drp_ray.storage.parts import Manifest, PartEntry, read_manifest, read_rows
+from drp_ray.storage.parts import (
+    Manifest,
+    PartEntry,
+    damage_named,
+    read_manifest,
+    read_rows,
+    read_whole_manifest,
+)
 
 READ_AHEAD = 4
 """Parts that are read while another one is worked on: over a network most of the time is spent waiting."""
@@ -80,7 +87,7 @@ class FinishedRun:
     @cached_property
     def manifests(self) -> dict[str, Manifest]:
         """The manifests of the stages that are there."""
-        found = {name: read_manifest(folder) for name, folder in self.stages.items()}
+        found = {name: read_whole_manifest(folder) for name, folder in self.stages.items()}
         return {name: manifest for name, manifest in found.items() if manifest is not None}
 
     def has(self, stage: str) -> bool:
@@ -153,7 +160,7 @@ def read_ahead(folder: Folder, names: Iterable[str], columns: Sequence[str] | No
     """Read parts in order, a few of them in advance; no more than these are in memory."""
 
     def read(name: str) -> pa.Table:
-        with folder.open(name) as file:
+        with damage_named(folder, name), folder.open(name) as file:
             wanted = None if columns is None else list(columns)
             return pq.ParquetFile(file).read(columns=wanted, use_threads=False).replace_schema_metadata(None)
 

@@ -133,24 +133,25 @@ def _forget_in(
     return Forgotten(rows, parts)
 
 
-def result_again(run: Folder) -> str:
-    """Compute the numbers of a finished run anew, or remove them; says which.
+def result_again(run: Folder, say: Say) -> None:
+    """Compute the numbers of a finished run anew, or remove them, and say which.
 
     They go where the dataset is not there or no longer what it was. The scores of the users who are left stay, and can
     be compared and exported.
     """
     record = read_record(run)
     if record is None or not _has(run, METRICS_FILE):
-        return f"{run.uri}: it is not finished, and has no numbers"
+        return
     try:
         # Where the run is now, which may have been moved.
         root = run.uri.rsplit("/", 3)[0]
         job = open_job(recorded_config(record, run.uri).model_copy(update={"root": root}))
-        result_of(job, job.plan.stages)
+        result_of(job, job.plan.stages, say)
     except (BadInput, JobFailed) as error:
         run.delete(METRICS_FILE)
-        return f"{run.uri}: {METRICS_FILE} was removed, since it cannot be made anew ({error})"
-    return f"{run.uri}: {METRICS_FILE} was made anew"
+        say(f"{run.uri}: {METRICS_FILE} was removed, since it cannot be made anew ({error})")
+    else:
+        say(f"{run.uri}: {METRICS_FILE} was made anew")
 
 
 def _opened(dataset: Folder, user_id: str) -> _Journal:

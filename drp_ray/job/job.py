@@ -17,7 +17,7 @@ from drp_ray.job.run import evaluate, run
 from drp_ray.job.status import StageStatus, status_of
 from drp_ray.running.cluster import Say
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import read_manifest, read_rows
+from drp_ray.storage.parts import read_rows, read_whole_manifest
 
 if TYPE_CHECKING:
     import datasets
@@ -111,7 +111,7 @@ class Job:
             BadInput: the job has no such stage, or it is not complete.
         """
         folder = self.folder(stage)
-        manifest = read_manifest(folder)
+        manifest = read_whole_manifest(folder)
         if manifest is None or not manifest.is_done:
             raise BadInput(f"{folder.uri}: {stage} is not complete yet; run the job first")
         return read_rows(folder)

@@ -10,8 +10,8 @@ from drp_ray.job.plan import Plan, make_plan
 from drp_ray.job.revisions import Revisions, look_up, pinned
 from drp_ray.job.run_record import read_record, recorded_revisions
 from drp_ray.running.survey import is_current
-from drp_ray.storage.folder import Folder, check_reachable, open_folder
-from drp_ray.storage.parts import Manifest, read_manifest
+from drp_ray.storage.folder import Folder, check_reachable, open_folder, parent_of
+from drp_ray.storage.parts import Manifest, read_whole_manifest
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class OpenedJob:
         return cache_folder(self.config.runtime)
 
     def manifests(self) -> dict[str, Manifest | None]:
-        """The manifest of every stage, in order."""
-        return {name: read_manifest(info.folder) for name, info in self.plan.stages.items()}
+        """The manifest of every stage, in order; one whose files are not all there counts as not done."""
+        return {name: read_whole_manifest(info.folder) for name, info in self.plan.stages.items()}
 
     def current_manifests(self, names: Iterable[str]) -> dict[str, Manifest] | None:
         """The manifests of the named stages, if all are done and made from what their inputs hold now."""
@@ -63,7 +63,7 @@ def open_job(config: Config) -> OpenedJob:
     check_reachable(root)
     folder = open_folder(config.dataset, s3)
     check_reachable(folder)
-    dataset = Dataset.open(folder, open_folder(config.dataset.rstrip("/").rpartition("/")[0] or ".", s3))
+    dataset = Dataset.open(folder, parent_of(folder, s3))
     folder = root.at(dataset.name)
     revisions = look_up(config, recorded_revisions(read_record(folder.at("runs", config.name))))
     config = pinned(config, revisions)

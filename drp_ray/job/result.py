@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray.config import Config
+from drp_ray.errors import CannotWrite
 from drp_ray.evaluation.authorship import ATTRIBUTIONS, AUTHORS
 from drp_ray.evaluation.controls import report_controls
 from drp_ray.evaluation.judge import JudgeMeasure
@@ -20,7 +21,7 @@ from drp_ray.job.judged import Judged
 from drp_ray.job.plan import Plan
 from drp_ray.job.run_scores import folders_of, read_controls
 from drp_ray.stages.scores import reported
-from drp_ray.storage.folder import Folder
+from drp_ray.storage.folder import Folder, write_if_changed
 from drp_ray.storage.parts import Facts, Manifest
 
 METRICS_FILE = "metrics.json"
@@ -65,11 +66,14 @@ def report(
         "published": _published(config, plan),
         **_between_controls(opened, judges, users, controls),
     }
-    folder.write(METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     rates = [_error_rate(facts) for facts in totals.values() if "errors" in facts]
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
-    advice = tuple(_advice(totals, metrics["metrics"], opened))
-    return Result(metrics, max(rates, default=0.0), folders, advice, users, judges)
+    advice = [*_advice(totals, metrics["metrics"], opened)]
+    try:
+        write_if_changed(folder, METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
+    except CannotWrite as error:  # a finished run can be shown where nothing can be written
+        advice.append(f"{METRICS_FILE} was not written: {error}")
+    return Result(metrics, max(rates, default=0.0), folders, tuple(advice), users, judges)
 
 
 def _scores(opened: Sequence[Metric], totals: Facts, users: UserScores) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from drp_ray.errors import BadInput, JobFailed, nearest
+from drp_ray.errors import BadInput, CannotWrite, JobFailed, nearest
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.checks import prepared
 from drp_ray.job.judged import judged_of
@@ -21,6 +22,7 @@ from drp_ray.running.survey import can_improve, is_current
 from drp_ray.running.worker import Worker
 from drp_ray.stages.scores import SCORES
 from drp_ray.stages.stage import StageContext
+from drp_ray.storage.local import OLD_S
 from drp_ray.storage.parts import Manifest
 
 
@@ -36,7 +38,7 @@ def run(
     wanted = _stages_until(job, until)
     check_run_name(job.run_folder, job.config, job.plan)
     _make(job, wanted, say, retry_errors, use_lease)
-    return result_of(job, wanted) if until is None else None
+    return result_of(job, wanted, say) if until is None else None
 
 
 def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bool = True) -> Result:
@@ -52,7 +54,7 @@ def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bo
     if missing is not None:
         raise BadInput(f"{job.config.name}: {missing} is not complete: what is to be evaluated is made by drp-ray run")
     _make(job, wanted, say, retry_errors, use_lease)
-    return result_of(job, job.plan.stages)
+    return result_of(job, job.plan.stages, say)
 
 
 def _first_missing(job: OpenedJob, names: Sequence[str]) -> str | None:
@@ -93,10 +95,10 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
             for job in unfinished:
                 say(f"Run {job.config.name}")
                 _run_stages(job, job.plan.stages, say, options, shared)
-                results[job.run_folder.uri] = result_of(job, job.plan.stages)
+                results[job.run_folder.uri] = result_of(job, job.plan.stages, say)
     for note in dict.fromkeys(note for job in jobs for note in _notes_on_kept(job, job.plan.stages)):
         say(note)
-    return [results.get(job.run_folder.uri) or result_of(job, job.plan.stages) for job in jobs]
+    return [results.get(job.run_folder.uri) or result_of(job, job.plan.stages, say) for job in jobs]
 
 
 def _is_complete(job: OpenedJob, names: Iterable[str], retry_errors: bool) -> bool:
@@ -106,7 +108,7 @@ def _is_complete(job: OpenedJob, names: Iterable[str], retry_errors: bool) -> bo
     return not (retry_errors and any(can_improve(manifest.totals) for manifest in manifests.values()))
 
 
-def result_of(job: OpenedJob, names: Iterable[str]) -> Result:
+def result_of(job: OpenedJob, names: Iterable[str], say: Say) -> Result:
     """Compute the result of stages that are there, and write it down.
 
     Raises:
@@ -116,7 +118,10 @@ def result_of(job: OpenedJob, names: Iterable[str]) -> Result:
     if manifests is None:
         raise JobFailed("the inputs changed while the job ran; the same command continues")
     # Also where all was there already, made for another run with the same settings.
-    write_run(job.run_folder, job.config, job.plan, job.revisions)
+    try:
+        write_run(job.run_folder, job.config, job.plan, job.revisions)
+    except CannotWrite as error:  # a finished run can be shown where nothing can be written
+        say(f"Note: {error}")
     judged = judged_of(job)
     users = read_user_scores(job.plan, judged)
     return report(job.config, job.plan, job.run_folder, manifests, job.cache, users, judged)
@@ -140,6 +145,7 @@ class _Shared:
 
 
 def _run_stages(job: OpenedJob, names: Iterable[str], say: Say, options: RunOptions, shared: _Shared) -> None:
+    job.run_folder.delete_temporary_files(older_than_s=OLD_S)
     write_run(job.run_folder, job.config, job.plan, job.revisions)
     folders = {name: info.folder for name, info in job.plan.stages.items()}
     context = StageContext(job.plan.spec, job.dataset, folders, job.cache, shared.catalogues)
@@ -157,12 +163,15 @@ def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOpti
     """Run what is pending of a stage."""
     stage, info = job.plan.definitions[name], job.plan.stages[name]
     inputs = [job.plan.stages[source] for source in stage.inputs(job.plan.spec)]
+    confirm = partial(job.dataset.check_unchanged, job.plan.spec.dataset_identity) if stage.reads_dataset else None
     work = stage.make(context)
     if not isinstance(work, Worker):
-        return run_regroup_stage(RegroupStage(info, inputs, work), options)
+        return run_regroup_stage(RegroupStage(info, inputs, work, confirm), options)
+    if confirm is not None:
+        confirm()  # the catalogue that workers look things up in is of this dataset, before a part is made with it
     resources = stage.resources(job.plan.spec)
     pool = resources.pool if resources is not None else None
-    part_stage = PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec))
+    part_stage = PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec), confirm)
     return run_part_stage(part_stage, options)
 
 

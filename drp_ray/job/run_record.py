@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drp_ray.config import Config, Model, checked
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, without_passwords
 from drp_ray.job.plan import Plan
 from drp_ray.job.revisions import Revisions
 from drp_ray.running.stage_info import StageInfo
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
-from drp_ray.storage.folder import Folder
+from drp_ray.storage.folder import Folder, write_if_changed
 from drp_ray.storage.versions import versions
 
 RUN = "run.json"
@@ -84,7 +84,7 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
 
 def _made_from(config: Config, plan: Plan) -> Any:
     stages = {name: {"settings": info.made_from["settings"]} for name, info in plan.stages.items()}
-    return _identity(json.loads(json.dumps({"method": config.method, "stages": stages})))
+    return _identity(json.loads(without_passwords(json.dumps({"method": config.method, "stages": stages}))))
 
 
 def _identity(made_from: Any) -> Any:
@@ -137,7 +137,8 @@ def write_run(folder: Folder, config: Config, plan: Plan, revisions: Revisions |
         "commit": versions().get("commit"),
         "history": _history(earlier),
     }
-    folder.write(RUN, json.dumps(record, indent=1, sort_keys=True).encode())
+    # The settings hold addresses, and addresses may hold passwords.
+    write_if_changed(folder, RUN, without_passwords(json.dumps(record, indent=1, sort_keys=True)).encode())
 
 
 def _stage_record(info: StageInfo) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def _status(job: OpenedJob, name: str, manifest: Manifest | None, current: bool)
         return StageStatus(name, "waiting", 0, None, 0, 0, None, 0, 0, 0, 0.0)
     done = _facts_of_done_parts(job, manifest, current)
     facts = add_up(done)
-    state = "done" if current else "unfinished"
+    state = "done" if current else "damaged" if manifest.damage else "unfinished"
     return StageStatus(
         name,
         state,

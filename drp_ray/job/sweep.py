@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from drp_ray.config import Config, checked, protocol_of, read_settings
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, without_passwords
 from drp_ray.evaluation.judge import measure_name
 from drp_ray.evaluation.metrics.base import METRICS, open_metrics
 from drp_ray.evaluation.user_scores import UserScores, common_users, len_of, values_of
@@ -24,6 +24,7 @@ from drp_ray.job.result import Result
 from drp_ray.running.survey import is_current
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
+from drp_ray.storage.folder import write_if_changed
 
 SWEEP = "sweep.json"
 LONGEST_LABEL = 60
@@ -119,7 +120,7 @@ def choices_of(place: Place, values: list[Any], path: Path) -> list[Choice]:
 def _label(key: str, value: Any) -> str:
     """A dataset, a method or a model by its own name, a number after its key, anything else by its key."""
     if isinstance(value, str):
-        value = dataset_name(value) if key == "dataset" else value
+        value = dataset_name(value) if key == "dataset" else without_passwords(value)
         name = re.sub(r"[^A-Za-z0-9._]+", "-", value.rstrip("/").rpartition("/")[2]).strip("-")
         return name[:LONGEST_LABEL] or key
     return f"{key}{value}".replace("+", "") if isinstance(value, int | float) else key
@@ -215,7 +216,8 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
         "means": means_of(rows),
     }
     folder = sweep.runs[0].job.root.at("sweeps", sweep.name)
-    folder.write(SWEEP, json.dumps(comparison, indent=1, sort_keys=True, default=str).encode())
+    content = without_passwords(json.dumps(comparison, indent=1, sort_keys=True, default=str))
+    write_if_changed(folder, SWEEP, content.encode())
     return {**comparison, "folder": folder.uri}
 
 

@@ -11,27 +11,41 @@ the object store, and two CPUs are enough.
 | a row kills engines                   | `llm.model_worker.ModelWorker`   | asked alone, then an error row          |
 | a worker process or its node dies     | Ray, which restarts the actor    | parts not yet committed are done again  |
 | a part kills worker processes         | `part_work.run_part`             | the job fails and names the part        |
+| a part's file is lost or cut short    | `parts.read_whole_manifest`      | it counts as absent and is made again   |
+| an input part cannot be read          | `parts.damage_named`             | the job fails and names the part        |
 | a worker writes other rows than asked | `part_work.check_keys`           | the job fails; nothing is written       |
 | the driver is killed                  | `survey`, at the next start      | committed parts stay, the rest is run   |
+| the dataset is changed meanwhile      | `dataset.check_unchanged`        | the job fails; what was made now goes   |
 | an input part was replaced            | `survey`, by the footer's digest | the output part is made again           |
 | two jobs at one folder                | `storage.lease`                  | the second says so and stops            |
 | a signal                              | `console.stopped_by_signals`     | exit 130 or 143; committed parts stay   |
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
+from dataclasses import replace
 
 import ray
 
-from drp_ray.errors import JobFailed
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.part_outcomes import committed_in
 from drp_ray.running.part_work import PartActor, run_part_in_task
 from drp_ray.running.progress import Amount, Heartbeat
 from drp_ray.running.stage_info import PartStage, RunOptions
 from drp_ray.running.survey import Survey, can_improve, filled_in, is_current, survey
+from drp_ray.storage.folder import Folder, impatient
 from drp_ray.storage.lease import optional_lease
-from drp_ray.storage.parts import Committed, Manifest, PartEntry, read_committed, read_manifest, write_manifest
+from drp_ray.storage.parts import (
+    Committed,
+    Manifest,
+    PartEntry,
+    is_sound,
+    read_committed,
+    read_whole_manifest,
+    write_manifest,
+)
 
 
 def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
@@ -40,10 +54,10 @@ def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
     Raises:
         JobFailed: another job holds the folder, or the work could not go on.
     """
-    source = read_manifest(stage.source.folder)
+    source = read_whole_manifest(stage.source.folder)
     if source is None or not source.is_done:
         raise JobFailed(f"{stage.info.name}: its input {stage.source.folder.uri} is not complete")
-    manifest = read_manifest(stage.info.folder)
+    manifest = read_whole_manifest(stage.info.folder)
     if (
         manifest is not None
         and is_current(manifest, {source.stage: source})
@@ -56,9 +70,10 @@ def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
 
 def _run_pending(stage: PartStage, source: Manifest, options: RunOptions, check_lease: Callable[[], None]) -> Manifest:
     folder = stage.info.folder
+    began, earlier = time.monotonic(), read_whole_manifest(folder)
+    _delete_damaged(folder, earlier)
     committed = read_committed(folder, (entry.name for entry in source.parts))
     found = survey(source, committed, stage.expected_rows, options.retry_errors)
-    began, earlier = time.monotonic(), read_manifest(folder)
     wall_before = earlier.wall_s if earlier is not None else 0.0
     unfinished = Manifest(
         stage=stage.info.name,
@@ -70,14 +85,40 @@ def _run_pending(stage: PartStage, source: Manifest, options: RunOptions, check_
     )
     write_manifest(folder, unfinished)
     done = dict(found.done)
+
+    def manifest_now() -> Manifest:
+        return filled_in(unfinished, done, wall_before + time.monotonic() - began)
+
     try:
         for part in _run_parts(stage, unfinished, found, options):
             check_lease()
             done[part.name] = part
-    finally:
-        manifest = filled_in(unfinished, done, wall_before + time.monotonic() - began)
-        write_manifest(folder, manifest)
+        _confirm(stage, made=done.keys() - found.done.keys())
+    except BaseException:
+        with suppress(BadInput, JobFailed):  # what ended the work is told, and not what its clean-up met
+            write_manifest(impatient(folder), manifest_now())
+        raise
+    manifest = manifest_now()
+    write_manifest(folder, manifest)
     return manifest
+
+
+def _delete_damaged(folder: Folder, manifest: Manifest | None) -> None:
+    """Remove parts of another size than was committed, unless their rows are whole: they were made again since then."""
+    for name in manifest.damage if manifest is not None else ():
+        if not is_sound(folder, name):
+            folder.delete(name)
+
+
+def _confirm(stage: PartStage, made: Set[str]) -> None:
+    """See that what the parts were made from is still there; what was made now goes where it is not."""
+    try:
+        if stage.confirm is not None:
+            stage.confirm()
+    except JobFailed:
+        for name in made:
+            stage.info.folder.delete(name)
+        raise
 
 
 def _expected_parts(stage: PartStage, source: Manifest) -> list[PartEntry]:
@@ -106,6 +147,7 @@ def pending_dataset(stage: PartStage, found: Survey, options: RunOptions) -> ray
     """The Ray Data plan of a stage: part names in, outcome rows out."""
     names = [{"part": entry.name, "replaces": found.replaced.get(entry.name, "")} for entry in found.pending]
     parts = one_block_each(names)
+    stage = replace(stage, confirm=None)  # for the driver, and not to be sent to workers
     arguments = {"stage": stage, "retry_errors": options.retry_errors, "monitor": options.monitor}
     if stage.pool is None:
         return parts.map(run_part_in_task, fn_kwargs=arguments, num_cpus=1)

@@ -13,7 +13,7 @@ from drp_ray.running.part_outcomes import committed_row, failed_part_as_row
 from drp_ray.running.progress import Counts
 from drp_ray.running.stage_info import PartStage
 from drp_ray.running.worker import keys_of
-from drp_ray.storage.parts import Committed, commit_part, read_footer, read_part
+from drp_ray.storage.parts import Committed, DamagedPart, commit_part, read_footer, read_part
 
 COUNTS_EVERY_S = 0.5
 
@@ -91,7 +91,7 @@ async def run_part(stage: PartStage, row: Mapping[str, str], retry_errors: bool,
     if there is not None and fits and there.digest != row["replaces"]:
         monitor.end.remote(name)
         return there
-    earlier = (await asyncio.to_thread(read_part, stage.info.folder, name)).rows if fits and retry_errors else None
+    earlier = await asyncio.to_thread(_rows_to_keep, stage, name) if fits and retry_errors else None
     began = time.monotonic()
     rows = await stage.worker.work(name, part.rows, earlier)
     check_keys(stage, name, part.rows, rows)
@@ -100,6 +100,14 @@ async def run_part(stage: PartStage, row: Mapping[str, str], retry_errors: bool,
     committed = await asyncio.to_thread(commit_part, stage.info.folder, name, rows, facts, part.digest)
     monitor.end.remote(name, seconds)
     return committed
+
+
+def _rows_to_keep(stage: PartStage, name: str) -> pa.Table | None:
+    """The rows of an earlier output part; None where it cannot be read, so that all are made again."""
+    try:
+        return read_part(stage.info.folder, name).rows
+    except DamagedPart:
+        return None
 
 
 def check_keys(stage: PartStage, name: str, source: pa.Table, rows: pa.Table) -> None:

@@ -11,7 +11,7 @@ from drp_ray.running.stage_info import RegroupStage, RunOptions
 from drp_ray.running.survey import filled_in, is_current
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.lease import optional_lease
-from drp_ray.storage.parts import MANIFEST, Committed, Manifest, read_manifest, write_manifest
+from drp_ray.storage.parts import MANIFEST, Committed, Manifest, read_whole_manifest, write_manifest
 
 
 def run_regroup_stage(stage: RegroupStage, options: RunOptions) -> Manifest:
@@ -20,8 +20,8 @@ def run_regroup_stage(stage: RegroupStage, options: RunOptions) -> Manifest:
     Raises:
         JobFailed: another job holds the folder, or the work could not go on.
     """
-    inputs = {info.name: read_manifest(info.folder) for info in stage.inputs}
-    manifest = read_manifest(stage.info.folder)
+    inputs = {info.name: read_whole_manifest(info.folder) for info in stage.inputs}
+    manifest = read_whole_manifest(stage.info.folder)
     if manifest is not None and is_current(manifest, inputs):
         return manifest
     with optional_lease(stage.info.folder, options.lease_ttl_s) as check_lease:
@@ -29,6 +29,8 @@ def run_regroup_stage(stage: RegroupStage, options: RunOptions) -> Manifest:
         began = time.monotonic()
         done = _make_parts(stage, options)
         check_lease()
+        if stage.confirm is not None:
+            stage.confirm()
         wall_s = time.monotonic() - began
         planned = Manifest(
             stage=stage.info.name,

@@ -1,6 +1,6 @@
 """What the runner needs to know: of a stage its name, folder and work, and of the job how to run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,6 +8,9 @@ import ray
 
 from drp_ray.running.worker import Pool, Worker
 from drp_ray.storage.folder import Folder
+
+Confirm = Callable[[], None]
+"""Raises where what a stage has read besides its inputs is not what it was, so that nothing of it may count as done."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class PartStage:
     """The fact of an input part that says how many rows its output part has, times `rows_each`."""
 
     rows_each: int = 1
+    confirm: Confirm | None = None
 
 
 class Regrouping(Protocol):
@@ -48,6 +52,7 @@ class RegroupStage:
     info: StageInfo
     inputs: Sequence[StageInfo]
     regrouping: Regrouping
+    confirm: Confirm | None = None
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _model_settings(model: Model) -> dict[str, Any]:
     An endpoint is identified by its address, since two of them may call different models alike, unless
     `models.NAME.identity` says what it serves.
     """
-    endpoint = {"endpoint": model.identity or model.base_url} if model.engine != "vllm" else {}
+    endpoint = {"endpoint": model.identity or model.public_base_url} if model.engine != "vllm" else {}
     own_engine = {"engine_source": source_digest(model.engine)} if ":" in model.engine else {}
     return {
         "engine": model.engine,

@@ -160,4 +160,5 @@ CONTEXTS = Stage(
     inputs=lambda spec: ("users", "retrieved", *spec.method.needs.delivered_by),
     settings=_settings,
     make=_make,
+    reads_dataset=True,
 )

@@ -65,6 +65,7 @@ def control_judgement_stage(judge: str) -> Stage:
         make=partial(_make, judge),
         rows_each=lambda spec: spec.config.evaluation.judge[judge].samples * len(OF_DATA),
         only_evaluates=True,
+        reads_dataset=True,
     )
 
 

@@ -270,4 +270,5 @@ CONTROLS = Stage(
     make=lambda context: ControlParts(context.dataset, context.folders["users"]),
     is_needed=lambda spec: spec.config.evaluation.controls,
     only_evaluates=True,
+    reads_dataset=True,
 )

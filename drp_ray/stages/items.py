@@ -219,4 +219,11 @@ def _make(context: StageContext) -> ItemParts:
     )
 
 
-ITEMS = Stage("items", version=1, inputs=after("users", "retrieved"), make=_make, is_needed=for_need("items"))
+ITEMS = Stage(
+    "items",
+    version=1,
+    inputs=after("users", "retrieved"),
+    make=_make,
+    is_needed=for_need("items"),
+    reads_dataset=True,
+)

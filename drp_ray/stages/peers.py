@@ -135,4 +135,5 @@ PEERS = Stage(
     settings=_settings,
     make=_make,
     is_needed=for_need("peers"),
+    reads_dataset=True,
 )

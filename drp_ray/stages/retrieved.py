@@ -56,4 +56,4 @@ def _make(context: StageContext) -> Retrieve:
     return Retrieve(context.catalogue(), context.config.retrieval, selection.k, times)
 
 
-RETRIEVED = Stage("retrieved", version=2, inputs=after("users"), settings=_settings, make=_make)
+RETRIEVED = Stage("retrieved", version=2, inputs=after("users"), settings=_settings, make=_make, reads_dataset=True)

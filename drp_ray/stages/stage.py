@@ -84,8 +84,9 @@ class Stage:
     raised when a change to the code changes rows. `from_libraries` names those settings that follow from the libraries
     installed here and not from the job. `expected_rows` is the fact of an input part that says how many rows its
     output part has, times `rows_each`. A stage that `only_evaluates` what was predicted may be added to a finished run,
-    or left out of it: it is no part of what the run's name stands for. A stage that a job may have several times, under
-    names such as `judgements-NAME`, says in `variants` which ones a job has.
+    or left out of it: it is no part of what the run's name stands for. A stage that `reads_dataset` itself, or the
+    catalogue that is built of it, counts as done only where the dataset is still what it was. A stage that a job may
+    have several times, under names such as `judgements-NAME`, says in `variants` which ones a job has.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Stage:
     expected_rows: str = "rows"
     rows_each: Callable[[JobSpec], int] = lambda spec: 1
     only_evaluates: bool = False
+    reads_dataset: bool = False
     variants: "Callable[[JobSpec], tuple[Stage, ...]] | None" = None
 
     def of_job(self, spec: JobSpec) -> "tuple[Stage, ...]":

@@ -60,4 +60,4 @@ def _make(context: StageContext) -> UserParts:
     return UserParts(context.dataset, context.config.users, context.config.runtime.rows_per_part)
 
 
-USERS = Stage("users", version=2, inputs=after(), settings=_settings, make=_make)
+USERS = Stage("users", version=2, inputs=after(), settings=_settings, make=_make, reads_dataset=True)

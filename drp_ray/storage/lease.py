@@ -1,8 +1,9 @@
 """A lease on a folder, so that only one job writes there.
 
 It is a file made with a conditional write, which its holder renews and which expires otherwise. If the holder was a
-process of this machine, in this boot, that no longer runs (killed, crashed), its lease is taken over at once. Any
-other lease is watched for its time to live: if it is renewed, another job works here; if not, the lease is taken over.
+process of this machine, in this boot and this PID namespace, that no longer runs (killed, crashed), its lease is taken
+over at once. Any other lease, also one that cannot be read, is watched for its time to live: if it is renewed, another
+job works here; if not, the lease is taken over.
 """
 
 import json
@@ -11,16 +12,19 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from drp_ray.errors import BadInput, JobFailed
-from drp_ray.storage.folder import Folder
+from drp_ray.errors import JobFailed
+from drp_ray.storage.folder import Folder, impatient
 
 LEASE = "lease.json"
+LAST_TRIES_S = (0.0, 1.0, 2.0)
+"""How long to wait before each renewal that `check` tries itself where the lease has expired."""
 
 
 class LeaseHeld(JobFailed):
@@ -60,10 +64,12 @@ class Lease:
     """A lease on a folder, renewed three times within its time to live."""
 
     def __init__(self, folder: Folder, ttl_s: float) -> None:
-        self._folder = folder
+        self._folder = impatient(folder, attempts=2)
         self._ttl_s = ttl_s
         self._identity = {"owner": uuid.uuid4().hex, **_this_process()}
         self._lost: str | None = None
+        self._renewed_at = time.monotonic()
+        self._one_renewal = threading.Lock()
         self._released = threading.Event()
         self._renewing = threading.Thread(target=self._renew_until_released, name="lease", daemon=True)
 
@@ -73,21 +79,37 @@ class Lease:
         Raises:
             LeaseHeld: another job renews it.
         """
+        self._renewed_at = time.monotonic()
         if not self._write(None):
             self._take_over_once_expired()
         self._renewing.start()
+        with suppress(OSError):
+            self._folder.delete_temporary_files()
 
     def check(self) -> None:
-        """Raise `LeaseLost` once another job has the lease, or this one could not renew it in time."""
-        if self._lost is not None:
-            raise LeaseLost(self._lost)
+        """Raise `LeaseLost` once another job has the lease, or this one has not renewed it in time and cannot now.
+
+        A lease that was not renewed in time counts again once a renewal finds our own stamp there: then nobody took it
+        meanwhile.
+        """
+        problem: Exception | None = None
+        for wait_s in LAST_TRIES_S:
+            if self._lost is not None:
+                raise LeaseLost(self._lost)
+            if time.monotonic() - self._renewed_at <= self._ttl_s:
+                return
+            time.sleep(wait_s)
+            problem = self._try_to_renew()
+        if self._lost is not None or problem is not None:
+            raise LeaseLost(self._lost or f"{self._folder.uri}: the lease could not be renewed: {problem}")
 
     def release(self) -> None:
-        """Give the lease back, unless another job has it."""
+        """Give the lease back, unless another job has it; where storage does not let us, it expires by itself."""
         self._released.set()
-        self._renewing.join()
-        if self._lost is None and self._is_ours():
-            self._folder.delete(LEASE)
+        self._renewing.join(timeout=self._ttl_s / 3)
+        with suppress(Exception):  # what ended the work is told, and not what its clean-up met
+            if self._lost is None and self._is_ours():
+                self._folder.delete(LEASE)
 
     def _take_over_once_expired(self) -> None:
         found = self._read()
@@ -98,27 +120,31 @@ class Lease:
             if again is not None and again != found:
                 raise LeaseHeld(self._held_message(again))
             found = again
+        self._renewed_at = time.monotonic()
         if not self._write(found):
             raise LeaseHeld(self._held_message(self._read() or b"{}"))
 
     def _renew_until_released(self) -> None:
-        last_renewal = time.monotonic()
-        while not self._released.wait(self._ttl_s / 3):
-            try:
-                renewed = self._renew()
-            except (OSError, BadInput) as error:
-                if time.monotonic() - last_renewal > self._ttl_s:
-                    self._lost = f"{self._folder.uri}: the lease could not be renewed: {error}"
-                    return
-                continue
-            if not renewed:
-                self._lost = f"{self._folder.uri}: another job took the lease of this folder"
-                return
-            last_renewal = time.monotonic()
+        while self._lost is None and not self._released.wait(self._ttl_s / 3):
+            self._try_to_renew()
 
-    def _renew(self) -> bool:
-        found = self._read()
-        return self._is_stamped_by_us(found) and self._write(found)
+    def _try_to_renew(self) -> Exception | None:
+        """Renew the lease, or note that another job has it; why neither could be done, None where it could.
+
+        Whatever storage raises is no end of renewing: a thread that dies would leave a lease that looks held.
+        """
+        with self._one_renewal:
+            began = time.monotonic()
+            try:
+                found = self._read()
+                renewed = self._is_stamped_by_us(found) and self._write(found)
+            except Exception as error:
+                return error
+            if renewed:
+                self._renewed_at = began
+            else:
+                self._lost = f"{self._folder.uri}: another job took the lease of this folder"
+            return None
 
     def _write(self, found: bytes | None) -> bool:
         """Write our lease over the one that was found; a refused write may be the repetition of one that succeeded."""
@@ -130,7 +156,7 @@ class Lease:
         return self._is_stamped_by_us(self._read())
 
     def _is_stamped_by_us(self, content: bytes | None) -> bool:
-        return content is not None and json.loads(content).get("owner") == self._identity["owner"]
+        return content is not None and _holder_in(content).get("owner") == self._identity["owner"]
 
     def _read(self) -> bytes | None:
         try:
@@ -142,7 +168,7 @@ class Lease:
         return json.dumps({**self._identity, "renewed_at": time.time()}).encode()
 
     def _held_message(self, content: bytes) -> str:
-        holder = json.loads(content)
+        holder = _holder_in(content)
         who = f"process {holder.get('pid')} on {holder.get('host')}"
         return (
             f"{self._folder.uri}: another job ({who}) is working on this stage. Wait for it, stop it, or start with "
@@ -154,21 +180,45 @@ def _this_process() -> dict[str, str | int | float]:
     return {
         "host": socket.gethostname(),
         "boot": _boot_id(),
+        "pid_namespace": _pid_namespace(),
         "pid": os.getpid(),
         "started": psutil.Process().create_time(),
     }
 
 
 def _holder_is_gone(content: bytes) -> bool:
-    """Whether the holder was a process of this machine, in this boot, that no longer runs."""
-    holder = json.loads(content)
-    if holder["host"] != socket.gethostname() or holder["boot"] != _boot_id():
+    """Whether the holder was a process that this one would see if it still ran, and it does not.
+
+    Numbers of processes mean something only in one boot of one machine and in one PID namespace: two containers may
+    have the same host name, and a volume that both write to.
+    """
+    holder, here = _holder_in(content), _this_process()
+    if any(holder.get(place) != here[place] for place in ("host", "boot", "pid_namespace")):
+        return False
+    pid, started = holder.get("pid"), holder.get("started")
+    if not isinstance(pid, int) or not isinstance(started, int | float):
         return False
     try:
-        started: float = psutil.Process(holder["pid"]).create_time()
+        found: float = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return True
-    return abs(started - float(holder["started"])) > 1  # another process may have the same number by now
+    return abs(found - started) > 1  # another process may have the same number by now
+
+
+def _holder_in(content: bytes) -> Mapping[str, Any]:
+    """What a lease says of its holder; nothing where it cannot be read, as after a crash of the machine."""
+    try:
+        holder = json.loads(content)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # no Linux
+        return ""
 
 
 def _boot_id() -> str:

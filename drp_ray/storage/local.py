@@ -1,12 +1,15 @@
 """A folder of a file system. Files appear by a rename or a link, so that they are whole at once."""
 
+import errno
 import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,8 +18,26 @@ from typing import IO
 
 import pyarrow as pa
 
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, CannotWrite, JobFailed
 from drp_ray.storage.entry import Entry
+
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""The names that `tempfile` makes for us."""
+
+LEASES = "lease.json"
+"""Any job may be writing a file of this name, whoever holds the lease."""
+
+OLD_S = 60.0
+"""A file that nobody has written to for so long has no writer any more."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFailed(JobFailed, OSError):
+    """A write that failed half-way: a full disk, most often. What was there before is still there."""
+
+
+_content_tags: dict[tuple[str, int, int, int, int], str] = {}
 
 
 @dataclass(frozen=True)
@@ -52,10 +73,30 @@ class LocalFolder:
         """The folders directly in this one."""
         return sorted(path.name for path in self.path.iterdir() if path.is_dir()) if self.path.is_dir() else []
 
+    def refuse_file_in_its_place(self) -> None:
+        """See that this is a folder, or can become one.
+
+        Raises:
+            BadInput: a file is here, or where a folder above is to be.
+        """
+        try:
+            for path in (self.path, *self.path.parents):
+                if path.exists():
+                    if not path.is_dir():
+                        raise BadInput(f"{path}: this is a file, where a folder is needed; give another place")
+                    return
+        except OSError as error:
+            raise BadInput(f"{self.path}: cannot be read ({error.strerror})") from error
+
     def content_tag(self, entry: Entry) -> str:
-        """The SHA-256 of the file."""
-        with (self.path / entry.name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """The SHA-256 of the file, which is computed again once its times, its size or its place on the disk differ."""
+        path = self.path / entry.name
+        status = path.stat()
+        key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if key not in _content_tags:
+            with path.open("rb") as file:
+                _content_tags[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return _content_tags[key]
 
     def read(self, name: str) -> bytes:
         """The whole content of a file."""
@@ -102,6 +143,15 @@ class LocalFolder:
         """Remove a file."""
         (self.path / name).unlink(missing_ok=True)
 
+    def delete_temporary_files(self, older_than_s: float = 0) -> None:
+        """Remove what killed writers left in this folder and below; those of leases only after some time."""
+        now = time.time()
+        for path in self.path.rglob(".*"):
+            age_s = OLD_S if path.name.startswith(f".{LEASES}") else older_than_s
+            with suppress(FileNotFoundError):  # renamed by its writer meanwhile
+                if TEMPORARY.fullmatch(path.name) and path.is_file() and now - path.stat().st_mtime >= age_s:
+                    path.unlink()
+
     def _temporary_file(self, name: str, data: bytes) -> AbstractContextManager[str]:
         return self._temporary_copy(name, io.BytesIO(data))
 
@@ -113,9 +163,11 @@ class LocalFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         except OSError as error:
-            raise BadInput(f"{self.path}: cannot write here ({error.strerror})") from error
+            if error.errno in FULL:
+                raise DiskFailed(f"{self.path}: {error.strerror}: make room; the same command continues") from error
+            raise CannotWrite(f"{self.path}: cannot write here ({error.strerror})") from error
         try:
-            with os.fdopen(handle, "wb") as file:
+            with self._disk_failures_told(name), os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), 0o644)
                 shutil.copyfileobj(content, file)
                 file.flush()
@@ -123,6 +175,14 @@ class LocalFolder:
             yield temporary
         finally:
             Path(temporary).unlink(missing_ok=True)
+
+    @contextmanager
+    def _disk_failures_told(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            todo = "make room" if error.errno in FULL else "look after the disk"
+            raise DiskFailed(f"{self.path / name}: {error.strerror}: {todo}; the same command continues") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -16,7 +16,8 @@ from drp_ray.config import checked
 from drp_ray.data.sample_files import write_sample
 from drp_ray.engines.embedder import text_id
 from drp_ray.errors import BadInput
-from drp_ray.job.forget import JOURNAL, forget, result_again
+from drp_ray.job.forget import JOURNAL, forget
+from drp_ray.job.forget import result_again as made_again
 from drp_ray.job.opened_job import open_job
 from drp_ray.job.person import Person
 from drp_ray.job.run import run
@@ -37,6 +38,10 @@ SETTINGS = {
 
 def nothing(*_):
     pass
+
+
+def result_again(run_folder):
+    made_again(run_folder, nothing)
 
 
 @pytest.fixture(scope="module")

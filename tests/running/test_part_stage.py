@@ -1,7 +1,7 @@
 """The stage runner on a local Ray: resume, retry, order, checks and leases, with workers made for the purpose."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
 from drp_ray.running.survey import survey
 from drp_ray.running.worker import Pool, Worker
-from drp_ray.storage.folder import Folder, LocalFolder
+from drp_ray.storage.folder import Folder, LocalFolder, StorageUnreachable
 from drp_ray.storage.lease import LeaseHeld, lease
 from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, read_manifest, read_part, write_manifest
 
@@ -129,6 +129,33 @@ def test_a_failed_job_keeps_what_was_committed_and_the_next_makes_only_the_rest(
     assert sorted(bench.squares()) == [1, 2, 3, 4, 5, 6]
 
 
+def test_what_ended_a_stage_is_told_and_not_what_its_clean_up_met(tmp_path, options, monkeypatch):
+    bench, writes = Bench(tmp_path, [[1]]), iter([write_manifest])
+
+    def once_then_away(folder, manifest):
+        write = next(writes, None)
+        if write is None:
+            raise StorageUnreachable("the bucket is away")
+        write(folder, manifest)
+
+    monkeypatch.setattr("drp_ray.running.part_stage.write_manifest", once_then_away)
+    with pytest.raises(Exception, match="told to break"):
+        run_part_stage(bench.stage(breaks=(1,)), options)
+
+
+def test_what_was_made_of_something_that_changed_meanwhile_goes_and_earlier_parts_stay(tmp_path, options):
+    def changed():
+        raise JobFailed("the dataset was changed")
+
+    bench = Bench(tmp_path, [[1, 2, 3], [4, 5], [6]])
+    with pytest.raises(Exception, match="told to break"):
+        run_part_stage(bench.stage(Pool(1, 0, parts_in_flight=1), breaks=(6,)), options)
+    before = bench.bytes()
+    with pytest.raises(JobFailed, match="dataset was changed"):
+        run_part_stage(replace(bench.stage(), confirm=changed), options)
+    assert bench.bytes() == before and not read_manifest(bench.folder).is_done
+
+
 def test_a_part_that_lost_a_row_is_not_committed(tmp_path, options):
     bench = Bench(tmp_path, [[1, 2]])
     with pytest.raises(Exception, match="missing, repeated or not asked for"):
@@ -167,6 +194,67 @@ def test_an_input_that_is_not_complete_is_refused(tmp_path, options):
     write_manifest(bench.source_folder, manifest.model_copy(update={"totals": None}))
     with pytest.raises(JobFailed, match="is not complete"):
         run_part_stage(bench.stage(), options)
+
+
+def cut_in_half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def without_its_rows(data: bytes) -> bytes:
+    """The footer is whole, what it describes is not."""
+    return b"PAR1" + bytes(len(data) // 3) + data[len(data) // 3 + 4 :]
+
+
+@pytest.mark.parametrize("harm", [None, cut_in_half, lambda data: b""])
+def test_a_damaged_part_of_a_finished_stage_is_made_again_and_no_other(tmp_path, options, harm):
+    bench = Bench(tmp_path, [[1, 2], [3], [4, 5]])
+    run_part_stage(bench.stage(), options)
+    before, part = bench.bytes(), bench.folder.path / part_name(1)
+    part.unlink() if harm is None else part.write_bytes(harm(part.read_bytes()))
+    assert run_part_stage(bench.stage(), options).is_done
+    assert bench.worked() == {part_name(0): 1, part_name(1): 2, part_name(2): 1}
+    assert {name: data for name, data in bench.bytes().items() if name != part_name(1)} == {
+        name: data for name, data in before.items() if name != part_name(1)
+    }
+    assert sorted(bench.squares()) == [1, 2, 3, 4, 5]
+
+
+def test_a_part_whose_footer_is_whole_but_not_its_size_is_made_again(tmp_path, options):
+    bench = Bench(tmp_path, [[1, 2], [3]])
+    run_part_stage(bench.stage(), options)
+    part = bench.folder.path / part_name(0)
+    data = part.read_bytes()
+    part.write_bytes(data[:20] + data[30:])
+    run_part_stage(bench.stage(), options)
+    assert bench.worked() == {part_name(0): 2, part_name(1): 1}
+
+
+def test_a_damaged_output_part_of_an_unfinished_stage_counts_as_absent(tmp_path, options):
+    bench = Bench(tmp_path, [[1, 2, 3], [4, 5], [6]])
+    with pytest.raises(Exception, match="told to break"):
+        run_part_stage(bench.stage(Pool(1, 0, parts_in_flight=1), breaks=(6,)), options)
+    part = bench.folder.path / part_name(0)
+    part.write_bytes(cut_in_half(part.read_bytes()))
+    run_part_stage(bench.stage(), options)
+    assert sorted(bench.squares()) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("harm", [without_its_rows, lambda data: data[:-8] + bytes(8)])
+def test_a_damaged_input_part_is_named_with_what_to_do(tmp_path, options, harm):
+    bench = Bench(tmp_path, [[1, 2], [3, 4]])
+    part = bench.source_folder.path / part_name(1)
+    part.write_bytes(harm(part.read_bytes()))
+    with pytest.raises(JobFailed, match=rf"numbers/{part_name(1)} is damaged .*: delete it"):
+        run_part_stage(bench.stage(), options)
+
+
+def test_a_damaged_earlier_part_is_no_obstacle_to_retrying_errors(tmp_path, options, retrying):
+    bench = Bench(tmp_path, [[1, 2]])
+    run_part_stage(bench.stage(errors=(1,)), options)
+    part = bench.folder.path / part_name(0)
+    part.write_bytes(without_its_rows(part.read_bytes()))
+    assert run_part_stage(bench.stage(), retrying).totals["errors"] == 0
+    assert sorted(bench.squares()) == [1, 2]
 
 
 def test_a_second_job_on_the_folder_stops(tmp_path, options):

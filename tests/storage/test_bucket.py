@@ -54,7 +54,7 @@ def test_refused_credentials_are_bad_input_with_the_bucket_named():
 
 def test_a_service_in_trouble_is_unreachable():
     with answering(b"<Error><Code>InternalError</Code><Message>oh</Message></Error>", status=500) as url:
-        folder = open_folder("s3://bucket/x", replace(on(url), attempts=1))
+        folder = open_folder("s3://bucket/x", replace(on(url), attempts=1, patience_s=0))
         with pytest.raises(StorageUnreachable, match="s3://bucket/x/file"):
             folder.read("file")
         with pytest.raises(BadInput, match="s3://bucket/x"):

@@ -136,6 +136,23 @@ class TestLease:
             pass
         assert time.monotonic() - began < 5
 
+    @pytest.mark.parametrize("place", ["boot", "pid_namespace"])
+    def test_a_number_of_another_boot_or_container_of_the_same_host_name_says_nothing(self, folder, place):
+        with lease(folder, TTL_S):
+            mine = json.loads(folder.read(LEASE))
+        folder.write(LEASE, json.dumps({**mine, place: "another", "pid": 2**22 + 1}).encode())
+        began = time.monotonic()
+        with lease(folder, TTL_S):
+            assert time.monotonic() - began >= TTL_S, "the holder was judged dead by a number that means nothing here"
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"pid": "x", "started": null}'])
+    def test_a_lease_that_cannot_be_read_is_watched_and_then_taken_over(self, folder, content):
+        folder.write(LEASE, content)
+        began = time.monotonic()
+        with lease(folder, 0.5) as held:
+            assert time.monotonic() - began >= 0.5
+            held.check()
+
     def test_another_hosts_renewed_lease_is_respected(self, folder):
         with (
             renewed_by_another_host(folder),
@@ -176,6 +193,10 @@ class TestLease:
         with renewed_by_another_host(folder), optional_lease(folder, None) as check:
             check()
             assert json.loads(folder.read(LEASE))["owner"] == "other"
+
+
+class Skewed(Exception):
+    """As boto3's ClientError, which is neither ours nor an OSError."""
 
 
 class Between:
@@ -223,7 +244,7 @@ class TestTrouble:
             held.check()
         assert folder.entries() == []
 
-    @pytest.mark.parametrize("error", [OSError("no route"), BadInput("the token expired")])
+    @pytest.mark.parametrize("error", [OSError("no route"), BadInput("the token expired"), Skewed("the clock")])
     def test_a_storage_that_stays_away_loses_it_after_its_time(self, folder, error):
         held_already = iter([True])
 
@@ -237,3 +258,36 @@ class TestTrouble:
             with pytest.raises(LeaseLost, match=str(error)):
                 until_lost(held.check)
             assert time.monotonic() - began > TTL_S
+
+    def test_a_storage_that_was_away_for_longer_than_the_time_to_live_loses_nothing_that_nobody_took(self, folder):
+        is_away = threading.Event()
+
+        def away(write):
+            if is_away.is_set():
+                raise OSError("no route")
+            return write()
+
+        with lease(Between(folder, away), 0.6) as held:
+            is_away.set()
+            time.sleep(1.0)
+            is_away.clear()
+            held.check()
+            write_as_another_host(folder)
+            is_away.set()
+            time.sleep(1.0)
+            is_away.clear()
+            with pytest.raises(LeaseLost, match="another job took"):
+                held.check()
+
+    def test_what_ended_the_work_is_told_and_not_that_the_lease_could_not_be_given_back(self, folder):
+        with pytest.raises(ZeroDivisionError), lease(folder, TTL_S) as held:
+            held._folder = Between(folder, lambda write: write())
+            held._folder.read = raising(OSError("no route"))
+            _ = 1 / 0
+
+
+def raising(error):
+    def call(*_):
+        raise error
+
+    return call
