@@ -19,7 +19,7 @@ from drp_ray.llm.live_engine import LiveEngine
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
 from drp_ray.llm.seats import Seats
-from drp_ray.running.worker import Key, Worker
+from drp_ray.running.worker import Key, Worker, keys_of
 from drp_ray.schema import Row
 from drp_ray.storage.parts import Facts
 
@@ -65,6 +65,7 @@ class ModelWorker(Worker):
     keep: KeepSettings = field(default_factory=KeepSettings, kw_only=True)
     _engines: dict[str, LiveEngine] = field(default_factory=dict, init=False, repr=False)
     _exchanges: dict[Key, list[Exchange]] = field(default_factory=dict, init=False, repr=False)
+    _broken: set[Key] = field(default_factory=set, init=False, repr=False)
 
     @abstractmethod
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
@@ -94,11 +95,16 @@ class ModelWorker(Worker):
         return made
 
     def facts(self, rows: pa.Table) -> Facts:
-        """Error rows, tokens and what went wrong on the way."""
+        """Error rows, tokens, what went wrong on the way, and rows whose prompts held control strings.
+
+        The last are those of the calls that were made now: rows that a repetition takes over are not among them.
+        """
         facts: Facts = {"errors": rows["status"].to_pylist().count("error")}
         for name in SUMMED:
             facts[name] = sum(int(value) for value in rows[name].to_pylist())
-        return facts
+        broken = self._broken.intersection(keys_of(rows, self.keys))
+        self._broken -= broken
+        return {**facts, "broken_control_strings": len(broken)} if broken else facts
 
     async def close(self) -> None:
         """Stop the engines."""
@@ -155,4 +161,6 @@ class ModelWorker(Worker):
         is_error = columns["status"] == "error"
         self._count(rows=1, errors=int(is_error), **{name: accounts[name] for name in COUNTED})
         self._exchanges[self._key(row.blank)] = caller.exchanges
+        if caller.broke_control_strings:
+            self._broken.add(self._key(row.blank))
         return {**row.blank, **accounts, **columns, "attempts": attempt + 1}
