@@ -21,14 +21,13 @@ _MARKER = r"[ \t]{0,3}(?:review|summary)[ \t]{0,3}"
 
 def _pattern(dots: str) -> re.Pattern[str]:
     """Finds the first character of a control string with that many dots after it."""
-    return re.compile(
-        rf"<(?={dots}(?:(?:{_BAR_TAG}|{_NAMED_TAG})>|</?SYS>>))|\[(?={dots}(?:{_BRACKET}|{_MARKER})\])", re.IGNORECASE
-    )
+    tag = rf"<(?={dots}(?i:(?:{_BAR_TAG}|{_NAMED_TAG})>|</?SYS>>))"
+    return re.compile(rf"{tag}|\[(?={dots}(?i:(?:{_BRACKET}|{_MARKER})\]))")
 
 
 _ANY = _pattern(f"{BREAK}*")
 _BROKEN = _pattern(f"{BREAK}+")
-_BROKEN_WITH_BREAK = re.compile(rf"(?:{_BROKEN.pattern}){BREAK}", re.IGNORECASE)
+_BROKEN_WITH_BREAK = re.compile(rf"(?:{_BROKEN.pattern}){BREAK}")
 
 
 def broken(text: str) -> str:
@@ -43,4 +42,4 @@ def restored(text: str) -> str:
 
 def holds_broken(text: str) -> bool:
     """Whether a control string in the text was broken."""
-    return _BROKEN.search(text) is not None
+    return BREAK in text and _BROKEN.search(text) is not None
