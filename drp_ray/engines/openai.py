@@ -8,13 +8,16 @@ to 8 s or as `Retry-After` says. What is left after `max_retries`:
 | at the start: unreachable, 401, 403, or 404 for the model | ModelNotLoaded |
 | too many tokens, in the words of one of several servers | PromptTooLong |
 | another 4xx about the request, or a refusal instead of a reply | RequestRefused |
-| still 408, 409, 429, 5xx or too slow; no completion in the reply | CallGivenUp, in this call alone |
-| unreachable; or 401 to 404, for `start` to explain | EngineDied, in all calls |
+| still 408, 409, 429, 5xx or too slow | CallGivenUp, in this call alone |
+| no completion in the reply, or a malformed one (`_Reply`) | CallGivenUp, in this call alone |
+| 401 to 404, or no money left (429 `insufficient_quota` and the like), which are not tried again | EndpointRefuses |
+| unreachable | EngineDied, in all calls |
 """
 
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +27,7 @@ from openai.types.chat import ChatCompletion
 from drp_ray.engines.base import (
     CallGivenUp,
     Completion,
+    EndpointRefuses,
     EngineDied,
     Message,
     ModelNotLoaded,
@@ -46,8 +50,42 @@ _TOO_LONG = re.compile(
 )
 """The words of OpenAI; llama.cpp; vLLM, SGLang and DeepSeek; older vLLM; Anthropic; Ollama; TGI."""
 
+_NO_MONEY = re.compile(
+    r"insufficient[_ ](\w+[_ ])?(quota|balance|credits?|funds)|billing_\w*limit|credit balance is too low",
+    re.IGNORECASE,
+)
+"""The words of OpenAI, DeepSeek, routers and Anthropic. A plain "quota exceeded" may be one of this minute (Google)."""
+
+_FLAGGED = re.compile(r"moderation|flagged", re.IGNORECASE)
+"""What a router says with 403 of one request."""
+
+_HTTP: Any = sys.modules[openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]]
+"""The HTTP library that this version of `openai` stands on: httpx, or httpx2."""
+
 _NOT_SERVED = frozenset({401, 402, 403, 404})
 _NOT_NOW = frozenset({408, 409, 429})
+
+
+class _BoundedClient(openai.DefaultAsyncHttpxClient):
+    """Bounds every request from its start to the last byte of its answer, where httpx bounds the wait for each byte.
+
+    An answer that says that no money is left is marked, so that `openai` does not ask again.
+    """
+
+    def __init__(self, total_s: float) -> None:
+        super().__init__()
+        self._total_s = total_s
+
+    async def send(self, request: Any, **settings: Any) -> Any:
+        """See httpx."""
+        try:
+            async with asyncio.timeout(self._total_s):
+                response = await super().send(request, **settings)
+        except TimeoutError as error:
+            raise _HTTP.ReadTimeout(f"no whole answer within {self._total_s:g} s", request=request) from error
+        if response.status_code == 429 and _NO_MONEY.search(response.text):
+            response.headers["x-should-retry"] = "false"
+        return response
 
 
 class OpenAIEngine:
@@ -78,17 +116,29 @@ class OpenAIEngine:
         Raises:
             ModelNotLoaded: the endpoint cannot be reached, or refuses the key or the model.
         """
+        await self._connect(ask_in_any_case=False)
+
+    async def check(self) -> None:
+        """Connect, and ask for one token in any case: a key that may list models need not be one that may chat.
+
+        Raises:
+            ModelNotLoaded: as `start`, or no chat is answered.
+        """
+        await self._connect(ask_in_any_case=True)
+
+    async def _connect(self, ask_in_any_case: bool) -> None:
         self._client = openai.AsyncOpenAI(
             base_url=self.spec.base_url or DEFAULT_BASE_URL,
             api_key=self.spec.api_key or "none",
             timeout=openai.Timeout(self.spec.timeout_s, connect=min(CONNECT_TIMEOUT_S, self.spec.timeout_s)),
             max_retries=self.spec.max_retries,
+            http_client=_BoundedClient(self.spec.timeout_s),
         )
         try:
             listed = await self._listed_models(self._client)
             if self.spec.id in listed:
                 self.context_length = self.context_length or listed[self.spec.id]
-            else:
+            if ask_in_any_case or self.spec.id not in listed:
                 await self._try_one_token(sorted(listed))
         except ModelNotLoaded:
             await self.close()
@@ -101,7 +151,7 @@ class OpenAIEngine:
             PromptTooLong: the endpoint says so.
             RequestRefused: the endpoint refuses this request, or the model declines to answer it.
             CallGivenUp: the endpoint did not answer this call, after all retries.
-            EngineDied: the endpoint cannot be reached or will not serve us.
+            EngineDied: the endpoint cannot be reached; as `EndpointRefuses`, it will not serve us.
         """
         async with self._places:
             client = self._client
@@ -153,7 +203,7 @@ class OpenAIEngine:
         try:
             await self.complete([{"role": "user", "content": "Hi"}], Sampling(temperature=1.0, top_p=1.0, max_tokens=1))
         except (CallGivenUp, EngineDied) as error:
-            known = f" (it lists {', '.join(listed[:20])})" if listed else ""
+            known = f" (it lists {', '.join(listed[:20])})" if listed and self.spec.id not in listed else ""
             raise ModelNotLoaded(f"{error}{known}") from error
         except (PromptTooLong, RequestRefused):
             # The model is there; that it wants longer replies, say, is for the real requests to find out.
@@ -227,8 +277,10 @@ class OpenAIEngine:
 
     def _explain(self, error: openai.APIStatusError) -> Exception:
         message = f"{self._name}: {_message(error)}"
-        if error.status_code in _NOT_SERVED:
-            return EngineDied(message)
+        if error.status_code == 403 and _FLAGGED.search(message):
+            return RequestRefused(message)
+        if error.status_code in _NOT_SERVED or _NO_MONEY.search(f"{error.code} {error.type} {message}"):
+            return EndpointRefuses(message)
         if error.status_code in _NOT_NOW:
             return CallGivenUp(message)
         if _is_too_long(error):
@@ -304,3 +356,18 @@ def _message(error: openai.OpenAIError) -> str:
     """The endpoint's own words, and for a broken connection what broke it."""
     cause = error.__cause__
     return f"{error} ({type(cause).__name__}: {cause})" if cause is not None else str(error)
+
+
+def problem_with(spec: ModelSpec) -> str | None:
+    """Why an endpoint does not serve a model, asked for one token of it; None if nothing is wrong."""
+
+    async def check() -> None:
+        engine = OpenAIEngine(spec)
+        await engine.check()
+        await engine.close()
+
+    try:
+        asyncio.run(check())
+    except ModelNotLoaded as error:
+        return str(error)
+    return None

@@ -19,6 +19,7 @@ from drp_ray.job.opened_job import OpenedJob
 from drp_ray.running.cluster import Claim, Say, check_resources, connect
 from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import RunOptions
+from drp_ray.running.survey import can_improve
 from drp_ray.storage.parts import part_names, read_committed, read_manifest
 from drp_ray.storage.versions import differing, versions
 
@@ -49,10 +50,11 @@ def prepared(
     names = set(names)
     for job in jobs:
         check_api_keys(job, names)
+    left = {job.config.name: _stages_to_run(job, retry_errors) for job in jobs}
+    _check_endpoints(_models(jobs, left, names))
     _check_datasets(jobs, say)
     for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
         say(f"Note: {note}")
-    left = {job.config.name: _unfinished_stages(job) for job in jobs}
     embedder_checks = [_begin_embedder_check(settings) for settings in _embedders(jobs, left, names)]
     with connect(runtime.num_cpus):
         for job in jobs:
@@ -128,9 +130,14 @@ def claims_of(job: OpenedJob, names: Iterable[str]) -> dict[str, Claim]:
     }
 
 
-def _unfinished_stages(job: OpenedJob) -> set[str]:
+def _stages_to_run(job: OpenedJob, retry_errors: bool) -> set[str]:
+    """The stages that are not finished, or whose error rows are to be tried again."""
     manifests = job.manifests().items()
-    return {name for name, manifest in manifests if manifest is None or not manifest.is_done}
+    return {
+        name
+        for name, manifest in manifests
+        if manifest is None or not manifest.is_done or (retry_errors and can_improve(manifest.totals))
+    }
 
 
 def _embedders(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> Iterable[Embedding]:
@@ -154,6 +161,27 @@ def _models(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[
         for name, model in resources.models.items()
     }
     return found.values()
+
+
+def _check_endpoints(models: Iterable[tuple[str, Model]]) -> None:
+    """Ask every endpoint that the run will use for one token, so that a wrong key is found before anything is made.
+
+    Raises:
+        BadInput: one does not answer; the message is the endpoint's own.
+    """
+    for name, model in models:
+        problem = _problem_of_endpoint(model) if model.engine == "openai" else None
+        if problem is not None:
+            raise BadInput(
+                f"{name}: the endpoint does not answer a chat: {problem}. See models.{name}: id, base_url, api_key_env"
+            )
+
+
+def _problem_of_endpoint(model: Model) -> str | None:
+    # Imported here: most jobs ask no endpoint.
+    from drp_ray.engines.openai import problem_with as problem_of
+
+    return problem_of(ModelSpec.of(model, api_key(model)))
 
 
 def _check_models(models: Iterable[tuple[str, Model]]) -> None:

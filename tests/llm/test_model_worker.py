@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from drp_ray.engines.base import (
     CallGivenUp,
     Completion,
+    EndpointRefuses,
     EngineDied,
     ModelNotLoaded,
     ModelSpec,
@@ -24,7 +25,7 @@ from drp_ray.engines.base import (
     Sampling,
 )
 from drp_ray.llm.kept import KeepSettings, parts_without_kept
-from drp_ray.llm.live_engine import LiveEngine
+from drp_ray.llm.live_engine import MAX_DEATHS_IN_A_ROW, LiveEngine
 from drp_ray.llm.model_worker import DEATHS_OF_A_ROW, ModelRow, ModelWorker
 from drp_ray.llm.replies import usable
 from drp_ray.llm.row_caller import RoleSpec
@@ -383,6 +384,41 @@ class TestGivenUp:
         world.give_up = lambda call: True
         with pytest.raises(ModelNotLoaded, match=r"\d+ calls in a row were not answered, the last one: too slow"):
             answer(world, ids(*(f"r{n}" for n in range(200))))
+
+
+class TestRefusingEndpoint:
+    def test_an_endpoint_that_refuses_stops_the_job_at_once_and_says_why(self, world):
+        def reply(call):
+            if len(world.calls) > 20:
+                raise EndpointRefuses("401 wrong key")
+            return "fine"
+
+        world.reply = reply
+        with pytest.raises(ModelNotLoaded, match="the endpoint refuses: 401 wrong key"):
+            answer(world, ids(*map(str, range(100))))
+        assert len(world.calls) <= 20 + 2 * world.concurrency
+        assert world.started == 1
+
+    @pytest.mark.parametrize("concurrency", [1, 8])
+    def test_engines_that_die_and_answer_nothing_between_stop_the_job(self, world, concurrency):
+        def reply(call):
+            raise Kill
+
+        world.reply, world.concurrency = reply, concurrency
+        with pytest.raises(ModelNotLoaded, match=r"died 10 times in a row .*does not answer even 'Hi': gone"):
+            answer(world, ids(*map(str, range(100))))
+        assert world.started == world.closed == MAX_DEATHS_IN_A_ROW + 1
+
+    def test_many_rows_that_kill_engines_stop_nothing_while_the_model_answers(self, world):
+        def reply(call):
+            if call.text.endswith("0"):
+                raise Kill
+            return "fine"
+
+        world.reply, world.concurrency = reply, 4
+        rows = answer(world, ids(*map(str, range(120))))
+        assert [row["id"] for row in rows if row["status"] == "error"] == [str(n) for n in range(0, 120, 10)]
+        assert world.started > MAX_DEATHS_IN_A_ROW
 
 
 class TestCutOff:
