@@ -75,7 +75,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send(status, payload, headers)
 
     def send(self, status, payload, headers):
-        data = payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
+        payload = payload if isinstance(payload, str | bytes) else json.dumps(payload)
+        data = payload if isinstance(payload, bytes) else payload.encode()
         try:
             self.send_response(status)
             headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}
@@ -86,6 +87,7 @@ class Handler(BaseHTTPRequestHandler):
             for piece in [data] if not drip_s else [data[at : at + 1] for at in range(len(data))]:
                 time.sleep(drip_s)
                 self.wfile.write(piece)
+            self.close_connection = "Connection" in headers
         except (BrokenPipeError, ConnectionResetError):
             return  # the client gave up waiting, as some tests want
 

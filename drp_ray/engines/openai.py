@@ -19,10 +19,10 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import openai
-from openai.types.chat import ChatCompletion
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from drp_ray.engines.base import (
     CallGivenUp,
@@ -62,8 +62,63 @@ _FLAGGED = re.compile(r"moderation|flagged", re.IGNORECASE)
 _HTTP: Any = sys.modules[openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]]
 """The HTTP library that this version of `openai` stands on: httpx, or httpx2."""
 
+_Tokens = Annotated[int, Field(ge=0, lt=1 << 31)]
+
 _NOT_SERVED = frozenset({401, 402, 403, 404})
 _NOT_NOW = frozenset({408, 409, 429})
+
+
+class _Cached(BaseModel):
+    cached_tokens: _Tokens | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: _Tokens = 0
+    completion_tokens: _Tokens = 0
+    prompt_tokens_details: _Cached | None = None
+
+
+class _Message(BaseModel):
+    """What the model said. Some servers send content as a list of parts."""
+
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _joined(cls, content: Any) -> Any:
+        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+            texts = [part.get("text") for part in content if part.get("type", "text") == "text"]
+            return "".join(texts) if all(isinstance(text, str) for text in texts) else content
+        return content
+
+
+class _TopToken(BaseModel):
+    token: str
+    logprob: float
+
+
+class _TokenLogprobs(BaseModel):
+    top_logprobs: list[_TopToken] = []
+
+
+class _Logprobs(BaseModel):
+    content: list[_TokenLogprobs] | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Reply(BaseModel):
+    """What is read of a chat completion. Whatever does not fit is no reply."""
+
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    usage: _Usage | None = None
 
 
 class _BoundedClient(openai.DefaultAsyncHttpxClient):
@@ -163,6 +218,10 @@ class OpenAIEngine:
                 raise self._explain(error) from error
             except openai.APITimeoutError as error:
                 raise CallGivenUp(f"{self._name}: {_message(error)}") from error
+            except openai.APIConnectionError as error:
+                if _is_about_one_reply(error.__cause__):
+                    raise CallGivenUp(f"{self._name}: {_message(error)}") from error
+                raise EngineDied(f"{self._name}: {_message(error)}") from error
             except openai.OpenAIError as error:
                 raise EngineDied(f"{self._name}: {_message(error)}") from error
             except RuntimeError as error:  # the client says so of a call that was to be tried again after `close`
@@ -209,7 +268,7 @@ class OpenAIEngine:
             # The model is there; that it wants longer replies, say, is for the real requests to find out.
             return
 
-    async def _create(self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling) -> ChatCompletion:
+    async def _create(self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling) -> str:
         """Send a request, and again without what the endpoint turns out not to take."""
         limit_name, extras = self._limit_name, self._extras(sampling)
         try:
@@ -226,7 +285,7 @@ class OpenAIEngine:
 
     async def _create_without(
         self, extras: Mapping[str, Any], client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling
-    ) -> ChatCompletion:
+    ) -> str:
         """Ask without structured output and probabilities; if that is answered, the endpoint does not take them."""
         reply = await self._send(client, messages, sampling, self._limit_name, {})
         self._not_taken |= extras.keys()
@@ -248,7 +307,7 @@ class OpenAIEngine:
         sampling: Sampling,
         limit_name: str,
         extras: Mapping[str, Mapping[str, Any]],
-    ) -> ChatCompletion:
+    ) -> str:
         settings: dict[str, Any] = {limit_name: sampling.max_tokens}
         for extra in extras.values():
             settings.update(extra)
@@ -266,14 +325,15 @@ class OpenAIEngine:
             beside["chat_template_kwargs"] = dict(self.spec.chat_template_kwargs)
         if beside:
             settings["extra_body"] = beside
-        reply: ChatCompletion = await client.chat.completions.create(
+        # As it came: the client's own reading of it checks nothing, and fails on what is no JSON.
+        answer = await client.chat.completions.with_raw_response.create(
             model=self.spec.id,
             messages=messages,  # type: ignore[arg-type]
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             **settings,
         )
-        return reply
+        return answer.http_response.text
 
     def _explain(self, error: openai.APIStatusError) -> Exception:
         message = f"{self._name}: {_message(error)}"
@@ -287,25 +347,33 @@ class OpenAIEngine:
             return PromptTooLong(message)
         return CallGivenUp(message) if error.status_code >= 500 else RequestRefused(message)
 
-    def _completion(self, reply: ChatCompletion, sampling: Sampling) -> Completion:
-        choices = getattr(reply, "choices", None)
-        if not choices:
-            # A page of HTML from a wrong base_url; a router's passing trouble, sent with status 200.
-            raise CallGivenUp(f"{self._name}: no completion in the reply {str(reply)[:500]!r}")
-        message, finish_reason = choices[0].message, choices[0].finish_reason
-        text = _text(message, sampling.choices)
-        if not text and (message.refusal or finish_reason == "content_filter"):
-            raise RequestRefused(f"{self._name}: {message.refusal or 'stopped by a content filter'}")
-        usage = reply.usage
-        details = usage.prompt_tokens_details if usage else None
+    def _completion(self, body: str, sampling: Sampling) -> Completion:
+        try:
+            reply = _Reply.model_validate_json(body)
+        except ValidationError as error:
+            # A page of HTML from a wrong base_url; a router's passing trouble, sent with status 200; half a reply.
+            wrong = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, wrong["loc"]))
+            raise CallGivenUp(
+                f"{self._name}: no completion in the reply {body[:500]!r}: {where}{': ' if where else ''}{wrong['msg']}"
+            ) from error
+        choice, usage = reply.choices[0], reply.usage or _Usage()
+        text, refusal = _text(choice.message, sampling.choices), choice.message.refusal
+        if not text and (refusal or choice.finish_reason == "content_filter"):
+            raise RequestRefused(f"{self._name}: {refusal or 'stopped by a content filter'}")
         return Completion(
             text=text,
-            finish_reason=str(finish_reason),
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            cached_tokens=(details.cached_tokens or 0) if details else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
-            logprobs=_first_tokens(choices[0]) if sampling.logprobs else None,
+            finish_reason=str(choice.finish_reason),
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=(usage.prompt_tokens_details or _Cached()).cached_tokens or 0,
+            completion_tokens=usage.completion_tokens,
+            logprobs=_first_tokens(choice.logprobs) if sampling.logprobs else None,
         )
+
+
+def _is_about_one_reply(cause: BaseException | None) -> bool:
+    """Whether a reply broke off, or cannot be unpacked: the endpoint is there."""
+    return isinstance(cause, _HTTP.DecodingError) or "complete message body" in str(cause)
 
 
 def _is_too_long(error: openai.APIStatusError) -> bool:
@@ -333,20 +401,20 @@ def _chosen(content: str, choices: tuple[str, ...]) -> str:
     return chosen if chosen in choices else content
 
 
-def _first_tokens(choice: Any) -> dict[str, float] | None:
+def _first_tokens(logprobs: _Logprobs | None) -> dict[str, float] | None:
     """The likeliest first tokens by their texts; None where the endpoint gave none."""
-    tokens = getattr(getattr(choice, "logprobs", None), "content", None)
+    tokens = logprobs.content if logprobs is not None else None
     if not tokens or not tokens[0].top_logprobs:
         return None
     return {each.token: each.logprob for each in reversed(tokens[0].top_logprobs)}
 
 
-def _text(message: Any, choices: tuple[str, ...] | None) -> str:
+def _text(message: _Message, choices: tuple[str, ...] | None) -> str:
     """Content with the thinking that the server parted from it put back; open where no content followed."""
-    content: str = message.content or ""
+    content = message.content or ""
     if choices is not None:
         content = _chosen(content, choices)
-    thinking = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    thinking = message.reasoning_content or message.reasoning
     if not thinking:
         return content
     return f"<think>\n{thinking}\n</think>\n\n{content}" if content else f"<think>\n{thinking}"

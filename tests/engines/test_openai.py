@@ -1,6 +1,7 @@
 """The OpenAI engine against a real HTTP server that speaks the chat completions API."""
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -266,6 +267,45 @@ def test_a_call_that_is_answered_byte_by_byte_is_given_up_in_time(server):
         ask(spec(server, timeout_s=0.5, max_retries=1))
     assert time.monotonic() - started < 5
     assert len(server.bodies) == 2
+
+
+SURROGATE = json.dumps(reply("x")).replace('"x"', '"a \\ud800 b"')
+MALFORMED = {
+    "half a reply": (200, json.dumps(reply())[:40], {}),
+    "lone surrogate": (200, SURROGATE, {}),
+    "content is an object": (200, reply({"text": "Hi"}), {}),
+    "content of pictures": (200, reply([{"type": "text", "text": 1}]), {}),
+    "no message": (200, {**reply(), "choices": [{"index": 0, "message": None, "finish_reason": "stop"}]}, {}),
+    "no choice": (200, {**reply(), "choices": [None]}, {}),
+    "empty choices": (200, {**reply(), "choices": []}, {}),
+    "tokens in words": (200, reply(usage={"prompt_tokens": "many", "completion_tokens": 1, "total_tokens": 1}), {}),
+    "tokens below zero": (200, reply(usage={"prompt_tokens": -1, "completion_tokens": 1, "total_tokens": 1}), {}),
+    "a list": (200, "[1]", {}),
+    "nothing": (200, "", {}),
+    "not UTF-8": (200, b"\xff\xfe\x00", {}),
+    "no gzip": (200, "xx", {"Content-Encoding": "gzip"}),
+    "broken off": (200, '{"a"', {"Content-Length": "999", "Connection": "close"}),
+}
+
+
+@pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_no_reply_is_given_up_in_its_call_alone(server, answer):
+    server.answers(answer)
+    with pytest.raises(CallGivenUp):
+        ask(spec(server, max_retries=0))
+
+
+def test_content_in_parts_and_tokens_in_digits_are_read(server):
+    content = [{"type": "text", "text": "Good"}, {"type": "thinking", "thinking": []}, {"type": "text", "text": " day"}]
+    usage = {"prompt_tokens": "9", "completion_tokens": "3", "total_tokens": "12", "prompt_tokens_details": None}
+    server.answers((200, reply(content, usage=usage), {}))
+    [completion] = ask(spec(server))
+    assert (completion.text, completion.prompt_tokens, completion.completion_tokens) == ("Good day", 9, 3)
+
+
+def test_a_reply_without_usage_counts_nothing(server):
+    server.answers((200, {**reply(), "usage": None}, {}))
+    assert ask(spec(server))[0].prompt_tokens == 0
 
 
 def test_an_endpoint_that_goes_away_is_a_dead_engine(server):
