@@ -1,6 +1,9 @@
 """An engine that is started again when it dies."""
 
 import asyncio
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from drp_ray.engines import make_engine
 from drp_ray.engines.base import (
@@ -23,6 +26,24 @@ MAX_GIVEN_UP_IN_A_ROW = 50
 
 MAX_DEATHS_IN_A_ROW = 10
 """Engines that may die with no call answered between them before it is looked whether the model answers at all."""
+
+
+def _encodable(text: str) -> str:
+    text.encode()
+    return text
+
+
+class _Answer(BaseModel):
+    """A completion whose values are what `Completion` says, also of an engine that somebody else wrote."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    text: Annotated[str, AfterValidator(_encodable)]
+    finish_reason: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    logprobs: dict[str, float] | None = None
 
 
 class LiveEngine:
@@ -64,7 +85,7 @@ class LiveEngine:
         if self._stopped is not None:
             raise self._stopped
         try:
-            completion = await engine.complete(messages, sampling)
+            completion = _checked(await engine.complete(messages, sampling))
         except CallGivenUp as error:
             self._given_up_in_a_row += 1
             if self._given_up_in_a_row >= MAX_GIVEN_UP_IN_A_ROW:
@@ -121,3 +142,16 @@ class LiveEngine:
             ) from error
         except (PromptTooLong, RequestRefused):
             return
+
+
+def _checked(completion: Completion) -> Completion:
+    """A completion as it may enter.
+
+    Raises:
+        CallGivenUp: it is none, or a value of it is of another kind; a lone surrogate is no text.
+    """
+    try:
+        return Completion(**dict(_Answer.model_validate(completion)))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        raise CallGivenUp(f"a malformed answer: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error

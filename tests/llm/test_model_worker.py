@@ -26,7 +26,7 @@ from drp_ray.engines.base import (
 )
 from drp_ray.llm.kept import KeepSettings, parts_without_kept
 from drp_ray.llm.live_engine import MAX_DEATHS_IN_A_ROW, LiveEngine
-from drp_ray.llm.model_worker import DEATHS_OF_A_ROW, ModelRow, ModelWorker
+from drp_ray.llm.model_worker import DEATHS_OF_A_ROW, ROWS_OF_A_BUG, ModelRow, ModelWorker
 from drp_ray.llm.replies import usable
 from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.llm.seats import Seats
@@ -252,13 +252,6 @@ class TestRows:
             "unfinished_thinking": 0, "cut_off": 0, "preambles": 0, "truncated": 0,
         }  # fmt: skip
 
-    def test_an_error_in_a_programme_is_not_hidden(self, world):
-        async def broken(row, ask):
-            raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            answer(world, ids("a"), programme=broken)
-
     def test_engines_are_closed_with_their_worker(self, world):
         answer(world, ids("a"))
         assert (world.started, world.closed) == (1, 1)
@@ -419,6 +412,83 @@ class TestRefusingEndpoint:
         rows = answer(world, ids(*map(str, range(120))))
         assert [row["id"] for row in rows if row["status"] == "error"] == [str(n) for n in range(0, 120, 10)]
         assert world.started > MAX_DEATHS_IN_A_ROW
+
+
+class TestUnforeseen:
+    """What an engine, a method or our own code does that nobody foresaw."""
+
+    @staticmethod
+    async def divides(row, ask):
+        reply = await ask("writer", prompt(row["id"]))
+        return {"reply": str(int(reply) / int(row["id"]))}
+
+    def test_it_makes_one_row_an_error_row_with_class_and_message_and_is_tried_again(self, world):
+        world.reply = lambda call: "8"
+        rows = by_id(answer(world, ids("0", "2", "x", "4"), programme=self.divides, max_attempts=2))
+        assert {name: row["reply"] for name, row in rows.items()} == {"0": None, "2": "4.0", "x": None, "4": "2.0"}
+        assert rows["0"]["error"] == "ZeroDivisionError: division by zero"
+        assert rows["x"]["error"].startswith("ValueError: invalid literal for int()")
+        assert (rows["0"]["attempts"], rows["0"]["prompt_tokens"]) == (2, 20)
+        assert world.counts["errors"] == 2
+
+    def test_what_goes_away_when_it_is_tried_again_is_no_error(self, world):
+        world.reply = lambda call: "8" if call.number else "eight"
+        assert answer(world, ids("2"), programme=self.divides)[0]["status"] == "ok"
+
+    def test_where_it_happens_to_many_rows_it_is_a_bug_and_rises(self, world):
+        async def buggy(row, ask):
+            raise KeyError("no such column")
+
+        with pytest.raises(KeyError, match="no such column"):
+            answer(world, ids(*map(str, range(ROWS_OF_A_BUG + 20))), programme=buggy)
+
+    def test_many_error_rows_among_many_more_that_are_answered_are_no_bug(self, world):
+        world.reply = lambda call: "8"
+        names = ["0" if n % 4 == 0 else str(n) for n in range(200)]
+        rows = answer(world, pa.table({"id": names}), programme=self.divides, max_attempts=1)
+        assert [row["status"] for row in rows].count("error") == 50
+
+    def test_a_stopped_job_is_no_error_row(self, world):
+        async def stops(row, ask):
+            raise ModelNotLoaded("gone")
+
+        with pytest.raises(ModelNotLoaded):
+            answer(world, ids("a"), programme=stops)
+
+    @pytest.mark.parametrize("value", [7, ["x"], b"\xff", "a \ud800 b"], ids=["number", "list", "bytes", "surrogate"])
+    def test_a_value_that_the_column_cannot_hold_costs_its_row_alone(self, world, value):
+        async def returns(row, ask):
+            await ask("writer", prompt(row["id"]))
+            return {"reply": value if row["id"] == "b" else "fine"}
+
+        rows = by_id(answer(world, ids("a", "b", "c"), programme=returns))
+        assert [row["status"] for row in rows.values()] == ["ok", "error", "ok"]
+        assert rows["b"]["reply"] is None and ":" in rows["b"]["error"]
+        assert (rows["b"]["attempts"], rows["b"]["prompt_tokens"]) == (1, 10)
+        assert world.counts["errors"] == 1
+
+    def test_a_message_that_cannot_be_written_is_shown(self, world):
+        async def fails(row, ask):
+            raise ValueError("a \ud800 b")
+
+        assert answer(world, ids("a"), programme=fails)[0]["error"] == "ValueError: a \\ud800 b"
+
+    @pytest.mark.parametrize(
+        "completion",
+        [
+            Completion(None, "stop", 1, 0, 1),
+            Completion(["Hi"], "stop", 1, 0, 1),
+            Completion("a \ud800 b", "stop", 1, 0, 1),
+            Completion("Hi", "stop", "many", 0, 1),
+            Completion("Hi", "stop", None, 0, 1),
+        ],
+        ids=["no text", "a list", "surrogate", "tokens in words", "no tokens"],
+    )
+    def test_a_malformed_answer_of_an_engine_of_ones_own_costs_its_row_alone(self, world, completion):
+        world.reply = lambda call: completion if call.text == "b" else "fine"
+        rows = by_id(answer(world, ids("a", "b", "c"), max_attempts=2))
+        assert [row["status"] for row in rows.values()] == ["ok", "error", "ok"]
+        assert "malformed answer" in rows["b"]["error"] and rows["b"]["attempts"] == 2
 
 
 class TestCutOff:
