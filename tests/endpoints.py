@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            drip_s = self.server.drip_s if self.command == "POST" else 0
+            drip_s = float(headers.get("Drip-S", self.server.drip_s if self.command == "POST" else 0))
             for piece in [data] if not drip_s else [data[at : at + 1] for at in range(len(data))]:
                 time.sleep(drip_s)
                 self.wfile.write(piece)

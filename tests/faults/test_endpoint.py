@@ -1,14 +1,25 @@
 """Jobs whose endpoint misbehaves: it refuses, it has no money left, it sends what is no reply."""
 
-import time
+import json
 
 import pytest
+from typer.testing import CliRunner
 
+from drp_ray.cli import app
 from drp_ray.storage.parts import read_committed
 from tests.endpoints import error, reply, served
 from tests.faults.conftest import ScriptedJob
 
 NO_MONEY = (429, error("You exceeded your current quota", "insufficient_quota", "insufficient_quota"), {})
+MISBEHAVIOURS = {
+    "half a reply": (200, json.dumps(reply())[:40], {}),
+    "lone surrogate": (200, json.dumps(reply("x")).replace('"x"', '"a \\ud800 b"'), {}),
+    "content is an object": (200, reply({"text": "Hi"}), {}),
+    "no message": (200, {**reply(), "choices": [{"index": 0, "message": None, "finish_reason": "stop"}]}, {}),
+    "tokens in words": (200, reply(usage={"prompt_tokens": "many", "completion_tokens": 1, "total_tokens": 1}), {}),
+    "broken off": (200, '{"a"', {"Content-Length": "999", "Connection": "close"}),
+    "never ends": (200, reply("Hi" * 5000), {"Drip-S": "0.2"}),
+}
 
 
 @pytest.fixture
@@ -40,9 +51,21 @@ def test_a_key_or_model_that_may_not_chat_is_found_before_anything_is_made(job, 
     assert len(endpoint.bodies) == 1
 
 
-def test_when_the_money_runs_out_the_job_stops_and_later_goes_on_where_it_was(job, endpoint):
+def misbehaving(server):
+    """Each kind for one prompt, whenever it is asked; the other prompts are answered."""
+    asked: dict[str, int] = {}
+
+    def answer(body):
+        prompt = body["messages"][-1]["content"]
+        place = asked.setdefault(prompt, len(asked)) - 1  # the first is "Hi"
+        return list(MISBEHAVIOURS.values())[place] if 0 <= place < len(MISBEHAVIOURS) else (200, reply(), {})
+
+    server.answer = answer
+
+
+def test_the_job_stops_when_the_money_runs_out_and_goes_on_later_and_misbehaviour_costs_its_own_rows(job, endpoint):
+    """One job for both: the endpoint runs out of money, and when it has some it sends all kinds of bad replies."""
     answers_after(endpoint, 1 + 6, NO_MONEY)
-    began = time.monotonic()
     stopped = job.run("run")
     asked = len(endpoint.bodies)
     assert stopped.returncode == 1, stopped.stdout + stopped.stderr
@@ -50,12 +73,23 @@ def test_when_the_money_runs_out_the_job_stops_and_later_goes_on_where_it_was(jo
     assert asked <= 1 + 6 + 4, f"{asked} requests"
     folder = job.stage("predictions")
     parts = read_committed(folder, [f"part-0000{number}.parquet" for number in range(4)])
-    assert parts and time.monotonic() - began < 300
     before = {name: folder.read(name) for name in parts}
+    assert before
 
-    endpoint.answers((200, reply(), {}))
-    done = job.run("run")
-    assert done.returncode == 0, done.stdout + done.stderr
+    misbehaving(endpoint)
+    limits = {"models.gpt.timeout_s": 1, "models.gpt.max_retries": 0, "runtime.max_attempts": 2}
+    done = job.run("run", *(word for key, value in limits.items() for word in ("--set", f"{key}={value}")))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Traceback" not in stopped.stderr + done.stderr
     assert {name: folder.read(name) for name in parts} == before
-    assert {row["status"] for row in job.rows("predictions").to_pylist()} == {"ok"}
-    assert len(endpoint.bodies) - asked == 1 + 16 - sum(part.rows for part in parts.values())
+    rows = job.rows("predictions").to_pylist()
+    failed = [row for row in rows if row["status"] == "error"]
+    assert len({row["user_id"] for row in rows}) == len(rows) == 16
+    assert len(failed) == len(MISBEHAVIOURS) and {row["attempts"] for row in failed} == {2}
+    left = 16 - sum(part.rows for part in parts.values())
+    assert len(endpoint.bodies) - asked == 1 + left + len(MISBEHAVIOURS)
+
+    listed = CliRunner().invoke(app, ["errors", str(job.file)])
+    assert listed.exit_code == 3, listed.output
+    assert f"predictions: {len(MISBEHAVIOURS)} error rows of 16" in listed.output
+    assert "no whole answer within" in listed.output and failed[0]["user_id"] in listed.output
