@@ -1,4 +1,4 @@
-"""What a language model engine is to the rest: messages in, a completion out, and five ways to fail."""
+"""What a language model engine is to the rest: messages in, a completion out, and the ways to fail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 vLLM is imported when an engine starts and not before, so that a driver, the command line and a machine
 without vLLM can import this module. The scheduler runs in a child process of its own ("EngineCore", with
 worker processes below it); this class renders and tokenises, hands token ids over, and turns what can go
-wrong into the four errors of `base`:
+wrong into the errors of `base`:
 
 | failure | seen as |
 |---|---|

@@ -51,7 +51,7 @@ def prepared(
     for job in jobs:
         check_api_keys(job, names)
     left = {job.config.name: _stages_to_run(job, retry_errors) for job in jobs}
-    _check_endpoints(_models(jobs, left, names))
+    _check_endpoints(_models(jobs, left, names), say)
     _check_datasets(jobs, say)
     for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
         say(f"Note: {note}")
@@ -163,14 +163,17 @@ def _models(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[
     return found.values()
 
 
-def _check_endpoints(models: Iterable[tuple[str, Model]]) -> None:
+def _check_endpoints(models: Iterable[tuple[str, Model]], say: Say) -> None:
     """Ask every endpoint that the run will use for one token, so that a wrong key is found before anything is made.
 
     Raises:
         BadInput: one does not answer; the message is the endpoint's own.
     """
     for name, model in models:
-        problem = _problem_of_endpoint(model) if model.engine == "openai" else None
+        if model.engine != "openai":
+            continue
+        say(f"Asking {name} for one token ({model.id})")
+        problem = _problem_of_endpoint(model)
         if problem is not None:
             raise BadInput(
                 f"{name}: the endpoint does not answer a chat: {problem}. See models.{name}: id, base_url, api_key_env"

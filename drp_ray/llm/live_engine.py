@@ -120,7 +120,11 @@ class LiveEngine:
             self._deaths_in_a_row += 1
             await dead.close()
             engine = make_engine(self._spec)
-            await engine.start()
+            try:
+                await engine.start()
+            except ModelNotLoaded as error:
+                self._stopped = error
+                raise
             if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
                 await self._try_one_token(engine, death)
                 self._deaths_in_a_row = 0
