@@ -73,6 +73,8 @@ def _run(job: "Job", retry_errors: bool = False, until: str | None = None, use_l
     result = job.run(retry_errors, until, use_lease, say)
     if result is not None:
         _show(job, result)
+    elif any(line.errors > job.config.runtime.max_error_rate * line.rows for line in job.status()):
+        raise typer.Exit(EXIT_ERROR_ROWS)
 
 
 def _show(job: "Job", result: "Result") -> None:
@@ -247,6 +249,24 @@ def _status_table(job: "Job") -> tuple[Table, bool]:
             f"{line.wall_s:,.1f} s",
         )
     return table, all(line.state == "done" for line in lines)
+
+
+@app.command()
+def errors(
+    config: ConfigFile,
+    examples: Annotated[int, typer.Option(min=0, help="Rows to name for each reason.")] = 3,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """List the error rows of a job by reason, with counts and examples; exit code 3 where there are too many."""
+    from drp_ray.job.error_rows import lines_of
+
+    with failures_reported():
+        job = _open(config, overrides)
+        stages = job.errors(examples)
+        for line in lines_of(stages):
+            say(line)
+        if any(stage.rate > job.config.runtime.max_error_rate for stage in stages):
+            raise typer.Exit(EXIT_ERROR_ROWS)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from drp_ray.engines.base import (
     CallGivenUp,
     Completion,
+    EndpointRefuses,
     Engine,
     EngineDied,
     Message,
@@ -18,6 +19,7 @@ from drp_ray.inputs.import_path import load_object
 __all__ = [
     "CallGivenUp",
     "Completion",
+    "EndpointRefuses",
     "Engine",
     "EngineDied",
     "Message",

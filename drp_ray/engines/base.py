@@ -1,4 +1,4 @@
-"""What a language model engine is to the rest: messages in, a completion out, and five ways to fail."""
+"""What a language model engine is to the rest: messages in, a completion out, and the ways to fail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,6 +101,7 @@ class Engine(Protocol):
             RequestRefused: the engine will not answer this request, and asking again would not help.
             CallGivenUp: this call was not answered; it may be asked again, and calls beside it go on.
             EngineDied: the engine behind all calls in flight is gone; a new one may be started.
+            EndpointRefuses: it will not serve us, whatever is asked.
         """
 
     async def close(self) -> None:
@@ -121,6 +122,10 @@ class CallGivenUp(Exception):
 
 class EngineDied(Exception):
     """The engine's process or connection is gone, with every call that was in flight."""
+
+
+class EndpointRefuses(EngineDied):
+    """The endpoint will not serve us (key, money, model): neither asking again nor a new connection helps."""
 
 
 class ModelNotLoaded(JobFailed):

@@ -8,22 +8,26 @@ to 8 s or as `Retry-After` says. What is left after `max_retries`:
 | at the start: unreachable, 401, 403, or 404 for the model | ModelNotLoaded |
 | too many tokens, in the words of one of several servers | PromptTooLong |
 | another 4xx about the request, or a refusal instead of a reply | RequestRefused |
-| still 408, 409, 429, 5xx or too slow; no completion in the reply | CallGivenUp, in this call alone |
-| unreachable; or 401 to 404, for `start` to explain | EngineDied, in all calls |
+| still 408, 409, 429, 5xx or too slow | CallGivenUp, in this call alone |
+| no completion in the reply, or a malformed one (`_Reply`) | CallGivenUp, in this call alone |
+| 401 to 404, or no money left (429 `insufficient_quota` and the like), which are not tried again | EndpointRefuses |
+| unreachable | EngineDied, in all calls |
 """
 
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import openai
-from openai.types.chat import ChatCompletion
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from drp_ray.engines.base import (
     CallGivenUp,
     Completion,
+    EndpointRefuses,
     EngineDied,
     Message,
     ModelNotLoaded,
@@ -47,8 +51,97 @@ _TOO_LONG = re.compile(
 )
 """The words of OpenAI; llama.cpp; vLLM, SGLang and DeepSeek; older vLLM; Anthropic; Ollama; TGI."""
 
+_NO_MONEY = re.compile(
+    r"insufficient[_ ](\w+[_ ])?(quota|balance|credits?|funds)|billing_\w*limit|credit balance is too low",
+    re.IGNORECASE,
+)
+"""The words of OpenAI, DeepSeek, routers and Anthropic. A plain "quota exceeded" may be one of this minute (Google)."""
+
+_FLAGGED = re.compile(r"moderation|flagged", re.IGNORECASE)
+"""What a router says with 403 of one request."""
+
+_HTTP: Any = sys.modules[openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]]
+"""The HTTP library that this version of `openai` stands on: httpx, or httpx2."""
+
+_Tokens = Annotated[int, Field(ge=0, lt=1 << 31)]
+
 _NOT_SERVED = frozenset({401, 402, 403, 404})
 _NOT_NOW = frozenset({408, 409, 429})
+
+
+class _Cached(BaseModel):
+    cached_tokens: _Tokens | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: _Tokens = 0
+    completion_tokens: _Tokens = 0
+    prompt_tokens_details: _Cached | None = None
+
+
+class _Message(BaseModel):
+    """What the model said. Some servers send content as a list of parts."""
+
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _joined(cls, content: Any) -> Any:
+        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+            texts = [part.get("text") for part in content if part.get("type", "text") == "text"]
+            return "".join(texts) if all(isinstance(text, str) for text in texts) else content
+        return content
+
+
+class _TopToken(BaseModel):
+    token: str
+    logprob: float
+
+
+class _TokenLogprobs(BaseModel):
+    top_logprobs: list[_TopToken] = []
+
+
+class _Logprobs(BaseModel):
+    content: list[_TokenLogprobs] | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Reply(BaseModel):
+    """What is read of a chat completion. Whatever does not fit is no reply."""
+
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    usage: _Usage | None = None
+
+
+class _BoundedClient(openai.DefaultAsyncHttpxClient):
+    """Bounds every request from its start to the last byte of its answer, where httpx bounds the wait for each byte.
+
+    An answer that says that no money is left is marked, so that `openai` does not ask again.
+    """
+
+    def __init__(self, total_s: float) -> None:
+        super().__init__()
+        self._total_s = total_s
+
+    async def send(self, request: Any, **settings: Any) -> Any:
+        """See httpx."""
+        try:
+            async with asyncio.timeout(self._total_s):
+                response = await super().send(request, **settings)
+        except TimeoutError as error:
+            raise _HTTP.ReadTimeout(f"no whole answer within {self._total_s:g} s", request=request) from error
+        if response.status_code == 429 and _NO_MONEY.search(response.text):
+            response.headers["x-should-retry"] = "false"
+        return response
 
 
 class OpenAIEngine:
@@ -79,17 +172,29 @@ class OpenAIEngine:
         Raises:
             ModelNotLoaded: the endpoint cannot be reached, or refuses the key or the model.
         """
+        await self._connect(ask_in_any_case=False)
+
+    async def check(self) -> None:
+        """Connect, and ask for one token in any case: a key that may list models need not be one that may chat.
+
+        Raises:
+            ModelNotLoaded: as `start`, or no chat is answered.
+        """
+        await self._connect(ask_in_any_case=True)
+
+    async def _connect(self, ask_in_any_case: bool) -> None:
         self._client = openai.AsyncOpenAI(
             base_url=self.spec.base_url or DEFAULT_BASE_URL,
             api_key=self.spec.api_key or "none",
             timeout=openai.Timeout(self.spec.timeout_s, connect=min(CONNECT_TIMEOUT_S, self.spec.timeout_s)),
             max_retries=self.spec.max_retries,
+            http_client=_BoundedClient(self.spec.timeout_s),
         )
         try:
             listed = await self._listed_models(self._client)
             if self.spec.id in listed:
                 self.context_length = self.context_length or listed[self.spec.id]
-            else:
+            if ask_in_any_case or self.spec.id not in listed:
                 await self._try_one_token(sorted(listed))
         except ModelNotLoaded:
             await self.close()
@@ -102,7 +207,7 @@ class OpenAIEngine:
             PromptTooLong: the endpoint says so.
             RequestRefused: the endpoint refuses this request, or the model declines to answer it.
             CallGivenUp: the endpoint did not answer this call, after all retries.
-            EngineDied: the endpoint cannot be reached or will not serve us.
+            EngineDied: the endpoint cannot be reached; as `EndpointRefuses`, it will not serve us.
         """
         async with self._places:
             client = self._client
@@ -114,6 +219,10 @@ class OpenAIEngine:
                 raise self._explain(error) from error
             except openai.APITimeoutError as error:
                 raise CallGivenUp(f"{self._name}: {_message(error)}") from error
+            except openai.APIConnectionError as error:
+                if _is_about_one_reply(error.__cause__):
+                    raise CallGivenUp(f"{self._name}: {_message(error)}") from error
+                raise EngineDied(f"{self._name}: {_message(error)}") from error
             except openai.OpenAIError as error:
                 raise EngineDied(f"{self._name}: {_message(error)}") from error
             except RuntimeError as error:  # the client says so of a call that was to be tried again after `close`
@@ -154,13 +263,13 @@ class OpenAIEngine:
         try:
             await self.complete([{"role": "user", "content": "Hi"}], Sampling(temperature=1.0, top_p=1.0, max_tokens=1))
         except (CallGivenUp, EngineDied) as error:
-            known = f" (it lists {', '.join(listed[:20])})" if listed else ""
+            known = f" (it lists {', '.join(listed[:20])})" if listed and self.spec.id not in listed else ""
             raise ModelNotLoaded(f"{error}{known}") from error
         except (PromptTooLong, RequestRefused):
             # The model is there; that it wants longer replies, say, is for the real requests to find out.
             return
 
-    async def _create(self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling) -> ChatCompletion:
+    async def _create(self, client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling) -> str:
         """Send a request, and again without what the endpoint turns out not to take."""
         limit_name, extras = self._limit_name, self._extras(sampling)
         try:
@@ -177,7 +286,7 @@ class OpenAIEngine:
 
     async def _create_without(
         self, extras: Mapping[str, Any], client: openai.AsyncOpenAI, messages: list[Message], sampling: Sampling
-    ) -> ChatCompletion:
+    ) -> str:
         """Ask without structured output and probabilities; if that is answered, the endpoint does not take them."""
         reply = await self._send(client, messages, sampling, self._limit_name, {})
         self._not_taken |= extras.keys()
@@ -199,7 +308,7 @@ class OpenAIEngine:
         sampling: Sampling,
         limit_name: str,
         extras: Mapping[str, Mapping[str, Any]],
-    ) -> ChatCompletion:
+    ) -> str:
         settings: dict[str, Any] = {limit_name: sampling.max_tokens}
         for extra in extras.values():
             settings.update(extra)
@@ -217,44 +326,55 @@ class OpenAIEngine:
             beside["chat_template_kwargs"] = dict(self.spec.chat_template_kwargs)
         if beside:
             settings["extra_body"] = beside
-        reply: ChatCompletion = await client.chat.completions.create(
+        # As it came: the client's own reading of it checks nothing, and fails on what is no JSON.
+        answer = await client.chat.completions.with_raw_response.create(
             model=self.spec.id,
             messages=messages,  # type: ignore[arg-type]
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             **settings,
         )
-        return reply
+        return answer.http_response.text
 
     def _explain(self, error: openai.APIStatusError) -> Exception:
         message = f"{self._name}: {_message(error)}"
-        if error.status_code in _NOT_SERVED:
-            return EngineDied(message)
+        if error.status_code == 403 and _FLAGGED.search(message):
+            return RequestRefused(message)
+        if error.status_code in _NOT_SERVED or _NO_MONEY.search(f"{error.code} {error.type} {message}"):
+            return EndpointRefuses(message)
         if error.status_code in _NOT_NOW:
             return CallGivenUp(message)
         if _is_too_long(error):
             return PromptTooLong(message)
         return CallGivenUp(message) if error.status_code >= 500 else RequestRefused(message)
 
-    def _completion(self, reply: ChatCompletion, sampling: Sampling) -> Completion:
-        choices = getattr(reply, "choices", None)
-        if not choices:
-            # A page of HTML from a wrong base_url; a router's passing trouble, sent with status 200.
-            raise CallGivenUp(f"{self._name}: no completion in the reply {str(reply)[:500]!r}")
-        message, finish_reason = choices[0].message, choices[0].finish_reason
-        text = _text(message, sampling.choices)
-        if not text and (message.refusal or finish_reason == "content_filter"):
-            raise RequestRefused(f"{self._name}: {message.refusal or 'stopped by a content filter'}")
-        usage = reply.usage
-        details = usage.prompt_tokens_details if usage else None
+    def _completion(self, body: str, sampling: Sampling) -> Completion:
+        try:
+            reply = _Reply.model_validate_json(body)
+        except ValidationError as error:
+            # A page of HTML from a wrong base_url; a router's passing trouble, sent with status 200; half a reply.
+            wrong = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, wrong["loc"]))
+            raise CallGivenUp(
+                f"{self._name}: no completion in the reply {body[:500]!r}: {where}{': ' if where else ''}{wrong['msg']}"
+            ) from error
+        choice, usage = reply.choices[0], reply.usage or _Usage()
+        text, refusal = _text(choice.message, sampling.choices), choice.message.refusal
+        if not text and (refusal or choice.finish_reason == "content_filter"):
+            raise RequestRefused(f"{self._name}: {refusal or 'stopped by a content filter'}")
         return Completion(
             text=text,
-            finish_reason=str(finish_reason),
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            cached_tokens=(details.cached_tokens or 0) if details else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
-            logprobs=_first_tokens(choices[0]) if sampling.logprobs else None,
+            finish_reason=str(choice.finish_reason),
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=(usage.prompt_tokens_details or _Cached()).cached_tokens or 0,
+            completion_tokens=usage.completion_tokens,
+            logprobs=_first_tokens(choice.logprobs) if sampling.logprobs else None,
         )
+
+
+def _is_about_one_reply(cause: BaseException | None) -> bool:
+    """Whether a reply broke off, or cannot be unpacked: the endpoint is there."""
+    return isinstance(cause, _HTTP.DecodingError) or "complete message body" in str(cause)
 
 
 def _is_too_long(error: openai.APIStatusError) -> bool:
@@ -282,20 +402,20 @@ def _chosen(content: str, choices: tuple[str, ...]) -> str:
     return chosen if chosen in choices else content
 
 
-def _first_tokens(choice: Any) -> dict[str, float] | None:
+def _first_tokens(logprobs: _Logprobs | None) -> dict[str, float] | None:
     """The likeliest first tokens by their texts; None where the endpoint gave none."""
-    tokens = getattr(getattr(choice, "logprobs", None), "content", None)
+    tokens = logprobs.content if logprobs is not None else None
     if not tokens or not tokens[0].top_logprobs:
         return None
     return {each.token: each.logprob for each in reversed(tokens[0].top_logprobs)}
 
 
-def _text(message: Any, choices: tuple[str, ...] | None) -> str:
+def _text(message: _Message, choices: tuple[str, ...] | None) -> str:
     """Content with the thinking that the server parted from it put back; open where no content followed."""
-    content: str = message.content or ""
+    content = message.content or ""
     if choices is not None:
         content = _chosen(content, choices)
-    thinking = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    thinking = message.reasoning_content or message.reasoning
     if not thinking:
         return content
     return f"<think>\n{thinking}\n</think>\n\n{content}" if content else f"<think>\n{thinking}"
@@ -305,3 +425,18 @@ def _message(error: openai.OpenAIError) -> str:
     """The endpoint's own words, and for a broken connection what broke it."""
     cause = error.__cause__
     return f"{error} ({type(cause).__name__}: {cause})" if cause is not None else str(error)
+
+
+def problem_with(spec: ModelSpec) -> str | None:
+    """Why an endpoint does not serve a model, asked for one token of it; None if nothing is wrong."""
+
+    async def check() -> None:
+        engine = OpenAIEngine(spec)
+        await engine.check()
+        await engine.close()
+
+    try:
+        asyncio.run(check())
+    except ModelNotLoaded as error:
+        return str(error)
+    return None

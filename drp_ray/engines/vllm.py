@@ -3,7 +3,7 @@
 vLLM is imported when an engine starts and not before, so that a driver, the command line and a machine
 without vLLM can import this module. The scheduler runs in a child process of its own ("EngineCore", with
 worker processes below it); this class renders and tokenises, hands token ids over, and turns what can go
-wrong into the four errors of `base`:
+wrong into the errors of `base`:
 
 | failure | seen as |
 |---|---|
@@ -39,6 +39,7 @@ from drp_ray.engines.base import (
     Sampling,
 )
 from drp_ray.engines.gc_pause import collector_paused
+from drp_ray.engines.plain_text import ControlStrings, encode_apart
 from drp_ray.inputs.packaged_model import has_only_pickles, locate_language_model
 
 CPU_KV_CACHE_BYTES = 2 << 30
@@ -83,6 +84,7 @@ class VllmEngine:
         self.context_length = spec.max_model_len
         self.honours_seed = True
         self._llm: Any = None
+        self._control_strings: ControlStrings | None = None
         self._cores: list[Any] = []
         self._processes: list[Any] = []
         self._errors: tempfile.TemporaryDirectory[str] | None = None
@@ -189,15 +191,21 @@ class VllmEngine:
             self._errors.cleanup()
 
     async def _render(self, messages: list[Message], closed: bool) -> _Prompt:
-        """Render a chat; where the answer is to come at once, thinking that the template opened is `closed` again."""
+        """Render a chat; where the answer is to come at once, thinking that the template opened is `closed` again.
+
+        Control tokens are the template's alone, whatever the messages say.
+        """
         tokenizer = self._llm.get_tokenizer()
 
         def render() -> _Prompt:
-            text = _apply_template(tokenizer, messages, self.spec)
+            if self._control_strings is None:
+                self._control_strings = ControlStrings.of(tokenizer)
+            marked, mark = self._control_strings.marked(messages)
+            text = _apply_template(tokenizer, marked, self.spec)
             opener = _opened_thinking(text)
             if opener and closed:
                 text, opener = f"{text.rstrip()}\n\n</think>\n\n", ""
-            return _Prompt(tokenizer.encode(text, add_special_tokens=False), opener)
+            return _Prompt(encode_apart(tokenizer, text, mark), opener)
 
         try:
             return await self._in_thread(render)

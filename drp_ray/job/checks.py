@@ -7,6 +7,7 @@ from pathlib import Path
 import ray
 
 from drp_ray.config import Embedding, Model, api_key, ray_address
+from drp_ray.engines.base import ModelSpec
 from drp_ray.engines.embedder import SENTENCE_TRANSFORMERS, warning_about
 from drp_ray.errors import BadInput
 from drp_ray.inputs.dataset_check import check_dataset
@@ -16,6 +17,7 @@ from drp_ray.job.opened_job import OpenedJob
 from drp_ray.running.cluster import Claim, Say, check_resources, connect
 from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import RunOptions
+from drp_ray.running.survey import can_improve
 from drp_ray.storage.parts import part_names, read_committed, read_manifest
 from drp_ray.storage.versions import differing, versions
 
@@ -49,11 +51,12 @@ def prepared(
     names = set(names)
     for job in jobs:
         check_api_keys(job, names)
+    left = {job.config.name: _stages_to_run(job, retry_errors) for job in jobs}
+    _check_endpoints(_models(jobs, left, names, "openai"), say)
     _check_datasets(jobs, say)
     for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
         say(f"Note: {note}")
-    left = {job.config.name: _unfinished_stages(job) for job in jobs}
-    models, embedders = _models(jobs, left, names), _embedders(jobs, left, names)
+    models, embedders = _models(jobs, left, names, "vllm"), _embedders(jobs, left, names)
     # A Ray that starts here has no other machine: what its models are is found out while it starts.
     is_here = ray_address() is None and not ray.is_initialized()
     aside: list[Checked] = [*embedders, *models] if is_here else embedders
@@ -131,9 +134,14 @@ def claims_of(job: OpenedJob, names: Iterable[str]) -> dict[str, Claim]:
     }
 
 
-def _unfinished_stages(job: OpenedJob) -> set[str]:
+def _stages_to_run(job: OpenedJob, retry_errors: bool) -> set[str]:
+    """The stages that are not finished, or whose error rows are to be tried again."""
     manifests = job.manifests().items()
-    return {name for name, manifest in manifests if manifest is None or not manifest.is_done}
+    return {
+        name
+        for name, manifest in manifests
+        if manifest is None or not manifest.is_done or (retry_errors and can_improve(manifest.totals))
+    }
 
 
 def _embedders(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> list[Checked]:
@@ -147,17 +155,41 @@ def _embedders(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: s
     return [("embedding", settings) for settings in found.values() if settings.engine == SENTENCE_TRANSFORMERS]
 
 
-def _models(jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str]) -> list[tuple[str, Model]]:
-    """The language models that vLLM is still to load, by name; each once."""
+def _models(
+    jobs: Sequence[OpenedJob], left: Mapping[str, set[str]], names: set[str], engine: str
+) -> list[tuple[str, Model]]:
+    """The language models that are still to be asked by an engine, by name; each once."""
     found = {
         f"{name} {model!r}": (name, model)
         for job in jobs
         for stage, resources in job.plan.resources().items()
         if stage in left[job.config.name] & names
         for name, model in resources.models.items()
-        if model.engine == "vllm"
+        if model.engine == engine
     }
     return list(found.values())
+
+
+def _check_endpoints(models: Iterable[tuple[str, Model]], say: Say) -> None:
+    """Ask every endpoint that the run will use for one token, so that a wrong key is found before anything is made.
+
+    Raises:
+        BadInput: one does not answer; the message is the endpoint's own.
+    """
+    for name, model in models:
+        say(f"Asking {name} for one token ({model.id})")
+        problem = _problem_of_endpoint(model)
+        if problem is not None:
+            raise BadInput(
+                f"{name}: the endpoint does not answer a chat: {problem}. See models.{name}: id, base_url, api_key_env"
+            )
+
+
+def _problem_of_endpoint(model: Model) -> str | None:
+    # Imported here: most jobs ask no endpoint.
+    from drp_ray.engines.openai import problem_with as problem_of
+
+    return problem_of(ModelSpec.of(model, api_key(model)))
 
 
 def _check_on_nodes(models: Iterable[tuple[str, Model]]) -> None:

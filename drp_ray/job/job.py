@@ -10,6 +10,7 @@ import pyarrow as pa
 from drp_ray.config import checked, protocol_of, read_settings, with_judges
 from drp_ray.errors import BadInput, nearest
 from drp_ray.job.checks import validate
+from drp_ray.job.error_rows import EXAMPLES, StageErrors, errors_of
 from drp_ray.job.opened_job import OpenedJob, open_job
 from drp_ray.job.protocols import single_execution
 from drp_ray.job.result import METRICS_FILE, Result
@@ -92,6 +93,10 @@ class Job:
     def status(self) -> list[StageStatus]:
         """How far every stage is, in order, read from storage alone."""
         return status_of(self.opened)
+
+    def errors(self, examples: int = EXAMPLES) -> list[StageErrors]:
+        """The error rows of every stage that asks language models, by reason, read from storage alone."""
+        return errors_of(self.opened, examples)
 
     def folder(self, stage: str) -> Folder:
         """The folder of a stage.

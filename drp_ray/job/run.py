@@ -191,4 +191,6 @@ def _stage_line(name: str, manifest: Manifest) -> str:
     if "errors" in totals:
         words.append(f"{int(totals['errors']):,} error rows")
         words.append(f"{int(totals['prompt_tokens']):,} tokens in, {int(totals['completion_tokens']):,} out")
+    if "broken_control_strings" in totals:
+        words.append(f"{int(totals['broken_control_strings']):,} rows of texts with control strings, which were broken")
     return ", ".join([*words, f"{manifest.wall_s:.1f} s"])

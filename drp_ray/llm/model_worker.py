@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from drp_ray.engines.base import CallGivenUp, EngineDied, ModelSpec
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.llm.kept import KeepSettings
 from drp_ray.llm.live_engine import LiveEngine
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
 from drp_ray.llm.seats import Seats
-from drp_ray.running.worker import Key, Worker
-from drp_ray.schema import Row
+from drp_ray.running.worker import Key, Worker, keys_of
+from drp_ray.schema import CALL_COLUMNS, Row
 from drp_ray.storage.parts import Facts
 
 CROWD = 16
@@ -28,6 +29,12 @@ CROWD = 16
 
 DEATHS_OF_A_ROW = 3
 """Engine deaths after which a row that was in flight each time, the last time alone, becomes an error row."""
+
+ROWS_OF_A_BUG = 10
+"""Rows that may fail of what nobody foresaw before it counts as a bug, where they are half of all rows or more."""
+
+UNFIT = (pa.ArrowException, UnicodeError, TypeError, ValueError, OverflowError)
+"""What Arrow raises of a value that a column cannot hold."""
 
 SUMMED = (
     "prompt_tokens",
@@ -73,6 +80,9 @@ class ModelWorker(Worker):
     keep: KeepSettings = field(default_factory=KeepSettings, kw_only=True)
     _engines: dict[str, LiveEngine] = field(default_factory=dict, init=False, repr=False)
     _exchanges: dict[Key, list[Exchange]] = field(default_factory=dict, init=False, repr=False)
+    _finished: int = field(default=0, init=False, repr=False)
+    _unforeseen: int = field(default=0, init=False, repr=False)
+    _broken: set[Key] = field(default_factory=set, init=False, repr=False)
 
     @abstractmethod
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
@@ -96,14 +106,20 @@ class ModelWorker(Worker):
         attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
         answered = await asyncio.gather(*map(self._answer, asked, attempts))
         done = {**kept, **{self._key(row): row for row in answered}}
-        made = pa.Table.from_pylist([done[self._key(row.blank)] for row in wanted], self.schema)
+        made = self._table([(row, done[self._key(row.blank)]) for row in wanted])
         exchanges = {self._key(row.blank): self._exchanges.pop(self._key(row.blank), []) for row in asked}
         await asyncio.to_thread(self.keep.write, part, made, self.keys, exchanges, kept.keys())
         return made
 
     def facts(self, rows: pa.Table) -> Facts:
-        """Error rows, tokens and what went wrong on the way."""
-        return call_facts(rows)
+        """Error rows, tokens, what went wrong on the way, and rows whose prompts held control strings.
+
+        The last are those of the calls that were made now: rows that a repetition takes over are not among them.
+        """
+        facts = call_facts(rows)
+        broken = self._broken.intersection(keys_of(rows, self.keys))
+        self._broken -= broken
+        return {**facts, "broken_control_strings": len(broken)} if broken else facts
 
     async def close(self) -> None:
         """Stop the engines."""
@@ -114,13 +130,19 @@ class ModelWorker(Worker):
         return tuple(row[name] for name in self.keys)
 
     async def _answer(self, row: ModelRow, attempts_before: int) -> Row:
-        """Try a row until its replies can be used, its attempts are spent or it has killed too many engines."""
+        """Try a row until its replies can be used, its attempts are spent or it has killed too many engines.
+
+        Raises:
+            Exception: what nobody foresaw, where it happens to many rows.
+        """
         caller = RowCaller(row.key, self.roles, self._engines, self.seed)
         attempt, error, unusable, deaths = attempts_before, "", 0, 0
+        unforeseen: Exception | None = None
         said: Row = {}
         while unusable < self.max_attempts and deaths < DEATHS_OF_A_ROW:
             attempt = attempts_before + unusable + deaths
             caller.begin(attempt)
+            unforeseen = None
             try:
                 async with self._seats.taken(self._weight(deaths)), self._in_flight():
                     columns = await row.answer(caller)
@@ -133,7 +155,38 @@ class ModelWorker(Worker):
                 unusable, error, said = unusable + 1, f"the endpoint did not answer: {failure}", {}
             except EngineDied as failure:
                 deaths, error, said = deaths + 1, f"the engine died over this row: {failure}", {}
+            except (JobFailed, BadInput):
+                raise
+            except Exception as failure:  # a method's code, or ours, met what nobody foresaw
+                unforeseen = failure
+                unusable, error, said = unusable + 1, named(failure), {}
+        if unforeseen is not None:
+            self._count_unforeseen(unforeseen)
         return self._error_row(row, caller, attempt, error, said)
+
+    def _count_unforeseen(self, failure: Exception) -> None:
+        """Note a row that failed of what nobody foresaw; raise that where it fails most rows: it is a bug."""
+        self._unforeseen += 1
+        if self._unforeseen >= ROWS_OF_A_BUG and 2 * self._unforeseen > self._finished:
+            failure.add_note(f"{self._unforeseen} of {self._finished + 1} rows failed of this or another such error")
+            raise failure
+
+    def _table(self, rows: Sequence[tuple[ModelRow, Row]]) -> pa.Table:
+        """The rows of a part; a row whose values do not fit the schema becomes an error row."""
+        try:
+            return pa.Table.from_pylist([made for _, made in rows], self.schema)
+        except UNFIT:
+            return pa.concat_tables([self._fitting(row, made) for row, made in rows])
+
+    def _fitting(self, row: ModelRow, made: Row) -> pa.Table:
+        try:
+            return pa.Table.from_pylist([made], self.schema)
+        except UNFIT as failure:
+            self._count(errors=1)
+            self._count_unforeseen(failure)
+            calls = {column.name: made.get(column.name) for column in CALL_COLUMNS}
+            error = {**row.blank, **calls, "status": "error", "error": named(failure)}
+            return pa.Table.from_pylist([error], self.schema)
 
     def _weight(self, deaths: int) -> int:
         """How many seats a row takes: after deaths, more of the engine is left empty around a suspect."""
@@ -153,11 +206,24 @@ class ModelWorker(Worker):
         return self._finished_row(row, caller, attempt, {**columns, "status": "ok", "error": None})
 
     def _error_row(self, row: ModelRow, caller: RowCaller, attempt: int, error: str, said: Row | None = None) -> Row:
-        return self._finished_row(row, caller, attempt, {**(said or {}), "status": "error", "error": error})
+        return self._finished_row(row, caller, attempt, {**(said or {}), "status": "error", "error": as_text(error)})
 
     def _finished_row(self, row: ModelRow, caller: RowCaller, attempt: int, columns: Row) -> Row:
         accounts = caller.accounts.columns()
         is_error = columns["status"] == "error"
+        self._finished += 1
         self._count(rows=1, errors=int(is_error), **{name: accounts[name] for name in COUNTED})
         self._exchanges[self._key(row.blank)] = caller.exchanges
+        if caller.broke_control_strings:
+            self._broken.add(self._key(row.blank))
         return {**row.blank, **accounts, **columns, "attempts": attempt + 1}
+
+
+def named(failure: Exception) -> str:
+    """A failure by its class and message."""
+    return as_text(f"{type(failure).__name__}: {failure}")
+
+
+def as_text(message: str) -> str:
+    """A message that can be written: a lone surrogate in it is shown, not stored."""
+    return message.encode("utf-8", "backslashreplace").decode()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from drp_ray.engines.base import Completion, Engine, Message, PromptTooLong, RequestRefused, Sampling
 from drp_ray.llm.replies import Thinking, UnfinishedThinking, UnusableReply, split_marker, strip_thinking
+from drp_ray.prompts.control_strings import holds_broken, restored
 from drp_ray.prompts.prompt import Prompt
 
 
@@ -66,6 +67,9 @@ class RowCaller:
     seed: int
     accounts: Accounts = field(default_factory=Accounts)
     exchanges: list[Exchange] = field(default_factory=list)
+    broke_control_strings: bool = False
+    """Whether a prompt held strings that mark turns or thinking, which were broken (`prompts.control_strings`)."""
+
     _attempt: int = 0
     _calls: int = 0
 
@@ -87,6 +91,7 @@ class RowCaller:
         """
         messages, thinking, answer = await self._answer_after_thinking(role, prompt)
         preamble, answer = split_marker(answer, marker) if marker else ("", answer)
+        answer = restored(answer)
         self.accounts.preambles += bool(preamble)
         if not answer:
             raise UnusableReply(f"{role}: the reply is empty{f' after [{marker}]:' if marker else ''}")
@@ -101,6 +106,7 @@ class RowCaller:
             UnusableReply: its thinking stopped without an end.
         """
         messages, thinking, answer = await self._answer_after_thinking(role, prompt)
+        answer = restored(answer)
         self.exchanges.append(Exchange(role, messages, thinking, answer))
         return thinking, answer
 
@@ -152,7 +158,8 @@ class RowCaller:
         engine = self.engines[spec.model]
         shorter: Prompt | None = prompt
         while shorter is not None:
-            messages = _merged(shorter.messages(), spec)
+            messages = _merged(shorter.messages_for_model(), spec)
+            self.broke_control_strings |= any(holds_broken(message["content"]) for message in messages)
             try:
                 completion = await engine.complete(messages, sampling)
             except PromptTooLong as error:

@@ -1,11 +1,12 @@
 """One request to a language model, and its next shorter version when it does not fit the model's context."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from drp_ray.engines.base import Message
-from drp_ray.prompts.templates import render
+from drp_ray.prompts.control_strings import broken
+from drp_ray.prompts.templates import render, render_for_model
 from drp_ray.schema import Row
 
 RANKED = ("differences", "history", "peers", "block")
@@ -33,22 +34,31 @@ class Prompt:
     sources: Mapping[str, str] = field(repr=False)
     templates: Templates
     variables: Mapping[str, Any]
-    following: tuple[Message, ...] = ()
+    reply: str | None = None
+    """What the model has said to this, where the instruction is repeated."""
 
     def messages(self) -> list[Message]:
         """Render the system message, and a user message: the shared text first, the instruction last.
 
-        What was said since then follows.
+        What the model has said follows, and the instruction once more.
         """
+        return self._rendered(render, self.reply)
+
+    def messages_for_model(self) -> list[Message]:
+        """The messages as models get them: strings that mark turns, thinking and answers are broken in all texts."""
+        return self._rendered(render_for_model, None if self.reply is None else broken(self.reply))
+
+    def _rendered(self, render: Callable[[str, Mapping[str, Any]], str], reply: str | None) -> list[Message]:
         system, shared, instruction = (render(self.sources[name], self.variables) for name in self.templates)
         user = f"{shared}\n\n{instruction}" if shared else instruction
-        return [{"role": "system", "content": system}, {"role": "user", "content": user}, *self.following]
+        messages: list[Message] = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        if reply is None:
+            return messages
+        return [*messages, {"role": "assistant", "content": reply}, {"role": "user", "content": instruction}]
 
     def after(self, reply: str) -> "Prompt":
         """The same request once more, after the model has replied: only its instruction is repeated."""
-        instruction = render(self.sources[self.templates.instruction], self.variables)
-        asked_again: Message = {"role": "user", "content": instruction}
-        return replace(self, following=({"role": "assistant", "content": reply}, asked_again))
+        return replace(self, reply=reply)
 
     def shorter(self) -> "Prompt | None":
         """The next shorter version, or None when there is nothing left to give up.

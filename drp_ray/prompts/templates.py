@@ -4,7 +4,7 @@ A pack is checked when it is loaded, by compiling every template and rendering i
 and with all missing that may be missing, so that a mistake in it is found before the first GPU starts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from drp_ray.errors import BadInput
+from drp_ray.prompts.control_strings import broken
 
 _COMPARISON = ("item", "representatives", "review")
 
@@ -123,13 +124,25 @@ def render(source: str, variables: Mapping[str, Any]) -> str:
     return _compiled(source).render(variables).strip()
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def render_for_model(source: str, variables: Mapping[str, Any]) -> str:
+    """Render one template, with the strings broken that mark turns and thinking, where values hold them.
+
+    Those that the template itself holds stay (`control_strings`).
+    """
+    return _compiled(source, breaks_control_strings=True).render(variables).strip()
+
+
+def _environment(finalize: Callable[[Any], Any] | None = None) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False, finalize=finalize
     )
     environment.filters["number"] = _number
     del environment.filters["random"]  # a prompt is a function of its row, or results could not be resumed
     return environment
+
+
+def _text_of(value: Any) -> Any:
+    return broken(value) if isinstance(value, str) else value
 
 
 def _number(value: float) -> str:
@@ -137,11 +150,13 @@ def _number(value: float) -> str:
 
 
 _ENVIRONMENT = _environment()
+_BREAKING_ENVIRONMENT = _environment(_text_of)
 
 
 @cache
-def _compiled(source: str) -> Template:
-    return _ENVIRONMENT.from_string(source)
+def _compiled(source: str, breaks_control_strings: bool = False) -> Template:
+    environment = _BREAKING_ENVIRONMENT if breaks_control_strings else _ENVIRONMENT
+    return environment.from_string(source)
 
 
 def _check_names(folder: Path, names: Iterable[str]) -> None:

@@ -7,8 +7,12 @@ the object store, and two CPUs are enough.
 | failure                               | where it is caught               | what results                            |
 |---------------------------------------|----------------------------------|-----------------------------------------|
 | a row cannot be answered              | `llm.model_worker.ModelWorker`   | an error row; its part is committed     |
+| a reply is malformed                  | `llm.live_engine.LiveEngine`     | asked again, then an error row          |
+| what nobody foresaw, in a row         | `llm.model_worker.ModelWorker`   | an error row; over most rows it rises   |
+| an endpoint refuses (key, money)      | `llm.live_engine.LiveEngine`     | the job fails at once                   |
 | the engine dies                       | `llm.live_engine.LiveEngine`     | started again; its rows are asked again |
 | a row kills engines                   | `llm.model_worker.ModelWorker`   | asked alone, then an error row          |
+| engines die and answer nothing        | `llm.live_engine.LiveEngine`     | after ten, the job fails                |
 | a worker process or its node dies     | Ray, which restarts the actor    | parts not yet committed are done again  |
 | a part kills worker processes         | `part_work.run_part`             | the job fails and names the part        |
 | a part's file is lost or cut short    | `parts.read_whole_manifest`      | it counts as absent and is made again   |

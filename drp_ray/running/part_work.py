@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -41,7 +42,8 @@ class PartActor:
         return pa.Table.from_pylist([outcome])
 
     async def _start(self) -> None:
-        await self._stage.worker.start(self._count)
+        with phase(self._monitor, "loading"):
+            await self._stage.worker.start(self._count)
         # What was loaded stays until the process ends: the collector would walk it while the model works, and for
         # two seconds at the end.
         gc.freeze()
@@ -85,7 +87,8 @@ async def run_part(stage: PartStage, row: Mapping[str, str], retry_errors: bool,
     lost = await monitor.begin.remote(name)
     if lost >= MAX_LOST_WORKERS:
         raise JobFailed(f"{stage.info.name}: {lost} worker processes died while they worked on {name}")
-    part = await asyncio.to_thread(read_part, stage.source.folder, name)
+    with phase(monitor, "reading"):
+        part = await asyncio.to_thread(read_part, stage.source.folder, name)
     there = await asyncio.to_thread(read_footer, stage.info.folder, name)
     fits = there is not None and there.input_digest == part.digest
     if there is not None and fits and there.digest != row["replaces"]:
@@ -97,7 +100,8 @@ async def run_part(stage: PartStage, row: Mapping[str, str], retry_errors: bool,
     check_keys(stage, name, part.rows, rows)
     seconds = round(time.monotonic() - began, 3)
     facts = {**stage.worker.facts(rows), "seconds": seconds}
-    committed = await asyncio.to_thread(commit_part, stage.info.folder, name, rows, facts, part.digest)
+    with phase(monitor, "committing"):
+        committed = await asyncio.to_thread(commit_part, stage.info.folder, name, rows, facts, part.digest)
     monitor.end.remote(name, seconds)
     return committed
 
@@ -108,6 +112,16 @@ def _rows_to_keep(stage: PartStage, name: str) -> pa.Table | None:
         return read_part(stage.info.folder, name).rows
     except DamagedPart:
         return None
+
+
+@contextmanager
+def phase(monitor: Any, name: str) -> Iterator[None]:
+    """Count a worker or a part in a phase (`progress.WAITING`) while the block runs."""
+    monitor.add.remote({name: 1})
+    try:
+        yield
+    finally:
+        monitor.add.remote({name: -1})
 
 
 def check_keys(stage: PartStage, name: str, source: pa.Table, rows: pa.Table) -> None:

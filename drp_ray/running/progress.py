@@ -21,7 +21,15 @@ POLL_S = 1.0
 NO_STAGE = ""
 
 Counts = dict[str, float]
-"""Rows done and failed, tokens in, cached and out, and calls in flight."""
+"""Rows done and failed, tokens in, cached and out, calls in flight, parts begun, and workers or parts in a phase."""
+
+WAITING = {
+    "loading": "models to load (workers: {})",
+    "in_flight": "answers of models or endpoints (rows: {})",
+    "committing": "storage, to commit (parts: {})",
+    "reading": "storage, to read (parts: {})",
+}
+"""What a phase waits for, in words; the first of several that go on is named."""
 
 
 class Amount(NamedTuple):
@@ -61,6 +69,7 @@ class Monitor:
     def begin(self, part: str) -> int:
         """Note that a worker begins a part; how many workers began it before and were never heard of again."""
         lost = self._begun.get(part, 0)
+        self.add({"begun": 1})
         self._begun[part] = lost + 1
         return lost
 
@@ -105,6 +114,21 @@ class StageProgress:
             return None
         return max(self.total.rows - self.done.rows, 0) / self.rate_stage
 
+    @property
+    def waiting_for(self) -> str | None:
+        """What the stage waits for while no row is finished; None while some are, or where a shuffle runs."""
+        if self.rate_now > 0 or self.total is None:
+            return None
+        at = {
+            name: int(self.counts.get(name, 0)) for name in ("begun", "loading", "in_flight", "reading", "committing")
+        }
+        if at["begun"] + at["loading"] <= 0:
+            return "the cluster to start a worker"
+        for name, words in WAITING.items():
+            if at[name] > 0:
+                return words.format(at[name])
+        return "the work within parts"
+
     def line(self) -> str:
         """One line for a log."""
         counts, total = self.counts, self.total
@@ -121,6 +145,8 @@ class StageProgress:
         if IN_FLIGHT in counts:
             words.append(f"in flight {int(counts[IN_FLIGHT])}")
         words.append(f"ETA {_duration(self.eta_s)}")
+        if self.waiting_for is not None:
+            words.append(f"waiting for {self.waiting_for}")
         return " | ".join(words)
 
 

@@ -5,13 +5,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from drp_ray.engines.base import (
     CallGivenUp,
+    EndpointRefuses,
     EngineDied,
     ModelNotLoaded,
     ModelSpec,
@@ -19,101 +18,18 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.engines.openai import OpenAIEngine
+from drp_ray.engines.openai import OpenAIEngine, problem_with
 from drp_ray.llm.live_engine import LiveEngine
+from tests.endpoints import error, reply, served
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_tokens=64, seed=42)
 
 
-def reply(content="Hi", finish_reason="stop", usage=None, **message):
-    usage = usage or {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
-    choice = {"index": 0, "message": {"role": "assistant", "content": content, **message}}
-    return {
-        "id": "c1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [{**choice, "finish_reason": finish_reason}],
-        "usage": usage,
-    }
-
-
-def error(message, code=None, kind="invalid_request_error", param=None):
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-class Server(ThreadingHTTPServer):
-    """Answers chat completions with `answer(body)`: status, JSON body, headers. Keeps what was asked."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: Callable = lambda body: (200, reply(), {})
-        self.models = (200, {"object": "list", "data": [{"id": "m", "object": "model"}]}, {})
-        self.bodies: list[dict] = []
-        self.keys: set[str | None] = set()
-        self.now = self.most_at_once = 0
-        self.lock = threading.Lock()
-
-    @property
-    def base_url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def answers(self, *answers):
-        """Give these answers in turn, the last one for ever."""
-        left = list(answers)
-        self.answer = lambda body: left.pop(0) if len(left) > 1 else left[0]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def do_GET(self):
-        self.send(*self.server.models)
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.bodies.append(body)
-            self.server.keys.add(self.headers["Authorization"])
-            self.server.now += 1
-            self.server.most_at_once = max(self.server.most_at_once, self.server.now)
-            answer = self.server.answer
-        try:
-            status, payload, headers = answer(body)
-        finally:
-            with self.server.lock:
-                self.server.now -= 1
-        self.send(status, payload, headers)
-
-    def send(self, status, payload, headers):
-        data = payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
-        try:
-            self.send_response(status)
-            headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-        except BrokenPipeError:
-            return  # the client gave up waiting, as some tests want
-
-    def log_message(self, *_):
-        return
-
-
 @pytest.fixture
 def server():
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with served() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def spec(server, **settings):
@@ -191,11 +107,56 @@ def test_server_errors_are_tried_again(server):
     assert len(server.bodies) == 3
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_an_endpoint_that_will_not_serve_us_is_a_dead_engine(server, status):
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_an_endpoint_that_will_not_serve_us_says_so_and_is_not_asked_again(server, status):
     server.answers((status, error("no luck today"), {}))
-    with pytest.raises(EngineDied, match="no luck today"):
-        ask(spec(server, max_retries=1))
+    with pytest.raises(EndpointRefuses, match="no luck today"):
+        ask(spec(server))
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "payload"),
+    [
+        (429, error("You exceeded your current quota", "insufficient_quota", "insufficient_quota")),
+        (429, error("the hard limit", "billing_hard_limit_reached")),
+        (400, error("Your credit balance is too low to access the API")),
+        (403, error("insufficient_user_quota")),
+    ],
+    ids=["openai", "hard-limit", "anthropic", "router"],
+)
+def test_without_money_no_call_is_tried_again(server, status, payload):
+    server.answers((status, payload, {}))
+    with pytest.raises(EndpointRefuses):
+        ask(spec(server))
+    assert len(server.bodies) == 1
+
+
+def test_a_limit_of_this_minute_is_waited_out(server):
+    message = "You exceeded your current quota, requests per minute"
+    server.answers((429, error(message, "rate_limit_exceeded"), {}), (200, reply(), {}))
+    assert ask(spec(server))[0].text == "Hi"
+
+
+def test_a_request_that_a_router_flags_is_refused_alone(server):
+    server.answers((403, error("Your input was flagged"), {}))
+    with pytest.raises(RequestRefused, match="flagged"):
+        ask(spec(server))
+
+
+class TestCheck:
+    def test_a_model_that_answers_costs_one_token(self, server):
+        assert problem_with(spec(server)) is None
+        assert [body["max_tokens"] for body in server.bodies] == [1]
+
+    @pytest.mark.parametrize("status", [401, 402, 403, 404])
+    def test_a_key_that_may_list_models_but_not_chat_is_found(self, server, status):
+        server.answers((status, error("no luck today"), {}))
+        assert "no luck today" in problem_with(spec(server))
+
+    def test_a_request_that_is_too_small_is_no_problem(self, server):
+        server.answers((400, error("max_tokens must be at least 16"), {}))
+        assert problem_with(spec(server)) is None
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -297,6 +258,54 @@ def test_a_call_that_is_too_slow_is_given_up(server):
     released.set()
     assert time.monotonic() - started < 5
     assert len(server.bodies) == 2
+
+
+def test_a_call_that_is_answered_byte_by_byte_is_given_up_in_time(server):
+    server.drip_s = 0.1
+    started = time.monotonic()
+    with pytest.raises(CallGivenUp, match=r"no whole answer within 0\.5 s"):
+        ask(spec(server, timeout_s=0.5, max_retries=1))
+    assert time.monotonic() - started < 5
+    assert len(server.bodies) == 2
+
+
+SURROGATE = json.dumps(reply("x")).replace('"x"', '"a \\ud800 b"')
+MALFORMED = {
+    "half a reply": (200, json.dumps(reply())[:40], {}),
+    "lone surrogate": (200, SURROGATE, {}),
+    "content is an object": (200, reply({"text": "Hi"}), {}),
+    "content of pictures": (200, reply([{"type": "text", "text": 1}]), {}),
+    "no message": (200, {**reply(), "choices": [{"index": 0, "message": None, "finish_reason": "stop"}]}, {}),
+    "no choice": (200, {**reply(), "choices": [None]}, {}),
+    "empty choices": (200, {**reply(), "choices": []}, {}),
+    "tokens in words": (200, reply(usage={"prompt_tokens": "many", "completion_tokens": 1, "total_tokens": 1}), {}),
+    "tokens below zero": (200, reply(usage={"prompt_tokens": -1, "completion_tokens": 1, "total_tokens": 1}), {}),
+    "a list": (200, "[1]", {}),
+    "nothing": (200, "", {}),
+    "not UTF-8": (200, b"\xff\xfe\x00", {}),
+    "no gzip": (200, "xx", {"Content-Encoding": "gzip"}),
+    "broken off": (200, '{"a"', {"Content-Length": "999", "Connection": "close"}),
+}
+
+
+@pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_no_reply_is_given_up_in_its_call_alone(server, answer):
+    server.answers(answer)
+    with pytest.raises(CallGivenUp):
+        ask(spec(server, max_retries=0))
+
+
+def test_content_in_parts_and_tokens_in_digits_are_read(server):
+    content = [{"type": "text", "text": "Good"}, {"type": "thinking", "thinking": []}, {"type": "text", "text": " day"}]
+    usage = {"prompt_tokens": "9", "completion_tokens": "3", "total_tokens": "12", "prompt_tokens_details": None}
+    server.answers((200, reply(content, usage=usage), {}))
+    [completion] = ask(spec(server))
+    assert (completion.text, completion.prompt_tokens, completion.completion_tokens) == ("Good day", 9, 3)
+
+
+def test_a_reply_without_usage_counts_nothing(server):
+    server.answers((200, {**reply(), "usage": None}, {}))
+    assert ask(spec(server))[0].prompt_tokens == 0
 
 
 def test_an_endpoint_that_goes_away_is_a_dead_engine(server):

@@ -9,6 +9,7 @@ from drp_ray import schema
 from drp_ray.engines.base import Completion, ModelSpec, RequestRefused, Sampling
 from drp_ray.evaluation.analyses.taxonomy import KEYS, LABELS, read_label
 from drp_ray.llm.row_caller import RoleSpec
+from drp_ray.prompts.control_strings import restored
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.stages import feature_keys
 from drp_ray.stages.feature_keys import FEATURE_KEYS, MapFeatures
@@ -38,7 +39,7 @@ class Judge:
         pass
 
     async def complete(self, messages, sampling):
-        said = messages[1]["content"].rpartition("Difference Description: ")[2].partition("\n")[0]
+        said = restored(messages[1]["content"]).rpartition("Difference Description: ")[2].partition("\n")[0]
         if said == "refused":
             raise RequestRefused("no")
         again = any(said == earlier for earlier, _ in CALLS)
