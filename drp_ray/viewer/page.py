@@ -95,7 +95,7 @@ def _body(index: Mapping[str, Any], head: Html, summary: Html) -> Html:
             [
                 element("a", "Skip to the report", href="#main", class_="skip"),
                 element("header", head, _buttons(), class_="top"),
-                element("aside", _tools(index), element("ol", id="list"), id="users", aria_label="Users"),
+                element("aside", _tools(index), element("div", id="list", role="list"), id="users", aria_label="Users"),
                 element(
                     "main",
                     element("div", summary, id="summary"),

@@ -33,8 +33,8 @@ async function open() {
   const user = await readUser(number);
   const items = await readItems(comparisonsOf(user).map((each) => each.item_id));
   if (mine !== opening) return;
-  show(number);
   renderUser(number, user, items);
+  show(number);
   userArea.removeAttribute("aria-busy");
   document.getElementById("user-title").focus({ preventScroll: true });
   document.getElementById("main").scrollTop = 0;
