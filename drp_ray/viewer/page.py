@@ -98,6 +98,7 @@ def _body(index: Mapping[str, Any], head: Html, summary: Html) -> Html:
                 element("aside", _tools(index), element("div", id="list", role="list"), id="users", aria_label="Users"),
                 element(
                     "main",
+                    element("p", id="notice", class_="alert", role="status", hidden=True),
                     element("div", summary, id="summary"),
                     element("article", id="user", aria_labelledby="user-title", hidden=True),
                     id="main",

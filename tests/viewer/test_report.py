@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from drp_ray.errors import BadInput
 from drp_ray.job.finished import open_groups, open_run
 from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.parts import commit_part, read_part
 from drp_ray.viewer.document import document, read_document, reason
 from drp_ray.viewer.index import to_json
 from drp_ray.viewer.page import app, policy
@@ -80,6 +81,16 @@ def test_differences_say_what_validation_did(tmp_path):
         each for each in pieces(page, "user-00003", 0, "difference_thoughts") if each["item_id"] == one["item_id"]
     ]
     assert thought["thinking"] and thought["role"] == "extractor"
+
+
+def test_reasoning_that_was_kept_of_other_rows_is_not_shown(tmp_path):
+    folder = made(tmp_path)
+    stage = open_run(folder).stages["predictions"]
+    kept = read_part(stage.at("kept"), "part-00001.parquet").rows
+    commit_part(stage.at("kept"), "part-00001.parquet", kept, {}, "of rows that were made again since")
+    page = read(write(tmp_path / "report.html", [folder]))
+    having = {name for name in page.users if "prediction_thoughts" in user(page, name)["runs"][0]}
+    assert having == set(page.users) - {f"user-{number:05d}" for number in range(5, 10)}
 
 
 def test_equal_runs_give_equal_bytes(tmp_path):

@@ -4,15 +4,13 @@ const index = JSON.parse(document.getElementById("index").textContent);
 const place = new Map(index.users.id.map((id, number) => [id, number]));
 const itemPlace = new Map(index.items.id.map((id, number) => [id, number]));
 
-/** Wait until the browser has read a block: blocks come after the app, and a large page takes a second. */
-async function block(number) {
-  for (;;) {
-    const blocks = document.getElementsByClassName("data");
-    const isWhole = document.readyState !== "loading";
-    if (blocks.length > number + 1 || (blocks.length > number && isWhole)) return blocks[number].textContent;
-    if (isWhole) throw new Error("This file is cut off: the texts of this user are not in it. Copy or download it again.");
-    await pause(15);
-  }
+/** A document as the file has it. Blocks come after the app, and a large page takes a second: wait for the document's. */
+async function encodedAt([number, start, length]) {
+  const blocks = document.getElementsByClassName("data");
+  while (blocks.length <= number + 1 && document.readyState === "loading") await pause(15);
+  const encoded = blocks[number]?.textContent.slice(start, start + length) ?? "";
+  if (encoded.length < length) throw new Error("This file is cut off, and has not all texts. Copy or download it again.");
+  return encoded;
 }
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -27,16 +25,16 @@ function bytesOf(encoded) {
 }
 
 /** The text of a document: a line of JSON, then its texts. Read piece by piece, which is faster than as a response. */
-async function unpack([number, start, length]) {
+async function unpack(at) {
   const stream = new DecompressionStream("gzip");
   const writer = stream.writable.getWriter();
-  const written = Promise.all([writer.write(bytesOf((await block(number)).slice(start, start + length))), writer.close()]);
+  const bytes = bytesOf(await encodedAt(at));
+  for (const step of [writer.write(bytes), writer.close()]) step.catch(() => {}); // The reader fails in the same way.
   const [reader, decoder] = [stream.readable.getReader(), new TextDecoder()];
   let text = "";
   for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
     text += decoder.decode(piece.value, { stream: true });
   }
-  await written;
   return text + decoder.decode();
 }
 

@@ -23,6 +23,11 @@ function readMore() {
   return reading;
 }
 
+/** Unpack all texts, so that a search finds them unpacked: begun when its field is chosen. */
+async function readAll() {
+  while (index.has_texts && unread.length > 0) await readMore();
+}
+
 async function userEntries(at, number) {
   const written = await unpack(at);
   return [{ text: written.slice(written.indexOf("\n") + 1).toLowerCase(), users: [number] }];
