@@ -58,11 +58,12 @@ class MadeRun:
 
     `texts` replaces the texts of a user's reference and prediction; `failed` users have no prediction, and
     `failed_differences` users have an error row on their first item. `skill` moves the scores. `judged` has the mean
-    score of each judge.
+    score of each judge. `prefix` begins all ids of users, with as many characters as the usual one.
     """
 
     root: Folder
     name: str = "first"
+    prefix: str = "user-"
     n_users: int = 12
     method: str = "drp"
     skill: float = 0.0
@@ -156,7 +157,7 @@ class MadeRun:
     @cached_property
     def users(self) -> list[str]:
         """The ids of all users, in the order of the parts."""
-        users = [f"user-{number:05d}" for number in range(self.n_users)]
+        users = [f"{self.prefix}{number:05d}" for number in range(self.n_users)]
         return users[::-1] if self.backwards else users
 
     @cached_property

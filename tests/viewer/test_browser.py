@@ -233,6 +233,18 @@ def test_hostile_texts_stay_text(report, visit):
     assert page.page.locator("#user script").count() == 0
 
 
+@pytest.mark.parametrize("prefix", ["<b>&\"", "é/#?%", "用户 \u202e\u2028", "'\\] :"])
+def test_any_id_is_listed_found_and_opened(tmp_path, visit, prefix):
+    folder = MadeRun(LocalFolder(tmp_path), prefix=prefix, n_users=4, history=1).write()
+    page = visit(write(tmp_path / "report.html", [folder]))
+    assert page.listed() == [f"{prefix}{number:05d}" for number in range(4)]
+    page.page.keyboard.press("j")
+    page.page.keyboard.press("j")
+    page.page.locator("#user-title", has_text="00001").wait_for()
+    assert page.page.text_content("#user-title") == f"{prefix}00001"
+    page.search(f"{prefix}00002", 1)
+
+
 def test_a_very_long_text_is_clipped_until_the_rest_is_asked_for(report, visit):
     page = visit(report)
     assert len(page.open("user-00005")) < 120_000
