@@ -65,7 +65,9 @@ class BucketFolder:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=under, Delimiter="/")
         with self._errors_translated():
             return [
-                Entry(item["Key"][len(under) :], item["Size"], item["ETag"].strip('"'))
+                Entry(
+                    item["Key"][len(under) :], item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp()
+                )
                 for page in pages
                 for item in page.get("Contents", [])
                 if item["Key"] != under

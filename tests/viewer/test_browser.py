@@ -190,10 +190,18 @@ def test_a_file_that_is_cut_off_says_so_and_its_numbers_stay_usable(report, tmp_
 def test_texts_are_unpacked_once_and_later_searches_find_the_same(report, visit):
     page = visit(report)
     page.page.evaluate(COUNT_STREAMS)
-    for text, found in (("zebra", 1), ("no such words anywhere", 0), ("00013", 1), ("ZEBRA", 1), ("a very long text", 1)):
+    for text, found in (
+        ("zebra", 1),
+        ("no such words anywhere", 0),
+        ("00013", 1),
+        ("ZEBRA", 1),
+        ("a very long text", 1),
+    ):
         page.search(text, found)
     documents = page.page.evaluate("JSON.parse(document.getElementById('index').textContent)")
-    assert page.page.evaluate("unpacked") == len({tuple(at) for what in ("users", "items") for at in documents[what]["at"]})
+    assert page.page.evaluate("unpacked") == len(
+        {tuple(at) for what in ("users", "items") for at in documents[what]["at"]}
+    )
 
 
 COUNT_STREAMS = """() => {
@@ -233,7 +241,7 @@ def test_hostile_texts_stay_text(report, visit):
     assert page.page.locator("#user script").count() == 0
 
 
-@pytest.mark.parametrize("prefix", ["<b>&\"", "é/#?%", "用户 \u202e\u2028", "'\\] :"])
+@pytest.mark.parametrize("prefix", ['<b>&"', "é/#?%", "用户 \u202e\u2028", "'\\] :"])
 def test_any_id_is_listed_found_and_opened(tmp_path, visit, prefix):
     folder = MadeRun(LocalFolder(tmp_path), prefix=prefix, n_users=4, history=1).write()
     page = visit(write(tmp_path / "report.html", [folder]))
@@ -261,10 +269,15 @@ def test_right_to_left_texts_have_their_direction(report, visit):
 def test_shared_words_are_marked_and_can_be_unmarked(report, visit):
     page = visit(report)
     page.open("user-00003")
-    size = "() => CSS.highlights.get('phrase').size"
-    assert page.page.evaluate(size) > 3
+    marked = "name => [...CSS.highlights.get(name)].map(String)"
+    phrases, singles = (page.page.evaluate(marked, name) for name in ("phrase", "shared"))
+    real, *written = page.page.locator("#user .prose.written").all_text_contents()
+    longest = max(phrases, key=len)
+    assert len(longest.split()) > 5 and longest in real and all(longest in text for text in written)
+    assert all(len(phrase.split()) > 1 for phrase in phrases)
+    assert singles and all(word.lower() in real.lower() and " " not in word for word in singles)
     page.page.keyboard.press("m")
-    assert page.page.evaluate(size) == 0
+    assert page.page.evaluate(marked, "phrase") == page.page.evaluate(marked, "shared") == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
