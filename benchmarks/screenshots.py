@@ -19,7 +19,7 @@ from tests.viewer.conftest import ARGUMENTS, CHROMIUM
 
 DOCS = Path(__file__).parents[1] / "docs"
 LIMIT = 400_000
-COLOURS = 128
+COLOURS = 256
 USER = "user-00003"
 DESKTOP, PHONE = (1280, 860), (390, 860)
 
