@@ -87,7 +87,9 @@ class BucketFolder:
     def entries(self) -> list[Entry]:
         """The objects directly under this prefix."""
         return [
-            Entry(item["Key"][len(self._under) :], item["Size"], item["ETag"].strip('"'))
+            Entry(
+                item["Key"][len(self._under) :], item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp()
+            )
             for page in self._pages()
             for item in page.get("Contents", [])
             if item["Key"] != self._under

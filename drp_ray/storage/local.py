@@ -66,7 +66,7 @@ class LocalFolder:
             with suppress(FileNotFoundError):  # deleted since it was listed
                 status = path.stat()
                 if stat.S_ISREG(status.st_mode):
-                    found.append(Entry(path.name, status.st_size))
+                    found.append(Entry(path.name, status.st_size, written_s=status.st_mtime))
         return found
 
     def folders(self) -> list[str]:

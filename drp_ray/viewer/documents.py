@@ -1,6 +1,7 @@
 """Makes the documents of users and items from the pieces that were gathered."""
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from drp_ray.viewer.blocks import Address, Blocks
@@ -14,27 +15,46 @@ LISTS = frozenset({"comparisons", "differences", "difference_thoughts", "predict
 BUNDLE_CHARACTERS = 2**15
 """Items are bundled until their reviews have so many characters: small documents compress badly and open slowly."""
 
-
-def write_users(gathered: Gathered, chosen: Sequence[str], blocks: Blocks, with_texts: bool) -> list[Address]:
-    """Write a document for each chosen user."""
-    return [blocks.add(document(user_structure(gathered, user), with_texts)) for user in chosen]
+Compared = dict[tuple[str, str], "array[int]"]
+"""By item, and by item and key of a review on it: the numbers of the users who were compared with it."""
 
 
-def write_items(gathered: Gathered, blocks: Blocks, with_texts: bool) -> dict[str, Address]:
+def write_users(
+    gathered: Gathered, chosen: Sequence[str], blocks: Blocks, with_texts: bool
+) -> tuple[list[Address], Compared]:
+    """Write a document for each chosen user; where they are, and who was compared on which item with which review."""
+    compared: Compared = {}
+    addresses = []
+    for number, user in enumerate(chosen):
+        structure = user_structure(gathered, user)
+        for key in sorted(set(_compared_with(structure))):
+            compared.setdefault(key, array("I")).append(number)
+        addresses.append(blocks.add(document(structure, with_texts)))
+    return addresses, compared
+
+
+def _compared_with(structure: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for run in structure["runs"]:
+        for comparison in structure["pieces"].get(str((run or {}).get("comparisons")), []):
+            yield comparison["item_id"], ""
+            yield from ((comparison["item_id"], each["peer"]) for each in comparison["representatives"])
+
+
+def write_items(gathered: Gathered, compared: Compared, blocks: Blocks, with_texts: bool) -> dict[str, Address]:
     """Write the items that chosen users were compared on, many in a document; the address of each item's document."""
     addresses: dict[str, Address] = {}
-    for bundle in _bundles(gathered):
+    for bundle in _bundles(gathered, compared):
         address = blocks.add(document({"items": bundle}, with_texts))
         addresses.update({item["item_id"]: address for item in bundle})
     return addresses
 
 
-def _bundles(gathered: Gathered) -> Iterator[list[dict[str, Any]]]:
+def _bundles(gathered: Gathered, compared: Compared) -> Iterator[list[dict[str, Any]]]:
     """Items in the order of their ids, as many together as fit a bundle."""
     bundle: list[dict[str, Any]] = []
     size = 0
     for item in gathered.items.owners():
-        structure = item_structure(gathered, item)
+        structure = item_structure(gathered, compared, item)
         bundle.append(structure)
         size += sum(len(peer["text"]) for peer in structure["peers"])
         if size >= BUNDLE_CHARACTERS:
@@ -61,7 +81,12 @@ def _own_sources(sources: dict[str, int], there: dict[int, Any]) -> Iterator[tup
             yield kind, number
 
 
-def item_structure(gathered: Gathered, item: str) -> dict[str, Any]:
-    """An item: its title and description, and the reviews by those who represent others on it."""
+def item_structure(gathered: Gathered, compared: Compared, item: str) -> dict[str, Any]:
+    """An item: its title and description, and the reviews by those who represent others on it.
+
+    Each has its `users`, by their numbers, so that a search for what it says finds them without their documents.
+    """
     about, *peers = gathered.items.of(item)
-    return {"item_id": item, **about, "peers": peers}
+    for peer in peers:
+        peer["users"] = list(compared[item, peer["key"]])
+    return {"item_id": item, **about, "users": list(compared[item, ""]), "peers": peers}

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from drp_ray.job.finished import FinishedRun
+from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import Facts, Manifest
 from drp_ray.viewer.document import reason
+from drp_ray.viewer.timeline import PartTime, Timeline, timeline
 from drp_ray.viewer.user_table import UserTable, read_user_table
 
 ASKING = ("differences", "predictions")
@@ -29,6 +31,8 @@ class StageCost:
     wall_s: float
     tokens_per_second: tuple[float, ...]
     """Of each part, in the order of the parts."""
+    over_time: Timeline | None
+    """Of all parts together; None where it is not known when they were made."""
 
     @property
     def asks(self) -> bool:
@@ -64,12 +68,13 @@ def error_reasons(run: FinishedRun, with_texts: bool) -> dict[tuple[str, str], i
 
 
 def stage_costs(run: FinishedRun) -> tuple[StageCost, ...]:
-    """What every stage took, from its manifest."""
-    return tuple(_cost(stage, manifest) for stage, manifest in run.manifests.items())
+    """What every stage took, from its manifest and the times of its files."""
+    return tuple(_cost(stage, manifest, run.stages[stage]) for stage, manifest in run.manifests.items())
 
 
-def _cost(stage: str, manifest: Manifest) -> StageCost:
+def _cost(stage: str, manifest: Manifest, folder: Folder) -> StageCost:
     totals = manifest.totals or {}
+    asks = bool(totals.get("prompt_tokens"))
     return StageCost(
         stage=stage,
         rows=int(totals.get("rows", 0)),
@@ -80,9 +85,24 @@ def _cost(stage: str, manifest: Manifest) -> StageCost:
         thinking_tokens=int(totals.get("thinking_tokens", 0)),
         wall_s=manifest.wall_s,
         tokens_per_second=tuple(_speed(part.facts) for part in manifest.parts),
+        over_time=timeline(_part_times(manifest, folder), manifest.wall_s) if asks else None,
     )
 
 
+def _part_times(manifest: Manifest, folder: Folder) -> list[PartTime]:
+    """The parts, earliest first; those whose files are not there any more are left out."""
+    written = {entry.name: entry.written_s for entry in folder.entries()}
+    times = [
+        PartTime(ended, part.facts.get("seconds", 0.0), _tokens(part.facts))
+        for part in manifest.parts
+        if (ended := written.get(part.name)) is not None
+    ]
+    return sorted(times, key=lambda part: (part.ended_s, part.seconds, part.tokens))
+
+
+def _tokens(facts: Facts) -> float:
+    return facts.get("prompt_tokens", 0) + facts.get("completion_tokens", 0)
+
+
 def _speed(facts: Facts) -> float:
-    tokens = facts.get("prompt_tokens", 0) + facts.get("completion_tokens", 0)
-    return round(tokens / facts["seconds"], 1) if facts.get("seconds") else 0.0
+    return round(_tokens(facts) / facts["seconds"], 1) if facts.get("seconds") else 0.0

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drp_ray.job.finished import FinishedRun, read_ahead
-from drp_ray.llm.kept import KEPT
+from drp_ray.llm.kept import KEPT, parts_without_kept
 from drp_ray.schema import Row
 from drp_ray.storage.folder import Folder
 from drp_ray.viewer.spill import Spill
@@ -107,8 +107,8 @@ def has_kept(run: FinishedRun, stage: str) -> bool:
 def _rows(run: FinishedRun, stage: str, folder: Folder, wanted: pa.Array) -> Iterator[Row]:
     names = [part.name for part in run.entries(stage)]
     if folder.uri != run.stages[stage].uri:
-        there = {entry.name for entry in folder.entries()}
-        names = [name for name in names if name in there]
+        missing = parts_without_kept(run.stages[stage], run.manifests[stage])
+        names = [name for name in names if name not in missing]
     for part in read_ahead(folder, names):
         rows = part.filter(pc.is_in(part["user_id"], value_set=wanted))
         yield from (rows.filter(pc.is_valid(rows["thinking"])) if "thinking" in rows.column_names else rows).to_pylist()

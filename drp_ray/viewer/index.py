@@ -27,6 +27,7 @@ def make_index(report: Report, addresses: Sequence[Address], items: Mapping[str,
     return {
         "title": report.title,
         "has_texts": report.has_texts,
+        "is_sample": len(chosen) < report.chosen.of,
         "query": retrieval["query"],
         "document": retrieval["document"],
         "lowercase": retrieval["lowercase"],

@@ -95,9 +95,10 @@ def _body(index: Mapping[str, Any], head: Html, summary: Html) -> Html:
             [
                 element("a", "Skip to the report", href="#main", class_="skip"),
                 element("header", head, _buttons(), class_="top"),
-                element("aside", _tools(index), element("ol", id="list"), id="users", aria_label="Users"),
+                element("aside", _tools(index), element("div", id="list", role="list"), id="users", aria_label="Users"),
                 element(
                     "main",
+                    element("p", id="notice", class_="alert", role="status", hidden=True),
                     element("div", summary, id="summary"),
                     element("article", id="user", aria_labelledby="user-title", hidden=True),
                     id="main",

@@ -48,8 +48,8 @@ def write_report(groups: Sequence[RunGroup], path: Path, options: ReportOptions)
     with Spill() as users, Spill() as items, Blocks() as blocks:
         gathered = Gathered(users, items)
         gather(runs, chosen.user_ids, gathered)
-        addresses = write_users(gathered, chosen.user_ids, blocks, options.with_texts)
-        bundles = write_items(gathered, blocks, options.with_texts)
+        addresses, compared = write_users(gathered, chosen.user_ids, blocks, options.with_texts)
+        bundles = write_items(gathered, compared, blocks, options.with_texts)
         index = make_index(report, addresses, bundles)
         with path.open("wb") as file:
             write_page(file, index, render_head(report), render_summary(report), blocks)

@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -35,6 +36,12 @@ class TestFolder:
         assert [(entry.name, entry.size) for entry in folder.entries()] == [("a.txt", 0), ("b.txt", 3)]
         assert folder.read("b.txt") == b"two"
         assert folder.at("below").read("c.txt") == b"not listed above"
+
+    def test_a_listing_says_when_files_were_written(self, folder):
+        began = time.time()
+        folder.write("a.txt", b"")
+        [entry] = folder.entries()
+        assert began - 2 < entry.written_s < time.time() + 2  # A bucket counts whole seconds.
 
     def test_a_name_may_lead_further_down(self, folder):
         folder.write("below/c.txt", b"old")

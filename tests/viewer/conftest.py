@@ -57,7 +57,7 @@ class Visit:
     def search(self, text: str, found: int) -> None:
         """Search, and wait until so many users are found and all texts were looked through."""
         self.page.fill("#search", text)
-        query = json.dumps(text.strip().lower())
+        query = json.dumps(text.strip().lower(), ensure_ascii=False)
         self.page.wait_for_selector(f"#list[data-query={query}][aria-busy=false]", state="attached")
         assert self.page.inner_text("#count") == f"{found} of {len(self.all)} users"
 

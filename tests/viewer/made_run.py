@@ -58,11 +58,12 @@ class MadeRun:
 
     `texts` replaces the texts of a user's reference and prediction; `failed` users have no prediction, and
     `failed_differences` users have an error row on their first item. `skill` moves the scores. `judged` has the mean
-    score of each judge.
+    score of each judge. `prefix` begins all ids of users, with as many characters as the usual one.
     """
 
     root: Folder
     name: str = "first"
+    prefix: str = "user-"
     n_users: int = 12
     method: str = "drp"
     skill: float = 0.0
@@ -88,14 +89,14 @@ class MadeRun:
         predictions = self._write("predictions", schema.PREDICTIONS, map(self._prediction, self.users))
         made_from = {"settings": {"metrics": signatures(Evaluation())}}
         self._write("scores", scores_schema(), map(self._score, self.users), made_from)
-        self._write_kept("predictions", ("user_id",), [{"user_id": user} for user in self.users])
+        self._write_kept(predictions, ("user_id",), [{"user_id": user} for user in self.users])
         if self.method == "drp":
             stages |= {name: self._folder(name) for name in ("comparisons", "differences")}
             pairs = [(user, rank) for item in self.items for user, rank in self._asking(item)]
             self._write("comparisons", schema.COMPARISONS, (self._comparison(*pair) for pair in pairs))
-            self._write("differences", schema.DIFFERENCES, (self._difference(*pair) for pair in pairs))
+            differences = self._write("differences", schema.DIFFERENCES, (self._difference(*pair) for pair in pairs))
             keys = [{"user_id": user, "item_id": self.item(user, rank)} for user, rank in pairs]
-            self._write_kept("differences", ("user_id", "item_id"), keys)
+            self._write_kept(differences, ("user_id", "item_id"), keys)
         stages |= dict(self._write_evaluation(predictions))
         return self._write_run(stages, predictions)
 
@@ -156,7 +157,7 @@ class MadeRun:
     @cached_property
     def users(self) -> list[str]:
         """The ids of all users, in the order of the parts."""
-        users = [f"user-{number:05d}" for number in range(self.n_users)]
+        users = [f"{self.prefix}{number:05d}" for number in range(self.n_users)]
         return users[::-1] if self.backwards else users
 
     @cached_property
@@ -335,14 +336,15 @@ class MadeRun:
         write_manifest(folder, manifest)
         return manifest
 
-    def _write_kept(self, stage: str, keys: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    def _write_kept(self, stage: Manifest, keys: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
         for number, batch in enumerate(batches(iter(rows), self.rows_per_part)):
             thoughts = [
                 {**row, "call": 0, "role": "extractor", "thinking": self.text("thought", *row.values()), "answer": "a"}
                 for row in batch
             ]
             table = pa.Table.from_pylist(thoughts, kept_schema([pa.field(key, pa.string()) for key in keys]))
-            commit_part(self._folder(stage).at("kept"), part_name(number), table, {}, "")
+            of = stage.parts[number]
+            commit_part(self._folder(stage.stage).at("kept"), of.name, table, {}, of.digest or "")
 
     def _write_run(self, stages: Mapping[str, Folder], predictions: Manifest) -> Folder:
         folder = self.root.at("runs", self.name)

@@ -162,12 +162,53 @@ def test_a_user_shows_both_runs_side_by_side_and_all_that_led_to_them(report, fo
     assert left["y"] == right["y"] and left["x"] < right["x"]
 
 
-def test_a_link_to_nobody_says_so(report, visit):
-    page = visit(report, "#user=nobody%20here")
-    assert "There is no user nobody here" in page.page.inner_text("#count")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_link_to_nobody_says_so_until_another_is_opened(report, visit, width):
+    page = visit(report, "#user=nobody%20here", viewport={"width": width, "height": 800})
+    assert page.page.inner_text("#notice") == "There is no user nobody here in this report."
     assert page.page.is_visible("#summary")
+    page.page.evaluate("location.hash = '#user=user-00003'")
+    page.opened("user-00003")
+    assert not page.page.is_visible("#notice")
     page = visit(report, "#user=50%")
-    assert "There is no user 50%" in page.page.inner_text("#count")
+    assert "There is no user 50%" in page.page.inner_text("#notice")
+
+
+def test_a_file_that_is_cut_off_says_so_and_its_numbers_stay_usable(report, tmp_path, visit):
+    whole = report.read_bytes()
+    cut = tmp_path / "report.html"
+    cut.write_bytes(whole[: whole.index(b'class="data">') + 30])
+    page = visit(cut)
+    assert page.listed() == USERS
+    page.page.click('[data-user-id="user-00003"]')
+    page.page.wait_for_selector("#notice", state="visible")
+    assert "This file is cut off" in page.page.inner_text("#notice")
+    page.page.select_option("#sort", "highest")
+    assert len(page.listed()) == 24 and page.page.is_visible("#summary")
+
+
+def test_texts_are_unpacked_once_and_later_searches_find_the_same(report, visit):
+    page = visit(report)
+    page.page.evaluate(COUNT_STREAMS)
+    for text, found in (
+        ("zebra", 1),
+        ("no such words anywhere", 0),
+        ("00013", 1),
+        ("ZEBRA", 1),
+        ("a very long text", 1),
+    ):
+        page.search(text, found)
+    documents = page.page.evaluate("JSON.parse(document.getElementById('index').textContent)")
+    assert page.page.evaluate("unpacked") == len(
+        {tuple(at) for what in ("users", "items") for at in documents[what]["at"]}
+    )
+
+
+COUNT_STREAMS = """() => {
+  window.unpacked = 0;
+  const Stream = DecompressionStream;
+  window.DecompressionStream = class extends Stream { constructor(format) { super(format); window.unpacked++; } };
+}"""
 
 
 def test_keys_search_step_explain_and_go_back(report, visit):
@@ -200,6 +241,18 @@ def test_hostile_texts_stay_text(report, visit):
     assert page.page.locator("#user script").count() == 0
 
 
+@pytest.mark.parametrize("prefix", ['<b>&"', "é/#?%", "用户 \u202e\u2028", "'\\] :"])
+def test_any_id_is_listed_found_and_opened(tmp_path, visit, prefix):
+    folder = MadeRun(LocalFolder(tmp_path), prefix=prefix, n_users=4, history=1).write()
+    page = visit(write(tmp_path / "report.html", [folder]))
+    assert page.listed() == [f"{prefix}{number:05d}" for number in range(4)]
+    page.page.keyboard.press("j")
+    page.page.keyboard.press("j")
+    page.page.locator("#user-title", has_text="00001").wait_for()
+    assert page.page.text_content("#user-title") == f"{prefix}00001"
+    page.search(f"{prefix}00002", 1)
+
+
 def test_a_very_long_text_is_clipped_until_the_rest_is_asked_for(report, visit):
     page = visit(report)
     assert len(page.open("user-00005")) < 120_000
@@ -216,10 +269,15 @@ def test_right_to_left_texts_have_their_direction(report, visit):
 def test_shared_words_are_marked_and_can_be_unmarked(report, visit):
     page = visit(report)
     page.open("user-00003")
-    size = "() => CSS.highlights.get('phrase').size"
-    assert page.page.evaluate(size) > 3
+    marked = "name => [...CSS.highlights.get(name)].map(String)"
+    phrases, singles = (page.page.evaluate(marked, name) for name in ("phrase", "shared"))
+    real, *written = page.page.locator("#user .prose.written").all_text_contents()
+    longest = max(phrases, key=len)
+    assert len(longest.split()) > 5 and longest in real and all(longest in text for text in written)
+    assert all(len(phrase.split()) > 1 for phrase in phrases)
+    assert singles and all(word.lower() in real.lower() and " " not in word for word in singles)
     page.page.keyboard.press("m")
-    assert page.page.evaluate(size) == 0
+    assert page.page.evaluate(marked, "phrase") == page.page.evaluate(marked, "shared") == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

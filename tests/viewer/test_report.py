@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from drp_ray.errors import BadInput
 from drp_ray.job.finished import open_groups, open_run
 from drp_ray.storage.folder import LocalFolder
+from drp_ray.storage.parts import commit_part, read_part
 from drp_ray.viewer.document import document, read_document, reason
 from drp_ray.viewer.index import to_json
 from drp_ray.viewer.page import app, policy
@@ -82,25 +83,53 @@ def test_differences_say_what_validation_did(tmp_path):
     assert thought["thinking"] and thought["role"] == "extractor"
 
 
+def test_reasoning_that_was_kept_of_other_rows_is_not_shown(tmp_path):
+    folder = made(tmp_path)
+    stage = open_run(folder).stages["predictions"]
+    kept = read_part(stage.at("kept"), "part-00001.parquet").rows
+    commit_part(stage.at("kept"), "part-00001.parquet", kept, {}, "of rows that were made again since")
+    page = read(write(tmp_path / "report.html", [folder]))
+    having = {name for name in page.users if "prediction_thoughts" in user(page, name)["runs"][0]}
+    assert having == set(page.users) - {f"user-{number:05d}" for number in range(5, 10)}
+
+
 def test_equal_runs_give_equal_bytes(tmp_path):
     runs = [made(tmp_path, name="first"), made(tmp_path, name="second", skill=0.1)]
     first, second = (write(tmp_path / name, runs, sample=8) for name in ("a.html", "b.html"))
     assert first.read_bytes() == second.read_bytes()
 
 
+def without_cost(path: Path) -> str:
+    """The whole file, without the section of tokens and time: that is about the parts themselves."""
+    section = r'<section class="part" aria-labelledby="heading-cost">.*?</section>'
+    page, found = re.subn(section, "", path.read_text(), flags=re.DOTALL)
+    assert found == 1
+    return page
+
+
 def test_neither_the_order_of_rows_nor_the_parts_matter(tmp_path):
-    plain = read(write(tmp_path / "a.html", [made(tmp_path / "a")], sample=6))
-    other = read(write(tmp_path / "b.html", [made(tmp_path / "b", backwards=True, rows_per_part=3)], sample=6))
-    assert plain.index == other.index
-    assert plain.users == other.users and plain.items == other.items
+    options = {"has_controls": True, "has_embeddings": True, "judged": {"judge": 6.0}}
+    options |= {"failed": {"user-00002": "too long: 9"}, "failed_differences": {"user-00004": "too long: 9"}}
+    other = {**options, "backwards": True, "rows_per_part": 3}
+    plain, moved = (
+        write(
+            tmp_path / f"{place}.html",
+            [made(tmp_path / place, name="first", **each), made(tmp_path / place, name="second", skill=0.1, **each)],
+            sample=8,
+        )
+        for place, each in (("a", options), ("b", other))
+    )
+    assert without_cost(plain) == without_cost(moved)
 
 
-def test_a_failed_row_is_shown_as_failed_with_its_reason(tmp_path):
+def test_a_failed_row_is_shown_as_failed_with_its_reason_and_has_no_score(tmp_path):
     failed, half = {"user-00002": "refused by the engine: no"}, {"user-00004": "too long: 9 tokens"}
-    path = write(tmp_path / "r.html", [made(tmp_path, failed=failed, failed_differences=half)])
+    options = {"failed": failed, "failed_differences": half, "has_controls": True, "judged": {"judge": 6.0}}
+    path = write(tmp_path / "r.html", [made(tmp_path, **options)])
     page = read(path)
     run, place = page.index["runs"][0], page.index["users"]["id"].index("user-00002")
-    assert run["state"][place] == "error" and run["scores"]["rouge1"][place] is None
+    assert run["state"][place] == "error" and {"rouge1", "bleu", "judge", "author_words"} <= set(run["scores"])
+    assert {values[place] for values in run["scores"].values()} == {None}
     assert run["prediction_chars"][place] is None
     assert pieces(page, "user-00002", 0, "prediction")["error"] == "refused by the engine: no"
     assert [each["status"] for each in pieces(page, "user-00004", 0, "differences")] == ["error", "ok", "ok"]
@@ -169,10 +198,10 @@ def test_what_follows_a_reason_may_be_a_quotation():
 
 
 def test_hostile_texts_and_ids_end_no_element(tmp_path):
-    texts = {f"user-{number:05d}": HOSTILE for number in range(12)}
-    path = write(tmp_path / "r.html", [made(tmp_path, texts=texts, failed={"user-00002": HOSTILE})])
+    texts = {f"<!--<{number:05d}": HOSTILE for number in range(12)}
+    path = write(tmp_path / "r.html", [made(tmp_path, prefix="<!--<", texts=texts, failed={"<!--<00002": HOSTILE})])
     page, whole = read(path), path.read_text()
-    assert user(page, "user-00001")["pieces"]["0"]["reference"] == HOSTILE
+    assert user(page, "<!--<00001")["pieces"]["0"]["reference"] == HOSTILE
     assert "<img" not in whole and "<!--" not in whole
     assert re.search(r'id="index">(.*?)</script>', page.before).group(1).isascii()
     assert whole.count("</script>") == whole.count("<script")

@@ -4,23 +4,38 @@ const index = JSON.parse(document.getElementById("index").textContent);
 const place = new Map(index.users.id.map((id, number) => [id, number]));
 const itemPlace = new Map(index.items.id.map((id, number) => [id, number]));
 
-/** Wait until the browser has read a block: blocks come after the app, and a large page takes a second. */
-async function block(number) {
-  for (;;) {
-    const blocks = document.getElementsByClassName("data");
-    if (blocks.length > number + 1 || (blocks.length > number && document.readyState !== "loading")) {
-      return blocks[number].textContent;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 15));
-  }
+/** A document as the file has it. Blocks come after the app, and a large page takes a second: wait for the document's. */
+async function encodedAt([number, start, length]) {
+  const blocks = document.getElementsByClassName("data");
+  while (blocks.length <= number + 1 && document.readyState === "loading") await pause(15);
+  const encoded = blocks[number]?.textContent.slice(start, start + length) ?? "";
+  if (encoded.length < length) throw new Error("This file is cut off, and has not all texts. Copy or download it again.");
+  return encoded;
 }
 
-/** The text of a document: a line of JSON, then its texts. */
-async function unpack([number, start, length]) {
-  const encoded = (await block(number)).slice(start, start + length);
-  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).text();
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** The bytes that base64 stands for. Older browsers have no function for it; there a loop is the fastest. */
+function bytesOf(encoded) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(encoded);
+  const characters = atob(encoded);
+  const bytes = new Uint8Array(characters.length);
+  for (let at = 0; at < characters.length; at++) bytes[at] = characters.charCodeAt(at);
+  return bytes;
+}
+
+/** The text of a document: a line of JSON, then its texts. Read piece by piece, which is faster than as a response. */
+async function unpack(at) {
+  const stream = new DecompressionStream("gzip");
+  const writer = stream.writable.getWriter();
+  const bytes = bytesOf(await encodedAt(at));
+  for (const step of [writer.write(bytes), writer.close()]) step.catch(() => {}); // The reader fails in the same way.
+  const [reader, decoder] = [stream.readable.getReader(), new TextDecoder()];
+  let text = "";
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+    text += decoder.decode(piece.value, { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 function parse(written) {
@@ -41,6 +56,10 @@ async function readUser(number) {
   return parse(await unpack(addressOfUser(number)));
 }
 
+function comparisonsOf(structure) {
+  return structure.runs.flatMap((run) => (run && run.comparisons !== undefined ? structure.pieces[run.comparisons] : []));
+}
+
 /** The items that a user was compared on, by id: each with its texts and its peers by key. */
 async function readItems(ids) {
   const documents = new Map();
@@ -49,7 +68,8 @@ async function readItems(ids) {
     if (number !== undefined) documents.set(index.items.at[number].join(), index.items.at[number]);
   }
   const found = new Map();
-  for (const bundle of await Promise.all([...documents.values()].map(async (at) => parse(await unpack(at))))) {
+  for (const at of documents.values()) {
+    const bundle = parse(await unpack(at));
     for (const item of bundle.items) {
       const peers = new Map(item.peers.map((peer) => [peer.key, peer]));
       found.set(item.item_id, { ...item, peers, texts: bundle.texts });

@@ -37,7 +37,8 @@ function prose(text, kind = "") {
   return make("div", {}, paragraph, more);
 }
 
-const count = (number) => number.toLocaleString("en-US");
+const counting = new Intl.NumberFormat("en-US");
+const count = (number) => counting.format(number);
 
 function stars(rating) {
   if (rating === null || rating === undefined) return null;

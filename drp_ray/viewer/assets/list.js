@@ -4,6 +4,7 @@ const list = document.getElementById("list");
 const control = Object.fromEntries(
   ["search", "measure", "of", "against", "sort", "method", "state", "half"].map((id) => [id, document.getElementById(id)]),
 );
+const IN_A_GROUP = 40;
 const rows = new Map();
 let listed = [];
 
@@ -58,7 +59,7 @@ function showList() {
   listed = index.users.id.map((_, number) => number).filter(isShown);
   for (const number of listed) keys.set(number, key(number) ?? Infinity);
   listed.sort((a, b) => keys.get(a) - keys.get(b) || a - b);
-  list.replaceChildren(...listed.map(row));
+  list.replaceChildren(...groups(listed.map(row)));
   list.dataset.query = search.query;
   list.setAttribute("aria-busy", String(Boolean(search.isRunning)));
   const found = `${count(listed.length)} of ${count(index.users.id.length)} users`;
@@ -66,11 +67,20 @@ function showList() {
   markCurrent();
 }
 
+/** Rows in groups: the browser lays out those groups alone that can be seen, and keeps an eye on few of them. */
+function groups(items) {
+  const starts = Array.from({ length: Math.ceil(items.length / IN_A_GROUP) }, (_, number) => number * IN_A_GROUP);
+  return starts.map((start) => {
+    const own = items.slice(start, start + IN_A_GROUP);
+    return make("div", { role: "presentation" }, own);
+  });
+}
+
 function row(number) {
   if (!rows.has(number)) {
     const id = index.users.id[number];
     const link = make("a", { href: linkTo(id), "data-user-id": id });
-    rows.set(number, { item: make("li", {}, link), link, shows: "" });
+    rows.set(number, { item: make("div", { role: "listitem" }, link), link, shows: "" });
   }
   const found = rows.get(number);
   const shows = `${measure()} ${ofRun()} ${againstRun()}`;

@@ -3,6 +3,7 @@
 let opened = null;
 let opening = 0;
 const summary = document.getElementById("summary");
+const notice = document.getElementById("notice");
 
 /** On a narrow screen either the list or the rest is shown. */
 function showView(name) {
@@ -21,20 +22,28 @@ function namedUser() {
   }
 }
 
+/** Say something above the report; an empty text takes it away. */
+function tell(words) {
+  notice.textContent = words;
+  notice.hidden = !words;
+}
+
+const tellProblem = (problem) => tell(problem.message);
+
 async function open() {
   const mine = ++opening;
   const id = namedUser();
   const number = place.get(id);
+  tell(id && number === undefined ? `There is no user ${id} in this report${index.is_sample ? ", which holds a sample of them" : ""}.` : "");
   if (number === undefined) {
-    if (id) document.getElementById("count").textContent = `There is no user ${id} in this report.`;
     show(null);
     return;
   }
   const user = await readUser(number);
   const items = await readItems(comparisonsOf(user).map((each) => each.item_id));
   if (mine !== opening) return;
-  show(number);
   renderUser(number, user, items);
+  show(number);
   userArea.removeAttribute("aria-busy");
   document.getElementById("user-title").focus({ preventScroll: true });
   document.getElementById("main").scrollTop = 0;
@@ -55,14 +64,15 @@ let typing = 0;
 control.search.addEventListener("input", () => {
   clearTimeout(typing);
   showView("users");
-  typing = setTimeout(() => beginSearch(control.search.value, () => { showList(); markAll(); }), 120);
+  typing = setTimeout(() => beginSearch(control.search.value, () => { showList(); markAll(); }).catch(tellProblem), 120);
 });
+control.search.addEventListener("focus", () => readAll().catch(tellProblem));
 for (const [name, select] of Object.entries(control)) {
   if (name !== "search") select?.addEventListener("change", showList);
 }
 document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
 for (const tab of document.querySelectorAll("[data-tab]")) tab.addEventListener("click", () => showView(tab.dataset.tab));
-addEventListener("hashchange", open);
+addEventListener("hashchange", () => open().catch(tellProblem));
 showList();
 document.documentElement.setAttribute("data-ready", "");
-open();
+open().catch(tellProblem);

@@ -27,15 +27,14 @@ function shared(node, other) {
   const single = new Set(theirs.map((each) => each.word));
   const pairs = new Set(theirs.slice(1).map((each, number) => `${theirs[number].word} ${each.word}`));
   const own = words(node.data);
-  const inPhrase = own.map(() => false);
-  own.slice(1).forEach((each, number) => {
-    if (pairs.has(`${own[number].word} ${each.word}`)) inPhrase[number] = inPhrase[number + 1] = true;
-  });
+  const goesOn = own.map((each, at) => at + 1 < own.length && pairs.has(`${each.word} ${own[at + 1].word}`));
   const found = { shared: [], phrase: [] };
-  own.forEach((each, number) => {
-    if (inPhrase[number]) found.phrase.push(rangeOf(node, each.start, each.end));
-    else if (single.has(each.word)) found.shared.push(rangeOf(node, each.start, each.end));
-  });
+  for (let at = 0; at < own.length; at++) {
+    const first = at;
+    while (goesOn[at]) at++;
+    if (at > first) found.phrase.push(rangeOf(node, own[first].start, own[at].end));
+    else if (single.has(own[at].word)) found.shared.push(rangeOf(node, own[at].start, own[at].end));
+  }
   return found;
 }
 

@@ -1,10 +1,21 @@
-"""What stages cost: tokens and time as bars, and the speed of model stages part by part."""
+"""What stages cost: tokens and time as bars, and the speed of model stages over time."""
 
 from collections.abc import Callable, Sequence
 
 from drp_ray.viewer.facts import StageCost
 from drp_ray.viewer.html import Child, Html, element
-from drp_ray.viewer.plots.svg import NARROW, WIDE, Scale, bottom_axis, drawing, figure, left_axis, mark, wide_and_narrow
+from drp_ray.viewer.plots.svg import (
+    NARROW,
+    WIDE,
+    Scale,
+    bottom_axis,
+    drawing,
+    figure,
+    left_axis,
+    mark,
+    short,
+    wide_and_narrow,
+)
 
 ROW = 34
 SPEEDS_SHOWN = 300
@@ -72,33 +83,33 @@ def time_plot(title: str, costs: Sequence[StageCost]) -> Html:
 
 
 def speed_plot(title: str, cost: StageCost, place: int) -> Html:
-    """Tokens a second of every part, in the order of the parts."""
+    """Tokens a second over time; where that is not known, of every part, in the order of the parts."""
+    if cost.over_time is not None:
+        minutes = cost.over_time.step_s / 60
+        points = [(round((at + 0.5) * minutes, 4), speed) for at, speed in enumerate(cost.over_time.speeds)]
+        drawn = _speeds(title, place, points, "minute", short)
+        return figure(f"{title}, {cost.stage}", "tokens a second over time, all engines", wide_and_narrow(drawn))
     speeds = averaged(cost.tokens_per_second, SPEEDS_SHOWN)
-    return figure(
-        f"{title}, {cost.stage}", "tokens a second, part by part", wide_and_narrow(_speeds(title, cost, place, speeds))
-    )
+    per_point = len(cost.tokens_per_second) / len(speeds)
+    points = [(at * per_point, speed) for at, speed in enumerate(speeds)]
+    drawn = _speeds(title, place, points, "part", _whole)
+    return figure(f"{title}, {cost.stage}", "tokens a second of an engine, part by part", wide_and_narrow(drawn))
 
 
-def _speeds(title: str, cost: StageCost, place: int, speeds: Sequence[float]) -> Callable[[float], Html]:
+def _speeds(
+    title: str, place: int, speeds: Sequence[tuple[float, float]], axis: str, label: Callable[[float], str]
+) -> Callable[[float], Html]:
     def draw(width: float) -> Html:
-        per_point = len(cost.tokens_per_second) / len(speeds)
-        across = Scale(0, max(len(cost.tokens_per_second) - 1, 1), 44, width - 12)
-        up = Scale(0, max(max(speeds) * 1.1, 1), 130, 14)
-        points = [(across(number * per_point), up(speed), speed) for number, speed in enumerate(speeds)]
-        line = element("polyline", points=" ".join(f"{x},{y}" for x, y, _ in points), class_="trace")
+        across = Scale(0, max(speeds[-1][0], 1e-6), 44, width - 12)
+        up = Scale(0, max(max(speed for _, speed in speeds) * 1.1, 1), 130, 14)
+        points = [(across(x), up(speed), x, speed) for x, speed in speeds]
+        line = element("polyline", points=" ".join(f"{x},{y}" for x, y, *_ in points), class_="trace")
         shown = points if width == WIDE or len(points) <= 60 else points[:: len(points) // 60]
         dots = [
-            mark(
-                "circle",
-                f"part {round(number * per_point * (len(points) / len(shown)))}\n{speed:,.0f} tokens/s",
-                cx=x,
-                cy=y,
-                r=2.5,
-                class_="mark",
-            )
-            for number, (x, y, speed) in enumerate(shown)
+            mark("circle", f"{axis} {at:.4g}\n{speed:,.0f} tokens/s", cx=x, cy=y, r=2.5, class_="mark")
+            for x, y, at, speed in shown
         ]
-        axes = [left_axis(up, 44, width - 12), bottom_axis(across, 130, "part", _whole)]
+        axes = [left_axis(up, 44, width - 12), bottom_axis(across, 130, axis, label)]
         return drawing(width, 162, f"Speed of {title}", axes, element("g", line, dots, class_=f"run{place % 8}"))
 
     return draw

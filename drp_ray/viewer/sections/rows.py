@@ -11,15 +11,13 @@ from drp_ray.viewer.measures import written
 from drp_ray.viewer.plots.cost import speed_plot, time_plot, token_plot
 from drp_ray.viewer.plots.lengths import length_plot
 from drp_ray.viewer.sections.base import Report, Section, run_label, shown_and_folded
+from drp_ray.viewer.timeline import FEWEST_PARTS
 
 LEAKS = {
     "refuse": "checked: no profile holds its target or a later review, or the job would have been refused",
     "drop": "profiles were read without the target and later reviews",
     "keep": "not removed: profiles may hold the target or later reviews",
 }
-PARTS_OF_A_LINE = 4
-"""Fewer parts make no line."""
-
 LEAK_COUNT = "representatives_later_than_the_target"
 
 
@@ -98,7 +96,7 @@ def cost(report: Report) -> Child:
         speed_plot(facts.run.name, each, place)
         for place, facts in runs
         for each in facts.costs
-        if each.asks and len(each.tokens_per_second) >= PARTS_OF_A_LINE
+        if each.asks and len(each.tokens_per_second) >= FEWEST_PARTS
     ]
     keys = element(
         "p", [element("span", element("span", what), class_=f"swatch {kind}") for kind, what in _KEYS], class_="keys"
