@@ -155,9 +155,7 @@ def _profile(style: Style, world: World, rng: Random) -> str:
     return profile_summary(user, [differing(user, others)])
 
 
-def _writing(
-    job: str, style: Style, history: list[Row], profile: str | None, world: World, rng: Random
-) -> Exchange:
+def _writing(job: str, style: Style, history: list[Row], profile: str | None, world: World, rng: Random) -> Exchange:
     """A review of another item."""
     target = _reviewed(_item(world, rng), style, rng)
     known = profile and profile.removeprefix("[Summary]: ")
