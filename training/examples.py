@@ -22,7 +22,7 @@ from training.worlds import with_invented_names
 
 DIMENSIONS: tuple[Dimension, ...] = ("writing", "emotion", "semantic")
 REPRESENTATIVES, PAST_REVIEWS = (2, 2, 3), (2, 3, 3)
-SHARES = {"comparison": 0.42, "history": 0.28, "changed": 0.2, "strangers": 0.1}
+SHARES = {"comparison": 0.35, "history": 0.2, "changed": 0.3, "strangers": 0.15}
 """Of the kinds of examples."""
 VALIDATIONS, STRANGERS, PROFILES = 4, 2, 3
 FALSE_SHARE = 0.06
@@ -107,11 +107,10 @@ def history_example(world: World, rng: Random) -> list[Exchange]:
     found = [[_differences(user, world, rng) for _ in range(rng.randint(1, len(history)))] for _ in range(2)]
     exchanges = [Exchange("summarize", pack().profile_summary(history), profile_summary(user))]
     exchanges += [_summary_of_differences(user, history, each) for each in found if any(each)]
-    profile = profile_summary(user, found[0])
     return [
         *exchanges,
         *(_writing("write from reviews", style, history, None, world, rng) for _ in range(2)),
-        _writing("write", style, history, profile, world, rng),
+        _writing("write", style, history, _profile(style, world, rng), world, rng),
     ]
 
 
