@@ -22,7 +22,7 @@ from training.worlds import with_invented_names
 
 DIMENSIONS: tuple[Dimension, ...] = ("writing", "emotion", "semantic")
 REPRESENTATIVES, PAST_REVIEWS = (2, 2, 3), (2, 3, 3)
-SHARES = {"comparison": 0.35, "history": 0.2, "changed": 0.3, "strangers": 0.15}
+SHARES = {"comparison": 0.2, "history": 0.2, "changed": 0.4, "strangers": 0.2}
 """Of the kinds of examples."""
 VALIDATIONS, STRANGERS, PROFILES = 4, 2, 3
 FALSE_SHARE = 0.06
