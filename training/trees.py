@@ -12,7 +12,7 @@ from training.tokenizer import encode
 REPLY_WEIGHTS = {"extract": 3.0, "validate": 3.0, "describe": 2.0, "summarize": 2.0, "summarize differences": 2.0}
 """Replies that are short and hard count more than reviews, which count 1. Prompts are read, not learned by heart."""
 
-BEGINNING_WEIGHT = 4.0
+BEGINNING_WEIGHT = 8.0
 """The first token of a sentence in a review: it decides what comes, and with it tone, length, order and closing."""
 
 SENTENCE_ENDS = (".", "!", "]:")
