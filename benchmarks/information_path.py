@@ -43,6 +43,9 @@ QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
 SEED = 1
 """Of the users: the quickstart's own have 0, and the training drew none by number."""
 
+GREEDY = {"temperature": 0, "max_tokens": 256}
+"""The most probable words, so that chance adds nothing to what differs between users."""
+
 DRAWS = 10_000
 OTHERS = "drp with another user's differences"
 OTHER_USER = "drp with another user's past reviews and differences"
@@ -86,17 +89,19 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=150)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--model", default=None, help="instead of the quickstart's")
+    parser.add_argument("--sampled", action="store_true", help="draw words as the quickstart does, not the likeliest")
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        path = follow(Path(scratch), arguments.users, arguments.seed, arguments.model)
+        sampling = None if arguments.sampled else GREEDY
+        path = follow(Path(scratch), arguments.users, arguments.seed, arguments.model, sampling)
     report = tables(path)
     print(json.dumps(report, indent=1))
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def follow(folder: Path, n_users: int, seed: int, model: str | None = None, sampling: Row | None = None) -> Followed:
+def follow(folder: Path, n_users: int, seed: int, model: str | None = None, sampling: Row | None = GREEDY) -> Followed:
     """Run the quickstart's job on generated users up to what is known of them, then write by every method."""
     write_sample(LocalFolder(folder / "sample"), n_users, seed)
     settings = yaml.safe_load(QUICKSTART.read_text())
