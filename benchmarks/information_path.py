@@ -1,19 +1,18 @@
 """Does what sets a user apart reach the review? On generated users, whose manner is known.
 
-    python -m benchmarks.information_path [--users 96] [--seed 1] [--model package:drp_ray] [--out TABLE.json]
+    python -m benchmarks.information_path [--users 150] [--seed 1] [--model package:drp_ray] [--out TABLE.json]
 
-The quickstart's job runs on users that the sample writer was not trained on. Then the same engine writes for the same
-users by other methods, by `drp` with the differences of another user, and by `drp` with all that is known of another
-user. Every row of the table is a difference of
-two methods on the same users, with a 95% interval from 10,000 draws of users; it is shown for ROUGE-1 and for the
-share of traits (word choice, tone, punctuation, length, order, closing) that a rule reads in the prediction as they
-are in the generator's truth, and for the traits that the summary names rightly.
+The quickstart's job runs, as far as `contexts`, on users that the sample writer was not trained on. Then one engine
+writes for the same users by several methods, by `drp` with the differences of another user, and by `drp` with all that
+is known of another user. Every row of the table is a difference of two methods on the same users, with a 95% interval
+from 10,000 draws of users; it is shown for ROUGE-1 and for the share of traits (word choice, tone, punctuation, length,
+order, closing) that a rule reads in the prediction as they are in the generator's truth, and for the traits that the
+summary names rightly.
 """
 
 import argparse
 import asyncio
 import json
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,12 +36,15 @@ from drp_ray.prompts.pack import PromptPack
 from drp_ray.schema import Row
 from drp_ray.stages.comparisons import compare_item
 from drp_ray.storage.folder import LocalFolder
-from training.reading import read_traits
-from training.traits import DEFINITIONS, Traits, differing, traits_of
+from training.reading import named_in, read_traits
+from training.traits import Traits, differing, traits_of
 
 QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
 SEED = 1
 """Of the users: the quickstart's own have 0, and the training drew none by number."""
+
+GREEDY = {"temperature": 0, "max_tokens": 256}
+"""The most probable words, so that chance adds nothing to what differs between users."""
 
 DRAWS = 10_000
 OTHERS = "drp with another user's differences"
@@ -55,6 +57,7 @@ PAIRS = (
     ("drp", "intsum"),
     ("drp", OTHERS),
     ("drp", OTHER_USER),
+    (OTHERS, "nonperso"),
 )
 
 
@@ -74,6 +77,7 @@ class Followed:
     written: Mapping[str, Mapping[str, Written]]
     references: Mapping[str, str]
     truth: Mapping[str, Traits]
+    comparisons: Sequence[Row]
     differences: Sequence[Row]
     items: Sequence[Row]
     selection: Selection
@@ -82,37 +86,39 @@ class Followed:
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=96)
+    parser.add_argument("--users", type=int, default=150)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--model", default=None, help="instead of the quickstart's")
+    parser.add_argument("--sampled", action="store_true", help="draw words as the quickstart does, not the likeliest")
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        path = follow(Path(scratch), arguments.users, arguments.seed, arguments.model)
+        sampling = None if arguments.sampled else GREEDY
+        path = follow(Path(scratch), arguments.users, arguments.seed, arguments.model, sampling)
     report = tables(path)
     print(json.dumps(report, indent=1))
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def follow(folder: Path, n_users: int, seed: int, model: str | None = None) -> Followed:
-    """Run the quickstart's job on generated users, then write for them by the other methods."""
+def follow(folder: Path, n_users: int, seed: int, model: str | None = None, sampling: Row | None = GREEDY) -> Followed:
+    """Run the quickstart's job on generated users up to what is known of them, then write by every method."""
     write_sample(LocalFolder(folder / "sample"), n_users, seed)
     settings = yaml.safe_load(QUICKSTART.read_text())
     settings |= {"dataset": str(folder / "sample"), "root": str(folder / "results"), "name": "path"}
     if model is not None:
         settings["models"]["llm"]["id"] = model
+    if sampling is not None:
+        settings["sampling"] = sampling
     (folder / "path.yaml").write_text(yaml.safe_dump(settings))
     job = Job.open(folder / "path.yaml")
-    job.run()
-    contexts = [UserContext.from_row(row) for row in job.table("contexts").to_pylist()]
-    predicted = job.table("predictions").to_pylist()
-    written = {row["user_id"]: Written(row["prediction"] or "", row["summary"]) for row in predicted}
-    others = asyncio.run(_write_otherwise(job, contexts))
+    job.run(until="contexts")
+    known = job.table("contexts").to_pylist()
     return Followed(
-        {"drp": written, **others},
-        {row["user_id"]: row["reference"] for row in predicted},
-        {user: truth_of(user, seed) for user in written},
+        asyncio.run(_write_in_all_ways(job, [UserContext.from_row(row) for row in known])),
+        {row["user_id"]: row["reference"] for row in known},
+        {row["user_id"]: truth_of(row["user_id"], seed) for row in known},
+        job.table("comparisons").to_pylist(),
         job.table("differences").to_pylist(),
         job.table("items").to_pylist(),
         job.config.selection,
@@ -124,8 +130,8 @@ def truth_of(user_id: str, seed: int) -> Traits:
     return traits_of(sample_style(seed, int(user_id.removeprefix("user-"))))
 
 
-async def _write_otherwise(job: Job, contexts: Sequence[UserContext]) -> dict[str, dict[str, Written]]:
-    """What nonperso, rag and intsum write, and drp with what is known of the next user instead."""
+async def _write_in_all_ways(job: Job, contexts: Sequence[UserContext]) -> dict[str, dict[str, Written]]:
+    """What the methods write, and drp with what is known of the next user instead."""
     name = job.config.model_of("generator")
     model: Model = job.config.models[name]
     engine = VllmEngine(ModelSpec.of(model, None))
@@ -144,7 +150,7 @@ async def _write_otherwise(job: Job, contexts: Sequence[UserContext]) -> dict[st
         return {user.user_id: text for user, text in zip(users, texts, strict=True)}
 
     try:
-        written = {each: await write_all(METHODS[each], contexts) for each in ("nonperso", "rag", "intsum")}
+        written = {each: await write_all(METHODS[each], contexts) for each in ("drp", "nonperso", "rag", "intsum")}
         written[OTHERS] = await write_all(METHODS["drp"], with_others(contexts, ("differences",)))
         written[OTHER_USER] = await write_all(METHODS["drp"], with_others(contexts, ("differences", "history")))
         return written
@@ -195,12 +201,6 @@ def user_scores(path: Followed, method: str) -> dict[str, np.ndarray]:
 
 def _right(read: Traits, truth: Traits) -> float:
     return sum(read.get(name) == value for name, value in truth.items()) / len(truth)
-
-
-def named_in(summary: str) -> Traits:
-    """The traits that a summary names, as the writer is taught to write it."""
-    found = re.findall(rf"({'|'.join(DEFINITIONS)}): (.*?)\.(?= |$)", summary)
-    return dict(reversed(found))
 
 
 def gains(path: Followed, method: str, over: str) -> dict[str, Interval]:

@@ -17,7 +17,14 @@ import torch
 
 from drp_ray.data.sample_words import EMBEDDED
 from drp_ray.llm.replies import parse_features, says_none, split_marker
-from training.examples import Exchange, World, comparison_example, history_example, strangers_example
+from training.examples import (
+    Exchange,
+    World,
+    changed_example,
+    comparison_example,
+    history_example,
+    strangers_example,
+)
 from training.reading import read_traits
 from training.traits import Traits
 from training.worlds import held_back_words, training_words
@@ -56,9 +63,10 @@ def examples(world: World, n: int) -> list[Exchange]:
     made: list[Exchange] = []
     for _ in range(n):
         made += comparison_example(world, rng)[:2]
-        made += history_example(world, rng)[:4]
-    for _ in range(n // 4):
-        made += strangers_example(world, rng)
+        made += {exchange.job: exchange for exchange in history_example(world, rng)}.values()
+        made += changed_example(world, rng)[:1]
+    for _ in range(n // 2):
+        made += strangers_example(world, rng)[1:4]
     return made
 
 

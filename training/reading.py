@@ -10,7 +10,7 @@ from string import Formatter
 from typing import Any
 
 from drp_ray.data.sample_words import EMBEDDED, LENGTHS, LIST_LABELS, Length, Register
-from training.traits import EXTENTS, JOINTS, NO_CLOSING, ORDERS, PLAIN_STOPS, REGISTERS, TONES, Traits
+from training.traits import DEFINITIONS, EXTENTS, JOINTS, NO_CLOSING, ORDERS, PLAIN_STOPS, REGISTERS, TONES, Traits
 from training.worlds import MORE_ASIDES, MORE_SIGN_OFFS
 
 SIGN_OFFS = EMBEDDED.sign_offs + MORE_SIGN_OFFS
@@ -29,6 +29,12 @@ def read_traits(text: str) -> Traits:
         "Order": order,
         "Closing": _closing(text),
     }
+
+
+def named_in(summary: str) -> Traits:
+    """The traits that a summary names, as the writer is taught to write it."""
+    found = re.findall(rf"({'|'.join(DEFINITIONS)}): (.*?)\.(?= |$)", summary)
+    return dict(reversed(found))
 
 
 def _most(text: str, choices: Iterable[tuple[Any, str]], phrases_of: Callable[[Any], Iterable[str]]) -> str:

@@ -36,11 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where checkpoints, the tokenizer and the log are kept")
     parser.add_argument("--steps", type=int, default=2_400)
+    parser.add_argument("--rate", type=float, default=1.0, help="a share of the full learning rates, to go on with")
     arguments = parser.parse_args()
-    train(arguments.folder, arguments.steps)
+    train(arguments.folder, arguments.steps, arguments.rate)
 
 
-def train(folder: Path, n_steps: int) -> None:
+def train(folder: Path, n_steps: int, rate: float = 1.0) -> None:
     """Train up to this number of steps, with what is in the folder as the beginning."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
@@ -51,7 +52,7 @@ def train(folder: Path, n_steps: int) -> None:
     with Progress() as progress, Workers(run.decoder, folder / TOKENIZER, SEED, PROCESSES) as workers:
         bar = progress.add_task("training", total=n_steps, completed=run.step)
         while run.step < n_steps:
-            run.take_step(n_steps, workers)
+            run.take_step(n_steps, workers, rate)
             progress.update(bar, completed=run.step)
     run.save()
 
@@ -70,14 +71,14 @@ class Run:
         if (folder / CHECKPOINT).exists():
             self._load()
 
-    def take_step(self, n_steps: int, workers: Workers) -> None:
+    def take_step(self, n_steps: int, workers: Workers, rate: float = 1.0) -> None:
         """Learn from the next examples; write the log, and now and then a checkpoint."""
         began = time.monotonic()
         sums = workers.sums(range(self.step * TREES_PER_STEP, (self.step + 1) * TREES_PER_STEP))
         for parameter, *gradients in zip(self.parameters, *workers.gradients, strict=True):
             parameter.grad = torch.stack(gradients).sum(dim=0) / sums.weight
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self._update(_rate(self.step, n_steps))
+        self._update(rate * _rate(self.step, n_steps))
         self.step += 1
         self.tokens += sums.tokens
         self.trained_s += time.monotonic() - began

@@ -9,9 +9,13 @@ from torch import Tensor
 from training.examples import Exchange
 from training.tokenizer import encode
 
-PROMPT_WEIGHT = 0.25
-REPLY_WEIGHTS = {"extract": 3.0, "validate": 3.0, "summarize": 2.0, "summarize differences": 2.0}
-"""Replies that are short and hard count more than reviews, which count 1."""
+REPLY_WEIGHTS = {"extract": 3.0, "validate": 3.0, "describe": 2.0, "summarize": 2.0, "summarize differences": 2.0}
+"""Replies that are short and hard count more than reviews, which count 1. Prompts are read, not learned by heart."""
+
+BEGINNING_WEIGHT = 8.0
+"""The first token of a sentence in a review: it decides what comes, and with it tone, length, order and closing."""
+
+SENTENCE_ENDS = (".", "!", "]:")
 
 
 class Tree(NamedTuple):
@@ -29,13 +33,16 @@ def grow(tokenizer: Any, exchanges: Sequence[Exchange]) -> Tree:
     """Put conversations together. The tokens at `sources` predict `targets`."""
     rows = [encode(tokenizer, exchange) for exchange in exchanges]
     shared = _shared_length([tokens for tokens, _ in rows])
-    shared = min(shared, *(reply_at for _, reply_at in rows))
+    shared = min(shared, *(reply_at - 1 for _, reply_at in rows))
     tokens, positions, branches = list(rows[0][0][:shared]), list(range(shared)), [0] * shared
-    sources, targets, weights = _predictions(tokens, 0, 0, len(tokens), 0.0)
+    sources: list[int] = []
+    targets: list[int] = []
+    weights: list[float] = []
     for number, (exchange, (row, reply_at)) in enumerate(zip(exchanges, rows, strict=True), start=1):
         offset = len(tokens) - shared
-        rest = _predictions(row, shared, offset, reply_at, REPLY_WEIGHTS.get(exchange.job, 1.0))
-        sources, targets, weights = sources + rest[0], targets + rest[1], weights + rest[2]
+        sources += (place - 1 + offset for place in range(reply_at, len(row)))
+        targets += row[reply_at:]
+        weights += _weights(tokenizer, exchange.job, row[reply_at:])
         tokens += row[shared:]
         positions += range(shared, len(row))
         branches += [number] * (len(row) - shared)
@@ -53,14 +60,12 @@ def _shared_length(rows: Sequence[Sequence[int]]) -> int:
     return next((n for n, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), min(map(len, rows)))
 
 
-def _predictions(
-    row: Sequence[int], shared: int, offset: int, reply_at: int, reply_weight: float
-) -> tuple[list[int], list[int], list[float]]:
-    """What the tokens from `shared` on are predicted from; the one before them may be the shared beginning's last."""
-    places = range(max(shared, 1), len(row))
-    sources = [place - 1 if place == shared else place - 1 + offset for place in places]
-    weights = [reply_weight if place >= reply_at else PROMPT_WEIGHT for place in places]
-    return sources, [row[place] for place in places], weights
+def _weights(tokenizer: Any, job: str, reply: Sequence[int]) -> list[float]:
+    """How much every token of a reply counts."""
+    if job in REPLY_WEIGHTS:
+        return [REPLY_WEIGHTS[job]] * len(reply)
+    before = [tokenizer.decode([token]) for token in reply[:-1]]
+    return [1.0, *(BEGINNING_WEIGHT if text.endswith(SENTENCE_ENDS) else 1.0 for text in before)]
 
 
 def _mask(branches: Tensor) -> Tensor:

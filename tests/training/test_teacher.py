@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 from drp_ray.data.sample import draw_item, draw_review, draw_style
 from drp_ray.data.sample_words import EMBEDDED
 from drp_ray.llm.replies import parse_features, says_none, split_marker
-from training.examples import World, comparison_example, example, history_example, possible_values
-from training.reading import read_traits
+from training.examples import (
+    World,
+    changed_example,
+    comparison_example,
+    example,
+    history_example,
+    possible_values,
+)
+from training.reading import named_in, read_traits
 from training.teacher import confirmed, difference_blocks, noted_differences, profile_summary, recurring_traits
 from training.traits import DEFINITIONS, differing, traits_of
 from training.worlds import held_back_words, training_words
@@ -83,7 +90,32 @@ def test_the_rules_read_of_generated_reviews_what_the_generator_meant(words):
     assert wrong <= 0.01 * 300 * len(DEFINITIONS)
 
 
-@pytest.mark.parametrize("make", [comparison_example, history_example])
+def test_beside_the_same_past_reviews_every_profile_is_true_of_the_review_to_be_written():
+    """So that nothing but the profile can tell how it is written."""
+    right = wrong = 0
+    for number in range(60):
+        exchanges = changed_example(WORLD, Random(number))
+        assert len({str(exchange.prompt.variables["history"]) for exchange in exchanges}) == 1
+        for exchange in exchanges:
+            named = named_in(exchange.prompt.variables["summary"])
+            shown = read_traits(exchange.reply.removeprefix("[Review]: "))
+            assert named.keys() == DEFINITIONS.keys()
+            right += len(named.items() & shown.items())
+            wrong += len(named.items() - shown.items())
+    assert wrong <= 0.01 * right
+
+
+def test_everyone_in_a_comparison_is_described_truly():
+    for number in range(20):
+        found, *others = comparison_example(WORLD, Random(number))
+        reviews = found.prompt.variables["review"], *found.prompt.variables["representatives"]
+        described = [named_in(exchange.reply) for exchange in others if exchange.job == "describe"]
+        assert len(described) == len(reviews)
+        for traits, review in zip(described, reviews, strict=True):
+            assert len(traits.items() & read_traits(review["text"]).items()) >= len(traits) - 1
+
+
+@pytest.mark.parametrize("make", [comparison_example, history_example, changed_example])
 def test_an_example_depends_on_its_number_and_seed_alone(make):
     def texts(seed: int) -> list:
         return [(each.job, each.prompt.messages(), each.reply) for each in make(WORLD, Random(seed))]
