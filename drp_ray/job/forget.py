@@ -21,13 +21,17 @@ from drp_ray.job.person import Person, facts_after
 from drp_ray.job.result import METRICS_FILE
 from drp_ray.job.run import result_of
 from drp_ray.job.run_record import read_record, recorded_config
+from drp_ray.job.verify import SET_ASIDE
 from drp_ray.llm.kept import KEPT
 from drp_ray.running.cluster import Say
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
+from drp_ray.storage.fingerprint import digest
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.lease import optional_lease
 from drp_ray.storage.parts import (
+    Committed,
+    PartEntry,
     add_up,
     commit_part,
     read_committed,
@@ -182,6 +186,9 @@ def _has(folder: Folder, name: str) -> bool:
 
 def _forget_in_stage(journal: _Journal, stage: str, folder: Folder, check: Callable[[], None]) -> tuple[int, int]:
     """Write a stage without the person; how many rows went, and how many parts were written again."""
+    for entry in folder.entries():
+        if entry.name.endswith(SET_ASIDE):
+            folder.delete(entry.name)
     names = _parts(folder)
     changing = [name for name in names if _note_change(journal, stage, folder, name)]
     if changing:
@@ -232,13 +239,19 @@ def _replace_calls(journal: _Journal, folder: Folder, name: str) -> bool:
     return True
 
 
+def _entry_now(folder: Folder, entry: PartEntry, committed: Committed) -> PartEntry:
+    """A part as the manifest is to list it; a digest of its bytes stays one of its bytes."""
+    bytes_now = digest(folder.read(entry.name)) if entry.file_digest is not None else None
+    return committed.entry.model_copy(update={"file_digest": bytes_now})
+
+
 def _replace_manifest(journal: _Journal, folder: Folder) -> None:
     """Let a manifest say what the parts are now, and that they were made from what the inputs are now."""
     manifest = read_manifest(folder)
     if manifest is None:
         return
     done = read_committed(folder, (entry.name for entry in manifest.parts if entry.digest is not None))
-    parts = [done[entry.name].entry if entry.name in done else entry for entry in manifest.parts]
+    parts = [_entry_now(folder, entry, done[entry.name]) if entry.name in done else entry for entry in manifest.parts]
     totals = {"rows": 0, **add_up(part.facts for part in parts)} if manifest.is_done else None
     inputs = {name: journal.contents.get(content, content) for name, content in manifest.inputs.items()}
     now = manifest.model_copy(update={"parts": parts, "inputs": inputs, "totals": totals})

@@ -22,6 +22,7 @@ from drp_ray.job.opened_job import open_job
 from drp_ray.job.person import Person
 from drp_ray.job.run import run
 from drp_ray.job.run_record import recorded_config
+from drp_ray.job.verify import verify
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.lease import LeaseHeld, lease
 from drp_ray.storage.parts import read_manifest, read_part, read_rows
@@ -167,6 +168,7 @@ def test_nothing_is_made_again_and_the_results_say_it(made, root, person):
     for name in ("drp", "cicl"):
         config = recorded_config(record_of(root, name), "the test")
         job = open_job(config.model_copy(update={"root": str(root)}))
+        assert verify(job, deep=True) == []
         said = []
         run(job, said.append)
         assert "Nothing to do" in said[0]
