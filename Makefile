@@ -4,11 +4,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check audit install clean
+.PHONY: help run test soak check audit install clean
 
 MODEL =
 ENDPOINT =
 USERS =
+KILLS = 100
 PYTHON =
 
 VENV := .venv
@@ -25,6 +26,7 @@ help:
 	@echo "              ENDPOINT=http://localhost:11434/v1  a server that has the MODEL (Ollama, vLLM, llama.cpp)"
 	@echo "              USERS=100                         how many users to generate (48; 8 with a MODEL)"
 	@echo "make test     the whole test suite"
+	@echo "make soak     kill one run again and again (KILLS=100), and count what that cost; long"
 	@echo "make check    lint, formatting, types, secrets; and what is known against the pinned packages, which does not fail it"
 	@echo "make audit    fail where something is known against a pinned package"
 	@echo "make install  only install, into $(VENV) (PYTHON=… chooses the Python)"
@@ -35,6 +37,9 @@ run: install
 
 test: $(VENV)/.dev-installed $(VENV)/.browser-looked-for
 	@$(BIN)/python -m pytest
+
+soak: $(VENV)/.dev-installed
+	@$(BIN)/python -m benchmarks.soak --kills $(KILLS)
 
 check: $(VENV)/.dev-installed
 	@$(BIN)/ruff check

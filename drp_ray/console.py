@@ -96,12 +96,17 @@ def _exit_after(error: Exception, code: int) -> NoReturn:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and those inside it: Ray wraps what was raised elsewhere."""
+    """An exception and those inside it.
+
+    Ray's wrappers of what was raised elsewhere are left out: they are of the same class, and say a page of traceback.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        yield error
-        error = getattr(error, "cause", None) or error.__cause__
+        wrapped = getattr(error, "cause", None)
+        if wrapped is None:
+            yield error
+        error = wrapped or error.__cause__
 
 
 OF_THE_MACHINE = {

@@ -30,10 +30,16 @@ class OfRay(Exception):
         self.cause = cause
 
 
+def as_ray_wraps(error: BaseException) -> Exception:
+    """Ray's wrapper is of the wrapped error's class as well."""
+    return type("RayTaskError", (OfRay, type(error)), {"__init__": lambda self: OfRay.__init__(self, error)})()
+
+
 @pytest.mark.parametrize(("error", "code"), [(BadInput("wrong"), 2), (JobFailed("wrong"), 1)])
 def test_ours_are_a_line_also_inside_rays(error, code, capsys):
     assert reported(error, capsys) == (code, ["drp-ray: wrong"])
     assert reported(OfRay(error), capsys) == (code, ["drp-ray: wrong"])
+    assert reported(as_ray_wraps(error), capsys) == (code, ["drp-ray: wrong"])
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO])

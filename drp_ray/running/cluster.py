@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from drp_ray.config import ray_address
 from drp_ray.errors import BadInput
+from drp_ray.running.keeper import Keeper
 
 Say = Callable[[str], None]
 
@@ -42,14 +43,16 @@ def _signal_handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _init(ray: Any, num_cpus: int | None) -> None:
+def _init(ray: Any, num_cpus: int | None) -> Keeper | None:
+    """Connect or start a Ray; the keeper of one that was started."""
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = ray_address()
     if address is not None:
         ray.init(address=address, **quiet)
-    else:
-        # Not looked for on this machine: Ray 2.60 waits many minutes for a cluster that was killed.
-        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+        return None
+    # Not looked for on this machine: Ray 2.60 waits many minutes for a cluster that was killed.
+    started = ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+    return Keeper(started.address_info["session_dir"])
 
 
 @contextmanager
@@ -63,10 +66,10 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     import ray
     from ray.data import DataContext
 
-    is_ours = not ray.is_initialized()
+    is_ours, keeper = not ray.is_initialized(), None
     if is_ours:
         with _stderr_set_aside(), _signal_handlers_kept():
-            _init(ray, num_cpus)
+            keeper = _init(ray, num_cpus)
     # What fails in a stage is raised here, and reported by the command line.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     DataContext.get_current().enable_progress_bars = False
@@ -75,6 +78,8 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     # failure was reported. Ray then ends with the process.
     if is_ours:
         ray.shutdown()
+        if keeper is not None:
+            keeper.release()
 
 
 class Claim(NamedTuple):

@@ -23,6 +23,7 @@ the object store, and two CPUs are enough.
 | an input part was replaced            | `survey`, by the footer's digest | the output part is made again           |
 | two jobs at one folder                | `storage.lease`                  | the second says so and stops            |
 | a signal                              | `console.stopped_by_signals`     | exit 130 or 143; committed parts stay   |
+| Ray outlives the driver               | `keeper`                         | what is left of it is ended in seconds  |
 """
 
 import time

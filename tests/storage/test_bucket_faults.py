@@ -7,6 +7,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.storage.folder import StorageUnreachable, check_reachable, open_folder
@@ -60,6 +61,22 @@ def test_a_bucket_that_stays_away_ends_the_job_with_its_address_once_patience_is
     assert isinstance(raised.value, JobFailed), "it would be a traceback"
     with pytest.raises(BadInput, match=folder.uri):
         check_reachable(folder)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ProtocolError("Connection broken"), ReadTimeoutError(None, "", "slow"), ConnectionResetError(104, "reset")],
+)
+def test_connections_that_break_below_boto3_are_asked_again(behind, error):
+    answers = iter([error, error, "an answer"])
+
+    def ask():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert behind._patiently(ask, "file") == "an answer"
 
 
 def test_a_refusal_is_told_at_once(proxy, behind):

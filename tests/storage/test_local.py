@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.storage.folder import S3Options, open_folder
 
 WRITE_FOREVER = """
@@ -49,10 +49,22 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(tmp_pat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(JobFailed, match="No space left"):
         folder.write("file", b"new")
     assert folder.read("file") == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "fdopen"])
+def test_a_full_disk_is_told_with_the_path_and_what_to_do(tmp_path, monkeypatch, call):
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, no_space)
+    with pytest.raises(JobFailed) as raised:
+        open_folder(str(tmp_path), S3Options()).write("file", b"new")
+    assert str(raised.value).startswith(f"{tmp_path}/file: No space left on device: make room")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_bad_input(tmp_path):
