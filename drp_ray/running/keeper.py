@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -44,17 +46,22 @@ class Keeper:
         )
         _kept.append(process)  # else the pipe would be closed with this object
 
-    def release(self) -> None:
-        """Say that Ray was shut down: what is left of it may be ended now."""
+    def release(self, session: str) -> None:
+        """Say that the Ray with this session's folder was shut down: what is left of it may be ended now.
+
+        The same driver may start another one at once, which is none of this keeper's business.
+        """
         for process in _kept:
             if process.stdin is not None:
-                process.stdin.close()
+                with suppress(BrokenPipeError):  # somebody ended the keeper
+                    process.stdin.write(Path(session).name.encode())
+                    process.stdin.close()
         _kept.clear()
 
 
-def processes_of(driver: int) -> Iterator[psutil.Process]:
-    """The processes of this user, except the driver, that write to files of a session of its Ray."""
-    of_session = re.compile(rf"/session_[\d_-]+_{driver}/")
+def processes_of(driver: int, session: str = "") -> Iterator[psutil.Process]:
+    """The processes of this user, except the driver, that write to files of a session of its Ray, or of any."""
+    of_session = re.compile(rf"/{re.escape(session)}/" if session else rf"/session_[\d_-]+_{driver}/")
     for process in psutil.process_iter():
         try:
             if process.pid not in (driver, os.getpid()) and any(
@@ -65,11 +72,11 @@ def processes_of(driver: int) -> Iterator[psutil.Process]:
             continue
 
 
-def end_processes_of(driver: int) -> None:
+def end_processes_of(driver: int, session: str = "") -> None:
     """Give the processes of a driver's Ray some time to end, then kill them. The driver may go on after its Ray."""
     began, times_none = time.monotonic(), 0
     while times_none < 2 and time.monotonic() - began < PATIENCE_S:  # one that just started has no log yet
-        left = list(processes_of(driver))
+        left = list(processes_of(driver, session))
         times_none = 0 if left else times_none + 1
         for process in left if time.monotonic() - began > GRACE_S else ():
             try:
@@ -80,5 +87,4 @@ def end_processes_of(driver: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdin.buffer.read()
-    end_processes_of(int(sys.argv[1]))
+    end_processes_of(int(sys.argv[1]), sys.stdin.buffer.read().decode())

@@ -47,18 +47,20 @@ def deaf(file, mode) -> subprocess.Popen:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the keeper is for Linux")
 def test_writers_of_the_sessions_folder_are_ended_and_readers_are_not(tmp_path):
-    log, other = (tmp_path / f"session_2026-01-02_{pid}" / "log" for pid in (os.getpid(), f"1{os.getpid()}"))
-    for file in (log, other):
+    here = os.getpid()
+    names = (f"session_2026-01-02_{here}", f"session_2026-01-03_{here}", f"session_2026-01-02_1{here}")
+    log, next_log, other = (tmp_path / name / "log" for name in names)
+    for file in (log, next_log, other):
         file.parent.mkdir()
         file.write_text("")
-    writer, reader, stranger = deaf(log, "a"), deaf(log, "r"), deaf(other, "a")
+    writer, reader, following, stranger = deaf(log, "a"), deaf(log, "r"), deaf(next_log, "a"), deaf(other, "a")
     try:
-        assert [process.pid for process in processes_of(os.getpid())] == [writer.pid]
-        Keeper().release()
+        assert {process.pid for process in processes_of(here)} == {writer.pid, following.pid}
+        Keeper().release(str(log.parent))
         assert writer.wait(timeout=WITHIN_S) == -signal.SIGKILL
-        assert reader.poll() is None and stranger.poll() is None
+        assert [process.poll() for process in (reader, following, stranger)] == [None] * 3
     finally:
-        for process in (writer, reader, stranger):
+        for process in (writer, reader, following, stranger):
             process.kill()
             process.wait()
 
@@ -67,7 +69,7 @@ def test_a_keeper_leaves_alone_what_ends_by_itself(monkeypatch):
     killed = []
     monkeypatch.setattr(psutil.Process, "send_signal", lambda process, number: killed.append(process.pid))
     left = iter([[psutil.Process()], [], []])
-    monkeypatch.setattr(keeper, "processes_of", lambda driver: next(left))
+    monkeypatch.setattr(keeper, "processes_of", lambda driver, session: next(left))
     keeper.end_processes_of(0)
     assert killed == []
 
