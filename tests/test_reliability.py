@@ -32,5 +32,6 @@ def test_every_drill_is_in_the_table():
 
 
 def test_every_row_of_the_tables_has_a_test():
-    rows = [line for line in TEXT.splitlines() if line.startswith("|") and not line.startswith(("| fault", "|---"))]
+    tables = TEXT.partition("## The soak")[0].splitlines()
+    rows = [line for line in tables if line.startswith("|") and not line.startswith(("| fault", "|---"))]
     assert len(rows) > 30 and [row for row in rows if "::test_" not in row] == []

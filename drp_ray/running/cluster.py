@@ -43,16 +43,16 @@ def _signal_handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _init(ray: Any, num_cpus: int | None) -> Keeper | None:
-    """Connect or start a Ray; the keeper of one that was started."""
+def _init(ray: Any, num_cpus: int | None) -> str:
+    """Connect, or start a Ray; the folder of its session."""
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = ray_address()
     if address is not None:
-        ray.init(address=address, **quiet)
-        return None
-    # Not looked for on this machine: Ray 2.60 waits many minutes for a cluster that was killed.
-    started = ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
-    return Keeper(started.address_info["session_dir"])
+        started = ray.init(address=address, **quiet)
+    else:
+        # Not looked for on this machine: Ray 2.60 waits many minutes for a cluster that was killed.
+        started = ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+    return str(started.address_info["session_dir"])
 
 
 @contextmanager
@@ -69,7 +69,8 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     is_ours, keeper = not ray.is_initialized(), None
     if is_ours:
         with _stderr_set_aside(), _signal_handlers_kept():
-            keeper = _init(ray, num_cpus)
+            keeper = Keeper() if ray_address() is None else None
+            session = _init(ray, num_cpus)
     # What fails in a stage is raised here, and reported by the command line.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     DataContext.get_current().enable_progress_bars = False
@@ -79,7 +80,7 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     if is_ours:
         ray.shutdown()
         if keeper is not None:
-            keeper.release()
+            keeper.release(session)
 
 
 class Claim(NamedTuple):

@@ -2,20 +2,23 @@
 
 Ray 2.60 ends its own processes when its driver exits. Where the driver is killed, or the machine is busy, agents and
 workers stayed for up to a minute. A keeper is a small process of its own, which waits for the end of a pipe that only
-the driver holds. Ray's processes are known by their logs: they have files of Ray's session open for writing.
+the driver holds. Ray's processes are known by their logs: they have files of Ray's session open for writing, in a
+folder whose name ends with the number of the driver.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-GRACE_S = 3.0
+GRACE_S = 2.0
 """How long Ray has to end by itself."""
 
 PATIENCE_S = 15.0
@@ -26,15 +29,15 @@ _kept: list[subprocess.Popen[bytes]] = []
 
 
 class Keeper:
-    """The keeper of one Ray, on Linux; elsewhere there is none."""
+    """The keeper of the Ray that this process is about to start, on Linux; elsewhere there is none."""
 
-    def __init__(self, session: str) -> None:
-        """Keep the Ray whose session's folder this is, until `release` or until this process is gone."""
+    def __init__(self) -> None:
+        """Wait for `release`, or for the end of this process."""
         if sys.platform != "linux":
             return
         # A session of its own: what a terminal sends to stop the driver is not meant for the keeper.
         process = subprocess.Popen(
-            [sys.executable, "-P", __file__, session, str(os.getpid())],
+            [sys.executable, "-P", __file__, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -43,34 +46,38 @@ class Keeper:
         )
         _kept.append(process)  # else the pipe would be closed with this object
 
-    def release(self) -> None:
-        """Say that Ray was shut down: what is left of it may be ended now."""
+    def release(self, session: str) -> None:
+        """Say that the Ray with this session's folder was shut down: what is left of it may be ended now.
+
+        The same driver may start another one at once, which is none of this keeper's business.
+        """
         for process in _kept:
             if process.stdin is not None:
-                process.stdin.close()
+                with suppress(BrokenPipeError):  # somebody ended the keeper
+                    process.stdin.write(Path(session).name.encode())
+                    process.stdin.close()
         _kept.clear()
 
 
-def writers_below(folder: str, but: int) -> Iterator[psutil.Process]:
-    """The processes of this user, except `but`, that have a file below a folder open for writing."""
-    inside = f"{Path(folder).resolve()}/"
+def processes_of(driver: int, session: str = "") -> Iterator[psutil.Process]:
+    """The processes of this user, except the driver, that write to files of a session of its Ray, or of any."""
+    of_session = re.compile(rf"/{re.escape(session)}/" if session else rf"/session_[\d_-]+_{driver}/")
     for process in psutil.process_iter():
         try:
-            if process.pid not in (but, os.getpid()) and any(
-                opened.path.startswith(inside) and opened.mode != "r" for opened in process.open_files()
+            if process.pid not in (driver, os.getpid()) and any(
+                of_session.search(opened.path) and opened.mode != "r" for opened in process.open_files()
             ):
                 yield process
         except (psutil.Error, OSError):  # it ended meanwhile, or is of another user
             continue
 
 
-def end_writers(folder: str, but: int) -> None:
-    """Give the writers of a folder, except the process `but`, some time to end, then kill them."""
-    began = time.monotonic()
-    while time.monotonic() - began < PATIENCE_S:
-        left = list(writers_below(folder, but))
-        if not left:
-            return
+def end_processes_of(driver: int, session: str = "") -> None:
+    """Give the processes of a driver's Ray some time to end, then kill them. The driver may go on after its Ray."""
+    began, times_none = time.monotonic(), 0
+    while times_none < 2 and time.monotonic() - began < PATIENCE_S:  # one that just started has no log yet
+        left = list(processes_of(driver, session))
+        times_none = 0 if left else times_none + 1
         for process in left if time.monotonic() - began > GRACE_S else ():
             try:
                 process.send_signal(signal.SIGKILL)
@@ -80,5 +87,4 @@ def end_writers(folder: str, but: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdin.buffer.read()
-    end_writers(sys.argv[1], but=int(sys.argv[2]))  # the driver may go on after its Ray
+    end_processes_of(int(sys.argv[1]), sys.stdin.buffer.read().decode())

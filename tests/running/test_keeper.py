@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from drp_ray.running import keeper
-from drp_ray.running.keeper import Keeper, writers_below
+from drp_ray.running.keeper import Keeper, processes_of
 
 WITHIN_S = 10
 DEAF = """
@@ -31,7 +31,7 @@ def work():
     time.sleep(600)
 
 with connect(1) as ray:
-    print(ray._private.worker._global_node.get_session_dir_path(), flush=True)
+    print("started", flush=True)
     task = work.remote()
     ray.get(task)
 """
@@ -47,26 +47,30 @@ def deaf(file, mode) -> subprocess.Popen:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the keeper is for Linux")
 def test_writers_of_the_sessions_folder_are_ended_and_readers_are_not(tmp_path):
-    (tmp_path / "log").write_text("")
-    writer, reader = deaf(tmp_path / "log", "a"), deaf(tmp_path / "log", "r")
+    here = os.getpid()
+    names = (f"session_2026-01-02_{here}", f"session_2026-01-03_{here}", f"session_2026-01-02_1{here}")
+    log, next_log, other = (tmp_path / name / "log" for name in names)
+    for file in (log, next_log, other):
+        file.parent.mkdir()
+        file.write_text("")
+    writer, reader, following, stranger = deaf(log, "a"), deaf(log, "r"), deaf(next_log, "a"), deaf(other, "a")
     try:
-        assert [process.pid for process in writers_below(str(tmp_path), but=0)] == [writer.pid]
-        assert list(writers_below(str(tmp_path), but=writer.pid)) == []
-        Keeper(str(tmp_path)).release()
+        assert {process.pid for process in processes_of(here)} == {writer.pid, following.pid}
+        Keeper().release(str(log.parent))
         assert writer.wait(timeout=WITHIN_S) == -signal.SIGKILL
-        assert reader.poll() is None
+        assert [process.poll() for process in (reader, following, stranger)] == [None] * 3
     finally:
-        for process in (writer, reader):
+        for process in (writer, reader, following, stranger):
             process.kill()
             process.wait()
 
 
-def test_a_keeper_leaves_alone_what_ends_by_itself(tmp_path, monkeypatch):
+def test_a_keeper_leaves_alone_what_ends_by_itself(monkeypatch):
     killed = []
     monkeypatch.setattr(psutil.Process, "send_signal", lambda process, number: killed.append(process.pid))
-    left = iter([[psutil.Process()], []])
-    monkeypatch.setattr(keeper, "writers_below", lambda folder, but: next(left))
-    keeper.end_writers(str(tmp_path), but=0)
+    left = iter([[psutil.Process()], [], []])
+    monkeypatch.setattr(keeper, "processes_of", lambda driver, session: next(left))
+    keeper.end_processes_of(0)
     assert killed == []
 
 
@@ -75,9 +79,9 @@ def test_nothing_of_ours_is_left_after_a_driver_was_killed():
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    session = driver.stdout.readline().strip()
+    assert driver.stdout.readline() == "started\n"
     give_up = time.monotonic() + 60
-    while len(list(writers_below(session, but=driver.pid))) < 4 and time.monotonic() < give_up:
+    while len(list(processes_of(driver.pid))) < 4 and time.monotonic() < give_up:
         time.sleep(0.2)
     family = psutil.Process(driver.pid).children(recursive=True)
     assert any("raylet" in process.name() for process in family)
