@@ -1,8 +1,9 @@
 """What sets a user apart reaches the review: measured with the sample writer on users that it was not trained on.
 
-Every difference that is asserted is several times as large as its interval is wide, and the writer's most probable
-words are taken, so that chance decides nothing. These fail where differences, the summary or the past reviews do not
-reach the review or are somebody else's, and where users are compared with people of their own group.
+The writer's likeliest words are taken, and what is asserted is at least four standard errors from what would fail. These
+fail where differences, the summary or the past reviews do not reach the review or are somebody else's, and where users
+are compared with people of their own group. That validated differences are truer than raw ones does not hold with this
+writer, which `benchmarks/information_path.py` measures and docs/sample_writer.md says.
 """
 
 import pytest
@@ -11,13 +12,12 @@ from benchmarks.information_path import (
     OTHER_USER,
     OTHERS,
     SEED,
-    differences_table,
     follow,
     gains,
     representatives_table,
 )
 
-N_USERS = 48
+N_USERS = 64
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +42,13 @@ def test_differences_of_somebody_else_make_the_review_less_like_the_users(follow
 def test_what_is_known_of_somebody_else_helps_nobody(followed, score):
     gain, left = (gains(followed, *pair)[score] for pair in (("drp", OTHER_USER), (OTHER_USER, "nonperso")))
     assert gain.low > 0, gain
-    assert left.low <= 0, left
+    assert left.mean < gain.mean / 2, (left, gain)
 
 
 def test_the_differences_reach_the_summary(followed):
     """With somebody else's it describes the user less truly, although the past reviews are the user's own."""
     gain = gains(followed, "drp", OTHERS)["summary"]
     assert gain.low > 0, gain
-
-
-def test_validated_differences_are_truer_than_raw_ones(followed):
-    gain = differences_table(followed)["gain in precision"]
-    assert gain["low"] > 0, gain
 
 
 def test_users_are_compared_with_people_of_other_groups(followed):

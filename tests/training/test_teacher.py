@@ -18,6 +18,7 @@ from training.examples import (
     possible_values,
 )
 from training.reading import named_in, read_traits
+from training.swapped import swapped
 from training.teacher import confirmed, difference_blocks, noted_differences, profile_summary, recurring_traits
 from training.traits import DEFINITIONS, differing, traits_of
 from training.worlds import held_back_words, training_words
@@ -103,6 +104,19 @@ def test_beside_the_same_past_reviews_every_profile_is_true_of_the_review_to_be_
             right += len(named.items() & shown.items())
             wrong += len(named.items() - shown.items())
     assert wrong <= 0.01 * right
+
+
+def test_swapped_profiles_change_nothing_else():
+    exchanges = changed_example(WORLD, Random(5))
+    others = swapped(exchanges)
+    assert sorted(each.prompt.variables["summary"] for each in others) == sorted(
+        each.prompt.variables["summary"] for each in exchanges
+    )
+    for one, other in zip(exchanges, others, strict=True):
+        assert one.reply == other.reply
+        assert one.prompt.variables["summary"] != other.prompt.variables["summary"]
+        own = one.prompt.messages()[1]["content"].replace(one.prompt.variables["summary"], "")
+        assert own == other.prompt.messages()[1]["content"].replace(other.prompt.variables["summary"], "")
 
 
 def test_everyone_in_a_comparison_is_described_truly():
