@@ -12,6 +12,7 @@ from random import Random
 
 import torch
 
+from drp_ray.prompts.prompt import Prompt
 from training.decoder import Decoder, Shape
 from training.examples import Exchange, World, changed_example, pack
 from training.tokenizer import load_tokenizer
@@ -46,7 +47,7 @@ def main() -> None:
 
 def swapped(exchanges: Sequence[Exchange]) -> list[Exchange]:
     """The same reviews, each asked for with the profile of the next one's user."""
-    known = [exchange.prompt.variables for exchange in exchanges]
+    known = [exchange.prompt.variables for exchange in exchanges if isinstance(exchange.prompt, Prompt)]
     others = [variables["summary"] for variables in (*known[1:], known[0])]
     prompts = [
         pack().personal_review(variables["target"], variables["history"], other)
