@@ -4,9 +4,10 @@ An example is a tree: several conversations that begin with the same text, such 
 of one comparison. Example number i of a seed is always the same, so that training can go on where it stopped.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from drp_ray.config import Dimension
 from drp_ray.data.sample import SampleItem, Style, draw_item, draw_review, draw_style
@@ -51,6 +52,11 @@ class Question(NamedTuple):
 
     prompt: Prompt
     about: str
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """What the prompt is made from."""
+        return self.prompt.variables
 
     def messages(self) -> list[Message]:
         """The prompt's messages with the question instead of the instruction."""

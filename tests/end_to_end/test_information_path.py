@@ -1,9 +1,9 @@
 """What sets a user apart reaches the review: measured with the sample writer on users that it was not trained on.
 
-The writer's likeliest words are taken, and what is asserted is at least four standard errors from what would fail.
-These fail where differences, the summary or the past reviews do not reach the review or are somebody else's, and where
-users are compared with people of their own group. That validated differences are truer than raw ones does not hold with
-this writer, which `benchmarks/information_path.py` measures and docs/sample_writer.md says.
+The writer's likeliest words are taken, and what is asserted is several standard errors from what would fail. These
+fail where differences, the summary or the past reviews do not reach the review or are somebody else's, and where users
+are compared with people of their own group. That validated differences are truer than raw ones does not hold with this
+writer, which `benchmarks/information_path.py` measures and docs/sample_writer.md says.
 """
 
 import pytest
