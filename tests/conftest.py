@@ -77,7 +77,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory):
     try:
         _wait_for(port, server, log)
         url = f"http://127.0.0.1:{port}"
-        yield S3Server(url, S3Options(url, "us-east-1", access_key="test", secret_key="test"))  # pragma: allowlist secret
+        yield S3Server(url, S3Options(url, "us-east-1", access_key="test", secret_key="test"))
     finally:
         server.kill()
         server.wait()

@@ -89,7 +89,7 @@ def test_markup_and_emoji_in_a_cell_are_text(capsys):
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("at http://me:secret@host:80/v1: no", "at http://***@host:80/v1: no"),  # pragma: allowlist secret
+        ("at http://me:secret@host:80/v1: no", "at http://***@host:80/v1: no"),
         ("s3 https://token@host/x?mail=a@b", "s3 https://***@host/x?mail=a@b"),
         ("mail a@b, http://host/a@b and key: value@x", "mail a@b, http://host/a@b and key: value@x"),
         ("http://me:pa:ss%40w@host http://me:x@host", "http://***@host http://***@host"),

@@ -12,7 +12,7 @@ from drp_ray.engines.openai import OpenAIEngine
 from drp_ray.storage.folder import LocalFolder
 from tests.job.made_runs import finish, jobs_of, predictions, write_job
 
-SECRET = "s3cr3t"  # pragma: allowlist secret
+SECRET = "s3cr3t"
 
 
 def job_with(tmp_path: Path, password: str) -> Path:

@@ -91,7 +91,7 @@ def test_a_bucket_needs_no_connection_to_be_named():
 
 
 def on(url):
-    return S3Options(url, "us-east-1", access_key="test", secret_key="test")  # pragma: allowlist secret
+    return S3Options(url, "us-east-1", access_key="test", secret_key="test")
 
 
 class answering:
