@@ -320,22 +320,17 @@ def forget(
     from drp_ray.config import Runtime, has_pseudonym_key, pseudonym_key, s3_options
     from drp_ray.inputs.pseudonyms import pseudonym
     from drp_ray.job.forget import forget, result_again
-    from drp_ray.storage.folder import Folder, check_reachable, open_folder
-    from drp_ray.viewer.command import report_again
-
-    def refresh(run: Folder) -> None:
-        result_again(run, say)
-        report_again(run)
+    from drp_ray.storage.folder import check_reachable, open_folder
 
     with failures_reported(), stopped_by_signals():
         folder = open_folder(root, s3_options())
         check_reachable(folder)
         ttl_s = None if no_lease else Runtime().lease_ttl_s
-        for person in [user_id, *([pseudonym(pseudonym_key(), user_id)] if has_pseudonym_key() else [])]:
-            for name, found in forget(folder, person, ttl_s, say, refresh).items():
-                rows, parts = sum(found.rows.values()), sum(found.parts.values())
-                done = f"{rows:,} rows removed, {parts:,} parts written again" if parts else "is not there"
-                say(f"{name}: {person}: {done}")
+        names = [user_id, *([pseudonym(pseudonym_key(), user_id)] if has_pseudonym_key() else [])]
+        for dataset, found in forget(folder, names, ttl_s, say, partial(result_again, say=say)).items():
+            rows, parts = sum(found.rows.values()), sum(found.parts.values())
+            done = f"{rows:,} rows removed, {parts:,} parts written again" if parts else "nothing to remove"
+            say(f"{dataset}: {done}")
 
 
 @app.command()

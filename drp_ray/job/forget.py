@@ -31,6 +31,8 @@ from drp_ray.storage.folder import Folder
 from drp_ray.storage.lease import optional_lease
 from drp_ray.storage.parts import (
     Committed,
+    DamagedPart,
+    Part,
     PartEntry,
     add_up,
     commit_part,
@@ -63,8 +65,10 @@ class _Journal:
 
     folder: Folder
     person: Person
+    say: Say
     digests: dict[str, str] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)
+    is_continued: bool = False
 
     def write(self) -> None:
         person = {name: sorted(getattr(self.person, name), key=str) for name in ("text_ids", "shared", "shown_to")}
@@ -73,13 +77,13 @@ class _Journal:
 
 
 def forget(
-    root: Folder, user_id: str, ttl_s: float | None, say: Say, refresh: Callable[[Folder], object]
+    root: Folder, names: Sequence[str], ttl_s: float | None, say: Say, refresh: Callable[[Folder], object]
 ) -> dict[str, Forgotten]:
     """Remove a person from the results of every dataset under a root, by the dataset's name.
 
     Args:
         root: a job's `root`.
-        user_id: whom to remove.
+        names: what results call the person: the user id, and a pseudonym where there may be one.
         ttl_s: the time to live of the leases that are held on the folders; None takes none.
         say: gets a line for every stage that changed.
         refresh: is called with the folder of every run of a dataset in which something changed.
@@ -88,15 +92,37 @@ def forget(
         BadInput: there are no results, or the removal of somebody else was cut short.
         JobFailed: a job works on one of the folders; what was done stays, and the same call goes on.
     """
-    datasets = {name: root.at(name) for name in root.folders()}
-    stages = {name: list(_stage_folders(folder)) for name, folder in datasets.items()}
-    if not any(stages.values()):
+    found: dict[str, Forgotten] = {}
+    for dataset in root.folders():
+        folder = root.at(dataset)
+        stages = list(_stage_folders(folder))
+        if stages:
+            each = [_forget_in(folder, stages, name, ttl_s, say, refresh) for name in _in_turn(folder, names)]
+            found[dataset] = Forgotten(_added(one.rows for one in each), _added(one.parts for one in each))
+    if not found:
         raise BadInput(f"{root.uri}: no results of jobs are here; give a job's root")
-    return {
-        name: _forget_in(datasets[name], folders, user_id, ttl_s, say, refresh)
-        for name, folders in stages.items()
-        if folders
-    }
+    return found
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
+    added: Counter[str] = Counter()
+    for each in counts:
+        added.update(each)
+    return added
+
+
+def _in_turn(dataset: Folder, names: Sequence[str]) -> list[str]:
+    """The names of a person, first the one whose removal was cut short.
+
+    Raises:
+        BadInput: the removal of somebody else was.
+    """
+    if not _has(dataset, JOURNAL):
+        return list(names)
+    begun = json.loads(dataset.read(JOURNAL))["user_id"]
+    if begun not in names:
+        raise BadInput(f"{dataset.uri}: the removal of {begun!r} was cut short; finish it first")
+    return sorted(names, key=lambda name: name != begun)
 
 
 def _stage_folders(dataset: Folder) -> Iterator[tuple[str, Folder]]:
@@ -116,8 +142,7 @@ def _forget_in(
     say: Say,
     refresh: Callable[[Folder], object],
 ) -> Forgotten:
-    is_continued = _has(dataset, JOURNAL)
-    journal = _opened(dataset, user_id)
+    journal = _opened(dataset, user_id, say)
     _learn(journal, stages, TELLING)
     # Again: whether somebody else wrote one of their reviews too is known once all of theirs are.
     _learn(journal, stages, ("items",))
@@ -130,9 +155,10 @@ def _forget_in(
             say(f"{folder.uri}: {removed:,} rows removed, {written:,} parts written again")
             rows[stage] += removed
             parts[stage] += written
-    runs = [dataset.at("runs", name) for name in dataset.at("runs").folders()] if parts or is_continued else []
-    for run in runs:
-        refresh(run)
+    if parts or journal.is_continued:
+        _remove_pages(dataset, say)
+        for name in dataset.at("runs").folders():
+            refresh(dataset.at("runs", name))
     dataset.delete(JOURNAL)
     return Forgotten(rows, parts)
 
@@ -158,22 +184,43 @@ def result_again(run: Folder, say: Say) -> None:
         say(f"{run.uri}: {METRICS_FILE} was made anew")
 
 
-def _opened(dataset: Folder, user_id: str) -> _Journal:
+def _remove_pages(dataset: Folder, say: Say) -> None:
+    """Reports of runs and of sweeps hold reviews, unless they were made without: they go."""
+    for kind in ("runs", "sweeps"):
+        for name in dataset.at(kind).folders():
+            folder = dataset.at(kind, name)
+            for entry in folder.entries():
+                if entry.name.endswith((".html", ".htm")):
+                    folder.delete(entry.name)
+                    say(f"{folder.uri}/{entry.name} was removed; drp-ray report writes it again")
+
+
+def _opened(dataset: Folder, user_id: str, say: Say) -> _Journal:
     if not _has(dataset, JOURNAL):
-        return _Journal(dataset, Person(user_id))
+        return _Journal(dataset, Person(user_id), say)
     earlier: dict[str, Any] = json.loads(dataset.read(JOURNAL))
-    if earlier["user_id"] != user_id:
-        raise BadInput(f"{dataset.uri}: the removal of {earlier['user_id']!r} was cut short; finish it first")
     calls = frozenset((user, item) for user, item in earlier["shown_to"])
     person = Person(user_id, frozenset(earlier["text_ids"]), frozenset(earlier["shared"]), calls)
-    return _Journal(dataset, person, earlier["digests"], earlier["contents"])
+    return _Journal(dataset, person, say, earlier["digests"], earlier["contents"], is_continued=True)
 
 
 def _learn(journal: _Journal, stages: Iterable[tuple[str, Folder]], telling: Sequence[str]) -> None:
     for name, folder in stages:
         stage = base_name(name)
         for part in _parts(folder) if stage in telling else ():
-            journal.person = journal.person.learned(stage, read_part(folder, part).rows)
+            read = _read_or_remove(journal, folder, part)
+            if read is not None:
+                journal.person = journal.person.learned(stage, read.rows)
+
+
+def _read_or_remove(journal: _Journal, folder: Folder, name: str) -> Part | None:
+    """A part; one that cannot be read may hold anybody, and goes."""
+    try:
+        return read_part(folder, name)
+    except DamagedPart as error:
+        folder.delete(name)
+        journal.say(f"{error}: it was removed")
+        return None
 
 
 def _parts(folder: Folder) -> list[str]:
@@ -198,13 +245,15 @@ def _forget_in_stage(journal: _Journal, stage: str, folder: Folder, check: Calla
         check()
         removed += _replace(journal, stage, folder, name)
     kept = [name for name in _parts(folder.at(KEPT)) if _replace_calls(journal, folder.at(KEPT), name)]
-    _replace_manifest(journal, folder)
+    _replace_manifest(journal, folder, names if journal.is_continued else changing)
     return removed, len(changing) + len(kept)
 
 
 def _note_change(journal: _Journal, stage: str, folder: Folder, name: str) -> bool:
     """Whether a part has to be written again; the digest that it then has is noted."""
-    part = read_part(folder, name)
+    part = _read_or_remove(journal, folder, name)
+    if part is None:
+        return False
     after = journal.person.removed_from(stage, part.rows)
     if not after.equals(part.rows):
         journal.digests[part.digest] = rows_digest(after)
@@ -225,17 +274,25 @@ def _replace(journal: _Journal, stage: str, folder: Folder, name: str) -> int:
     removed: int = part.rows.num_rows - after.num_rows
     if stage == "users" and removed:
         facts[FORGOTTEN] = facts.get(FORGOTTEN, 0) + removed
-    commit_part(folder, name, after, facts, journal.digests.get(made_from, made_from))
+    commit_part(folder, name, after, facts, journal.digests.get(made_from, made_from), _made_with(folder, name))
     return removed
+
+
+def _made_with(folder: Folder, name: str) -> dict[str, str]:
+    """What the part's rows were made with, which is not what writes it now."""
+    footer = read_footer(folder, name)
+    return footer.made_with if footer is not None else {}
 
 
 def _replace_calls(journal: _Journal, folder: Folder, name: str) -> bool:
     """Write the kept calls of a part without the person; whether that changed anything."""
-    part, belongs_to = read_part(folder, name), _input_of(folder, name)
+    part, belongs_to = _read_or_remove(journal, folder, name), _input_of(folder, name)
+    if part is None:
+        return True
     after = journal.person.removed_from_calls(part.rows)
     if after.equals(part.rows) and belongs_to not in journal.digests:
         return False
-    commit_part(folder, name, after, {}, journal.digests.get(belongs_to, belongs_to))
+    commit_part(folder, name, after, {}, journal.digests.get(belongs_to, belongs_to), _made_with(folder, name))
     return True
 
 
@@ -245,12 +302,14 @@ def _entry_now(folder: Folder, entry: PartEntry, committed: Committed) -> PartEn
     return committed.entry.model_copy(update={"file_digest": bytes_now})
 
 
-def _replace_manifest(journal: _Journal, folder: Folder) -> None:
-    """Let a manifest say what the parts are now, and that they were made from what the inputs are now."""
+def _replace_manifest(journal: _Journal, folder: Folder, written: Sequence[str]) -> None:
+    """Let a manifest say what the parts that were written are now, and what the inputs are now."""
     manifest = read_manifest(folder)
     if manifest is None:
         return
-    done = read_committed(folder, (entry.name for entry in manifest.parts if entry.digest is not None))
+    done = read_committed(
+        folder, (part.name for part in manifest.parts if part.digest is not None and part.name in written)
+    )
     parts = [_entry_now(folder, entry, done[entry.name]) if entry.name in done else entry for entry in manifest.parts]
     totals = {"rows": 0, **add_up(part.facts for part in parts)} if manifest.is_done else None
     inputs = {name: journal.contents.get(content, content) for name, content in manifest.inputs.items()}

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drp_ray.engines.embedder import text_id
+from drp_ray.schema import Row
 from drp_ray.stages.comparisons import comparison_facts
 from drp_ray.stages.differences import difference_facts
 from drp_ray.stages.feature_keys import feature_facts
@@ -28,6 +29,10 @@ COUNTS: Mapping[str, Callable[[pa.Table], Facts]] = {
 Rows = list[dict[str, Any]]
 Call = tuple[str, str | None]
 """Somebody's calls: a user, and an item where only those about it are meant."""
+
+ONE_USER = ("user_id", "swapped_user")
+MANY_USERS = ("representatives",)
+"""Columns that hold users, wherever they stand. In no other may a text that is somebody's id be taken for them."""
 
 WORDING = ("thinking", "prompt", "answer")
 TEXTS = ("text", "reference", "own_review")
@@ -80,9 +85,12 @@ class Person:
         return text is not None and text_id(text) in self.text_ids
 
     def is_named_in(self, rows: pa.Table) -> bool:
-        """Whether any column of a table, however deep, is their id."""
+        """Whether a column that holds users, however deep, holds them."""
+        columns = zip(rows.column_names, rows.columns, strict=True)
         return any(
-            pc.any(pc.equal(texts, self.user_id)).as_py() for column in rows.columns for texts in _texts_in(column)
+            pc.any(pc.equal(users, self.user_id)).as_py()
+            for name, column in columns
+            for users in _users_in(name, column)
         )
 
     def removed_from(self, stage: str, rows: pa.Table) -> pa.Table:
@@ -92,9 +100,23 @@ class Person:
             return rows.filter(pc.invert(pc.is_in(rows["text_id"], theirs)))
         if stage == "controls":
             rows = self._with_other_reviews_of_others(rows)
+        if "error" in rows.column_names and rows["error"].null_count < rows.num_rows:
+            rows = self._with_errors_that_quote_nothing(rows)
         if not self.is_named_in(rows):
             return rows
         return pa.Table.from_pylist(_without(self.user_id, rows.to_pylist()), rows.schema)
+
+    def _with_errors_that_quote_nothing(self, rows: pa.Table) -> pa.Table:
+        """What an endpoint said of a prompt may quote it: where their reviews stood in it, the kind is left."""
+        place = rows.schema.get_field_index("error")
+        errors = [
+            row["error"].partition(": ")[0] if row["error"] and self._was_shown_to(row) else row["error"]
+            for row in rows.to_pylist()
+        ]
+        return rows.set_column(place, rows.schema.field(place), pa.array(errors, pa.string()))
+
+    def _was_shown_to(self, row: Row) -> bool:
+        return not self.shown_to.isdisjoint({(row["user_id"], row.get("item_id")), (row["user_id"], None)})
 
     def _with_other_reviews_of_others(self, rows: pa.Table) -> pa.Table:
         place = rows.schema.get_field_index("other_review")
@@ -105,22 +127,21 @@ class Person:
         """Kept calls without theirs, and without the wording of those of others in which their reviews stood."""
         calls = []
         for row in _without(self.user_id, rows.to_pylist()):
-            was_shown = not self.shown_to.isdisjoint({(row["user_id"], row.get("item_id")), (row["user_id"], None)})
-            calls.append({**row, **dict.fromkeys(WORDING)} if was_shown else row)
+            calls.append({**row, **dict.fromkeys(WORDING)} if self._was_shown_to(row) else row)
         return pa.Table.from_pylist(calls, rows.schema)
 
 
-def _texts_in(column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:
-    """The arrays of texts in a column: itself, or those in its lists and structs."""
+def _users_in(name: str, column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:
+    """The arrays of user ids in a column: itself, or those in its lists and structs."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    if pa.types.is_string(column.type):
+    if pa.types.is_string(column.type) and name in (*ONE_USER, *MANY_USERS):
         yield column
     elif pa.types.is_list(column.type):
-        yield from _texts_in(column.flatten())
+        yield from _users_in(name, column.flatten())
     elif pa.types.is_struct(column.type):
-        for field in column.flatten():
-            yield from _texts_in(field)
+        for field, values in zip(column.type, column.flatten(), strict=True):
+            yield from _users_in(field.name, values)
 
 
 def _texts_of(user_id: str, value: Any, is_theirs: bool = False) -> Iterator[str]:
@@ -139,17 +160,19 @@ def _texts_of(user_id: str, value: Any, is_theirs: bool = False) -> Iterator[str
                 yield from _texts_of(user_id, inner, is_theirs)
 
 
-def _without(user_id: str, value: Any) -> Any:
+def _without(user_id: str, value: Any, name: str = "") -> Any:
     """A value without the elements of lists that are a user or about one; another mention becomes null."""
     if isinstance(value, list):
-        return [_without(user_id, inner) for inner in value if not _is_of(user_id, inner)]
+        return [_without(user_id, inner, name) for inner in value if not _is_of(user_id, inner, name)]
     if isinstance(value, Mapping):
-        return {name: _without(user_id, inner) for name, inner in value.items()}
-    return None if value == user_id else value
+        return {key: _without(user_id, inner, key) for key, inner in value.items()}
+    return None if name in ONE_USER and value == user_id else value
 
 
-def _is_of(user_id: str, value: Any) -> bool:
-    return value == user_id or (isinstance(value, Mapping) and value.get("user_id") == user_id)
+def _is_of(user_id: str, value: Any, name: str) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value.get("user_id") == user_id)
+    return name in MANY_USERS and bool(value == user_id)
 
 
 def facts_after(stage: str, facts: Facts, before: pa.Table, after: pa.Table) -> Facts:

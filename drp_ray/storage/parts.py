@@ -140,11 +140,21 @@ class Committed:
         )
 
 
-def commit_part(folder: Folder, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> Committed:
-    """Write a part in one atomic step; equal arguments and versions of libraries give equal bytes."""
+def commit_part(
+    folder: Folder,
+    name: str,
+    rows: pa.Table,
+    facts: Facts,
+    input_digest: str,
+    made_with: dict[str, str] | None = None,
+) -> Committed:
+    """Write a part in one atomic step; equal arguments and versions of libraries give equal bytes.
+
+    `made_with` are the versions that the rows were made with, where these are not the ones here.
+    """
     rows = _compact_copy(rows)
     facts = {"rows": rows.num_rows, **facts}
-    content, made_with = digest(_ipc_bytes(rows)), versions()
+    content, made_with = digest(_ipc_bytes(rows)), versions() if made_with is None else made_with
     described = {"facts": facts, "digest": content, "input": input_digest, "made_with": made_with}
     described["stored"] = _stored_digest(rows)
     footer = json.dumps(described, sort_keys=True)

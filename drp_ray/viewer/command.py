@@ -18,16 +18,6 @@ def report_of_run(job: OpenedJob, *beside: OpenedJob) -> str:
     return write_into([RunGroup(run.name, (run,)) for run in runs], job.run_folder, REPORT, ReportOptions())
 
 
-def report_again(run: Folder) -> None:
-    """Write the report of a run's folder anew where it has one, of this run alone; it goes where that cannot be."""
-    if REPORT not in {entry.name for entry in run.entries()}:
-        return
-    try:
-        write_into(open_groups([run.uri]), run, REPORT, ReportOptions())
-    except BadInput:
-        run.delete(REPORT)
-
-
 def report_of_sweep(sweep: Sweep) -> str:
     """Write one report of all runs of a sweep where its comparison is; returns its address."""
     return write_into(groups_of_sweep(sweep), _sweep_folder(sweep), REPORT, ReportOptions())

@@ -7,7 +7,7 @@ drops others without a word, so a wrong one would go unnoticed.
 import ast
 import json
 import re
-import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,17 @@ def containers(rayjob: Any) -> list[Any]:
     return [container for group in groups for container in group["template"]["spec"]["containers"]]
 
 
+def job_of(rayjob: Any) -> Path:
+    """The job file that is started, where it lies in the repository."""
+    return Path(re.search(r"drp_ray run /home/ray/drp-ray/(\S+)", rayjob["spec"]["entrypoint"])[1])
+
+
+@pytest.mark.parametrize(("code", "repeated"), [(0, 0), (1, 1), (2, 0), (3, 0), (137, 1)])
+def test_what_another_cluster_would_not_mend_is_not_repeated(rayjob, code, repeated):
+    command = re.sub(r"python -m drp_ray run \S+", f"(exit {code})", rayjob["spec"]["entrypoint"])
+    assert subprocess.run(command, shell=True, stdout=subprocess.DEVNULL).returncode == repeated
+
+
 def test_the_manifest_has_what_kuberay_asks_for_and_nothing_that_it_does_not_know(rayjob):
     assert (rayjob["apiVersion"], rayjob["kind"]) == ("ray.io/v1", "RayJob")
     assert rayjob["metadata"]["name"]
@@ -106,15 +117,13 @@ def test_the_image_holds_what_it_copies_and_the_job_that_is_started(rayjob):
     kept = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text().split() if line.startswith("!")}
     assert kept == set(copied)
     assert all((REPOSITORY / source).exists() for source in copied)
-    *_, job = shlex.split(rayjob["spec"]["entrypoint"])
-    file = Path(job).relative_to("/home/ray/drp-ray")
+    file = job_of(rayjob)
     assert file.parts[0] in copied
     assert (REPOSITORY / file).is_file()
 
 
 def test_the_job_that_is_started_fits_the_workers(rayjob):
-    *_, job = shlex.split(rayjob["spec"]["entrypoint"])
-    config = load_config(REPOSITORY / Path(job).relative_to("/home/ray/drp-ray"))
+    config = load_config(REPOSITORY / job_of(rayjob))
     [group] = rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     [worker] = group["template"]["spec"]["containers"]
     gpus = int(worker["resources"]["limits"]["nvidia.com/gpu"]) * group["maxReplicas"]

@@ -23,9 +23,10 @@ from drp_ray.job.person import Person
 from drp_ray.job.run import run
 from drp_ray.job.run_record import recorded_config
 from drp_ray.job.verify import verify
+from drp_ray.storage import parts
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.lease import LeaseHeld, lease
-from drp_ray.storage.parts import read_manifest, read_part, read_rows
+from drp_ray.storage.parts import read_footer, read_manifest, read_part, read_rows
 
 USERS = 16
 SETTINGS = {
@@ -115,7 +116,12 @@ def everything_in(root):
 
 
 def files(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    """What every file holds; the order of the keys of a JSON file says nothing."""
+    return {
+        str(path.relative_to(root)): json.loads(path.read_bytes()) if path.suffix == ".json" else path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 def rows_by_stage(root):
@@ -136,7 +142,7 @@ def test_the_person_was_everywhere_and_is_nowhere(made, root, person):
         if "kept" in path.parts and any(each in text for each in theirs)
     }
     assert {"differences", "predictions"} <= shown, "prompts of others hold their reviews"
-    forget(LocalFolder(root), person, 10, nothing, result_again)
+    forget(LocalFolder(root), [person], 10, nothing, result_again)
     left = [
         (path, text[:200])
         for path, text in everything_in(root)
@@ -149,7 +155,7 @@ def test_the_person_was_everywhere_and_is_nowhere(made, root, person):
 
 def test_others_keep_their_rows(made, root, person):
     before = rows_by_stage(root)
-    forget(LocalFolder(root), person, 10, nothing, result_again)
+    forget(LocalFolder(root), [person], 10, nothing, result_again)
     after = rows_by_stage(root)
     assert before.keys() == after.keys()
     for stage, rows in after.items():
@@ -164,7 +170,7 @@ def test_others_keep_their_rows(made, root, person):
 
 def test_nothing_is_made_again_and_the_results_say_it(made, root, person):
     earlier = json.loads((root / "sample/runs/drp/metrics.json").read_text())
-    forget(LocalFolder(root), person, 10, nothing, result_again)
+    forget(LocalFolder(root), [person], 10, nothing, result_again)
     for name in ("drp", "cicl"):
         config = recorded_config(record_of(root, name), "the test")
         job = open_job(config.model_copy(update={"root": str(root)}))
@@ -186,7 +192,7 @@ def record_of(root, name):
 
 
 def test_every_part_and_its_footer_and_the_manifests_agree(root, person):
-    forget(LocalFolder(root), person, 10, nothing, result_again)
+    forget(LocalFolder(root), [person], 10, nothing, result_again)
     manifests = {path: read_manifest(LocalFolder(path.parent)) for path in root.rglob("manifest.json")}
     contents = {manifest.content for manifest in manifests.values()}
     for path, manifest in manifests.items():
@@ -221,11 +227,11 @@ class CutFolder(LocalFolder):
 def test_it_can_be_cut_short_at_every_write_and_goes_on(made, root, person, tmp_path):
     whole = tmp_path / "whole"
     shutil.copytree(made.results, whole)
-    forget(LocalFolder(whole), person, None, nothing, nothing)
+    forget(LocalFolder(whole), [person], None, nothing, nothing)
     cuts, done = 0, False
     while not done:
         try:
-            forget(CutFolder(root, iter(range(3))), person, None, nothing, nothing)
+            forget(CutFolder(root, iter(range(3))), [person], None, nothing, nothing)
             done = True
         except Cut:
             cuts += 1
@@ -236,27 +242,69 @@ def test_it_can_be_cut_short_at_every_write_and_goes_on(made, root, person, tmp_
 
 def test_once_is_as_good_as_twice_and_a_stranger_changes_nothing(root, person):
     before = files(root)
-    found = forget(LocalFolder(root), "nobody", 10, nothing, result_again)
+    found = forget(LocalFolder(root), ["nobody"], 10, nothing, result_again)
     assert files(root) == before
     assert not any(found["sample"].parts.values())
-    forget(LocalFolder(root), person, 10, nothing, result_again)
+    forget(LocalFolder(root), [person], 10, nothing, result_again)
     once = files(root)
-    forget(LocalFolder(root), person, 10, nothing, result_again)
+    forget(LocalFolder(root), [person], 10, nothing, result_again)
     assert files(root) == once
 
 
 def test_a_removal_that_was_cut_short_is_finished_before_another(root, person, made):
     with pytest.raises(Cut):
-        forget(CutFolder(root, iter(range(5))), person, None, nothing, nothing)
+        forget(CutFolder(root, iter(range(5))), [person], None, nothing, nothing)
     other = next(user["user_id"] for user in made.users if user["user_id"] != person)
     with pytest.raises(BadInput, match=f"the removal of '{person}' was cut short"):
-        forget(LocalFolder(root), other, None, nothing, nothing)
+        forget(LocalFolder(root), [other], None, nothing, nothing)
+
+
+def test_whichever_name_was_being_removed_is_finished_first(root, person):
+    with pytest.raises(Cut):
+        forget(CutFolder(root, iter(range(5))), [person], None, nothing, nothing)
+    forget(LocalFolder(root), ["another name", person], None, nothing, nothing)
+    assert not (root / "sample" / JOURNAL).exists()
+    assert not any(person in text for _, text in everything_in(root))
+
+
+def test_reports_go_whatever_they_were_made_with(root, person):
+    sweep = root / "sample/sweeps/all"
+    sweep.mkdir(parents=True)
+    pages = [root / "sample/runs/drp/report.html", sweep / "report.html"]
+    for page in pages:
+        page.write_text(f"what {person} wrote")
+    said = []
+    forget(LocalFolder(root), [person], 10, said.append, nothing)
+    assert not any(page.exists() for page in pages)
+    assert sum("drp-ray report writes it again" in line for line in said) == 2
+
+
+def test_a_part_that_cannot_be_read_goes_and_hides_nobody(root, person):
+    damaged = next((root / "sample/items").rglob("part-*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    said = []
+    forget(LocalFolder(root), [person], 10, said.append, result_again)
+    assert not damaged.exists()
+    assert any(f"{damaged}" in line and "it was removed" in line for line in said)
+    assert not any(person in text for _, text in everything_in(root))
+
+
+def test_what_the_rows_were_made_with_stays(root, person, monkeypatch):
+    before = made_with(root)
+    monkeypatch.setattr(parts, "versions", lambda: {"ray": "another"})
+    forget(LocalFolder(root), [person], 10, nothing, nothing)
+    assert made_with(root) == before
+
+
+def made_with(root):
+    files = sorted((root / "sample").rglob("part-*.parquet"))
+    return {str(file): read_footer(LocalFolder(file.parent), file.name).made_with for file in files}
 
 
 def test_a_folder_on_which_a_job_works_is_left_alone(root, person):
     [folder, *_] = sorted((root / "sample/predictions").iterdir())
     with lease(LocalFolder(folder), 3), pytest.raises(LeaseHeld):
-        forget(LocalFolder(root), person, 3, nothing, nothing)
+        forget(LocalFolder(root), [person], 3, nothing, nothing)
 
 
 def test_without_the_dataset_the_numbers_go_and_the_scores_stay(root, person, monkeypatch):
@@ -264,14 +312,33 @@ def test_without_the_dataset_the_numbers_go_and_the_scores_stay(root, person, mo
     record = json.loads(path.read_text())
     record["config"]["dataset"] = str(root / "gone")
     path.write_text(json.dumps(record))
-    forget(LocalFolder(root), person, 10, nothing, result_again)
+    forget(LocalFolder(root), [person], 10, nothing, result_again)
     assert not (root / "sample/runs/drp/metrics.json").exists()
     assert (root / "sample/runs/cicl/metrics.json").exists()
 
 
+def test_a_text_that_is_somebodys_id_is_not_taken_for_them():
+    call = {"user_id": "b", "item_id": "a", "status": "ok", "prediction": "a", "error": None}
+    rows = pa.Table.from_pylist([call, {**call, "user_id": "a"}], schema.PREDICTIONS)
+    left = Person("a").removed_from("predictions", rows)
+    assert left.to_pylist() == rows.slice(0, 1).to_pylist()
+    differences = [{"user_id": "b", "item_id": "a", "title": "a", "representatives": ["a", "c"], "extracted": "a"}]
+    table = pa.Table.from_pylist(differences, schema.DIFFERENCES)
+    [row] = Person("a").removed_from("differences", table).to_pylist()
+    assert row == {**table.to_pylist()[0], "representatives": ["c"]}
+
+
+def test_what_an_endpoint_said_of_a_prompt_with_their_reviews_goes():
+    call = {"user_id": "b", "item_id": "i", "status": "error", "error": "the endpoint refused: bad text 'theirs'"}
+    rows = pa.Table.from_pylist([call, {**call, "item_id": "j"}], schema.DIFFERENCES)
+    person = Person("a", shown_to=frozenset({("b", "i")}))
+    left = person.removed_from("differences", rows)["error"].to_pylist()
+    assert left == ["the endpoint refused", call["error"]]
+
+
 def test_where_no_results_are_it_says_so(tmp_path):
     with pytest.raises(BadInput, match="no results of jobs are here"):
-        forget(LocalFolder(tmp_path), "somebody", None, nothing, nothing)
+        forget(LocalFolder(tmp_path), ["somebody"], None, nothing, nothing)
 
 
 def test_a_review_that_somebody_else_wrote_too_keeps_its_vector():

@@ -10,10 +10,10 @@ from drp_ray.evaluation.metrics.base import open_metrics
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.stages.controls import WANTED, control_row, search, swapped_users
 from drp_ray.storage.folder import LocalFolder
-from tests.data.test_real_build import RAW, music
 from tests.evaluation.conftest import wordnet_folder
+from tests.real_reviews import RAW
 
-__all__ = ["music", "wordnet_folder"]
+__all__ = ["wordnet_folder"]
 
 pytestmark = pytest.mark.skipif(
     not RAW.is_dir(), reason="the raw reviews lie beside the developers' checkouts and are not part of the project"
