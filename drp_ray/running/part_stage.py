@@ -101,7 +101,8 @@ def _run_pending(stage: PartStage, source: Manifest, options: RunOptions, check_
         _confirm(stage, made=done.keys() - found.done.keys())
     except BaseException:
         with suppress(BadInput, JobFailed):  # what ended the work is told, and not what its clean-up met
-            write_manifest(impatient(folder), manifest_now())
+            # Without totals: all parts may be there, and the dataset not confirmed.
+            write_manifest(impatient(folder), manifest_now().model_copy(update={"totals": None}))
         raise
     manifest = manifest_now()
     write_manifest(folder, manifest)
