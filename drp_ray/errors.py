@@ -22,6 +22,10 @@ class JobFailed(Exception):
     """The job could not go on; what was committed stays, and the same command continues."""
 
 
+class DatasetChanged(JobFailed):
+    """The dataset was changed while a job read it: nothing that was made meanwhile may count."""
+
+
 _IN_ADDRESS = re.compile(r"(?<=://)[^\s/@?#'\"]+@")
 
 

@@ -57,6 +57,9 @@ _NO_MONEY = re.compile(
 )
 """The words of OpenAI, DeepSeek, routers and Anthropic. A plain "quota exceeded" may be one of this minute (Google)."""
 
+_NO_CREDIT = re.compile(r"credit balance is too low to access", re.IGNORECASE)
+"""The words of Anthropic with status 400, the status of a request that is wrong, too."""
+
 _FLAGGED = re.compile(r"moderation|flagged", re.IGNORECASE)
 """What a router says with 403 of one request."""
 
@@ -102,7 +105,7 @@ class _TopToken(BaseModel):
 
 
 class _TokenLogprobs(BaseModel):
-    top_logprobs: list[_TopToken] = []
+    top_logprobs: list[_TopToken] | None = None
 
 
 class _Logprobs(BaseModel):
@@ -340,7 +343,7 @@ class OpenAIEngine:
         message = f"{self._name}: {_message(error)}"
         if error.status_code == 403 and _FLAGGED.search(message):
             return RequestRefused(message)
-        if error.status_code in _NOT_SERVED or _NO_MONEY.search(f"{error.code} {error.type} {message}"):
+        if error.status_code in _NOT_SERVED or _says_no_money(error):
             return EndpointRefuses(message)
         if error.status_code in _NOT_NOW:
             return CallGivenUp(message)
@@ -375,6 +378,18 @@ class OpenAIEngine:
 def _is_about_one_reply(cause: BaseException | None) -> bool:
     """Whether a reply broke off, or cannot be unpacked: the endpoint is there."""
     return isinstance(cause, _HTTP.DecodingError) or "complete message body" in str(cause)
+
+
+def _says_no_money(error: openai.APIStatusError) -> bool:
+    """Whether no money is left.
+
+    Where the request itself is wrong, the message may repeat a review, so the words are looked for in code and type.
+    """
+    if _NO_MONEY.search(f"{error.code} {error.type}"):
+        return True
+    if error.status_code == 400:
+        return _NO_CREDIT.search(_message(error)) is not None
+    return error.status_code == 429 and _NO_MONEY.search(_message(error)) is not None
 
 
 def _is_too_long(error: openai.APIStatusError) -> bool:

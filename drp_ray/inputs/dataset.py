@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from drp_ray import schema
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, DatasetChanged
 from drp_ray.inputs.leaks import without_leaks
 from drp_ray.inputs.pseudonyms import with_pseudonyms
 from drp_ray.storage.folder import Entry, Folder
@@ -76,12 +76,12 @@ class Dataset:
         """See that the files are those of an identity that was taken before.
 
         Raises:
-            JobFailed: one of them came, went or changed.
+            DatasetChanged: one of them came, went or changed.
         """
         now = self.identity()
         changed = sorted(name for name in {*identity, *now} if identity.get(name) != now.get(name))
         if changed:
-            raise JobFailed(
+            raise DatasetChanged(
                 f"{self.folder.uri}: the dataset was changed while the job read it ({', '.join(changed[:3])}"
                 f"{', …' if len(changed) > 3 else ''}). What was being made of it does not count: put the "
                 "files back and give the same command, or give the run another name and it is of the files as they are"

@@ -33,7 +33,7 @@ from dataclasses import replace
 
 import ray
 
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, DatasetChanged, JobFailed
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.part_outcomes import committed_in
 from drp_ray.running.part_work import PartActor, run_part_in_task
@@ -101,7 +101,8 @@ def _run_pending(stage: PartStage, source: Manifest, options: RunOptions, check_
         _confirm(stage, made=done.keys() - found.done.keys())
     except BaseException:
         with suppress(BadInput, JobFailed):  # what ended the work is told, and not what its clean-up met
-            write_manifest(impatient(folder), manifest_now())
+            # Without totals: all parts may be there, and the dataset not confirmed.
+            write_manifest(impatient(folder), manifest_now().model_copy(update={"totals": None}))
         raise
     manifest = manifest_now()
     write_manifest(folder, manifest)
@@ -116,11 +117,11 @@ def _delete_damaged(folder: Folder, manifest: Manifest | None) -> None:
 
 
 def _confirm(stage: PartStage, made: Set[str]) -> None:
-    """See that what the parts were made from is still there; what was made now goes where it is not."""
+    """See that the dataset is what it was; parts that were made now are deleted where it is known to have changed."""
     try:
         if stage.confirm is not None:
             stage.confirm()
-    except JobFailed:
+    except DatasetChanged:
         for name in made:
             stage.info.folder.delete(name)
         raise

@@ -2,11 +2,12 @@
 
 It is a file made with a conditional write, which its holder renews and which expires otherwise. If the holder was a
 process of this machine, in this boot and this PID namespace, that no longer runs (killed, crashed), its lease is taken
-over at once. Any other lease, also one that cannot be read, is watched for its time to live: if it is renewed, another
-job works here; if not, the lease is taken over.
+over at once. Any other lease, also one that cannot be read, is watched for its holder's time to live, or for one's own
+where that is longer: if it is renewed, another job works here; if not, the lease is taken over.
 """
 
 import json
+import math
 import os
 import socket
 import threading
@@ -66,7 +67,7 @@ class Lease:
     def __init__(self, folder: Folder, ttl_s: float) -> None:
         self._folder = impatient(folder, attempts=2)
         self._ttl_s = ttl_s
-        self._identity = {"owner": uuid.uuid4().hex, **_this_process()}
+        self._identity = {"owner": uuid.uuid4().hex, "ttl_s": float(ttl_s), **_this_process()}
         self._lost: str | None = None
         self._renewed_at = time.monotonic()
         self._one_renewal = threading.Lock()
@@ -113,7 +114,7 @@ class Lease:
 
     def _take_over_once_expired(self) -> None:
         found = self._read()
-        give_up = time.monotonic() + self._ttl_s
+        give_up = time.monotonic() + max(self._ttl_s, _ttl_s_in(found))
         while found is not None and not _holder_is_gone(found) and time.monotonic() < give_up:
             time.sleep(min(1.0, self._ttl_s / 10))
             again = self._read()
@@ -184,6 +185,12 @@ def _this_process() -> dict[str, str | int | float]:
         "pid": os.getpid(),
         "started": psutil.Process().create_time(),
     }
+
+
+def _ttl_s_in(content: bytes | None) -> float:
+    """The time to live of a lease's holder; 0 where none is given, as in leases of earlier versions."""
+    ttl_s = _holder_in(content or b"").get("ttl_s")
+    return ttl_s if isinstance(ttl_s, float) and math.isfinite(ttl_s) else 0.0
 
 
 def _holder_is_gone(content: bytes) -> bool:

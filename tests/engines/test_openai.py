@@ -122,14 +122,30 @@ def test_an_endpoint_that_will_not_serve_us_says_so_and_is_not_asked_again(serve
         (429, error("the hard limit", "billing_hard_limit_reached")),
         (400, error("Your credit balance is too low to access the API")),
         (403, error("insufficient_user_quota")),
+        (400, error("Billing hard limit has been reached", "billing_hard_limit_reached")),
+        (402, error("Insufficient Balance")),
     ],
-    ids=["openai", "hard-limit", "anthropic", "router"],
+    ids=["openai", "hard-limit", "anthropic", "router", "hard-limit-400", "deepseek"],
 )
 def test_without_money_no_call_is_tried_again(server, status, payload):
     server.answers((status, payload, {}))
     with pytest.raises(EndpointRefuses):
         ask(spec(server))
     assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("review", ["The ATM said insufficient funds", "It says my credit balance is too low. Awful!"])
+def test_a_refusal_that_repeats_a_review_about_money_refuses_its_request_alone(server, status, review):
+    server.answers((status, error(f"Invalid input: {review!r}"), {}))
+    with pytest.raises(RequestRefused, match="Invalid input"):
+        ask(spec(server))
+
+
+def test_an_error_of_the_server_that_repeats_a_review_about_money_is_no_refusal(server):
+    server.answers((500, error("no answer to 'The ATM said insufficient funds'"), {}))
+    with pytest.raises(CallGivenUp):
+        ask(spec(server, max_retries=0))
 
 
 def test_a_limit_of_this_minute_is_waited_out(server):
@@ -516,6 +532,14 @@ def test_the_likeliest_first_tokens_are_asked_for_and_returned(server):
     server.answers((200, with_logprobs([("A", -0.5), (" B", -1.5), ("A", -9.0)]), {}))
     assert ask(spec(server), sampling=PROBED)[0].logprobs == {"A": -0.5, " B": -1.5}
     assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 20)
+
+
+def test_a_token_whose_alternatives_are_null_has_none(server):
+    answer = with_logprobs([])
+    answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = None
+    server.answers((200, answer, {}))
+    [completion] = ask(spec(server), sampling=PROBED)
+    assert (completion.text, completion.logprobs) == ("A", None)
 
 
 def test_an_endpoint_without_probabilities_has_none(server):

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from drp_ray.data.sample_files import write_sample
-from drp_ray.errors import JobFailed
+from drp_ray.errors import DatasetChanged
 from drp_ray.job.job import Job
 from drp_ray.running import regrouping
 from drp_ray.stages.order import STAGES
@@ -37,7 +37,7 @@ def test_a_stage_that_read_a_dataset_which_changed_is_not_done_and_another_run_r
         return make_parts(stage, options)
 
     monkeypatch.setattr(regrouping, "_make_parts", changed_meanwhile)
-    with pytest.raises(JobFailed, match=r"was changed while the job read it \(users/part-00000.parquet\)"):
+    with pytest.raises(DatasetChanged, match=r"was changed while the job read it \(users/part-00000.parquet\)"):
         Job.open(file).run(until="users")
     assert read_manifest(before) is None, "the rows of the new dataset would stand under the old one's name"
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 import ray
 
-from drp_ray.errors import JobFailed
-from drp_ray.running.part_stage import run_part_stage
+from drp_ray.errors import BadInput, DatasetChanged, JobFailed
+from drp_ray.running.part_stage import _confirm, run_part_stage
 from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
-from drp_ray.running.survey import survey
+from drp_ray.running.survey import is_current, survey
 from drp_ray.running.worker import Pool, Worker
 from drp_ray.storage.folder import Folder, LocalFolder, StorageUnreachable
 from drp_ray.storage.lease import LeaseHeld, lease
@@ -145,7 +145,7 @@ def test_what_ended_a_stage_is_told_and_not_what_its_clean_up_met(tmp_path, opti
 
 def test_what_was_made_of_something_that_changed_meanwhile_goes_and_earlier_parts_stay(tmp_path, options):
     def changed():
-        raise JobFailed("the dataset was changed")
+        raise DatasetChanged("the dataset was changed")
 
     bench = Bench(tmp_path, [[1, 2, 3], [4, 5], [6]])
     with pytest.raises(Exception, match="told to break"):
@@ -154,6 +154,49 @@ def test_what_was_made_of_something_that_changed_meanwhile_goes_and_earlier_part
     with pytest.raises(JobFailed, match="dataset was changed"):
         run_part_stage(replace(bench.stage(), confirm=changed), options)
     assert bench.bytes() == before and not read_manifest(bench.folder).is_done
+
+
+def raising(error):
+    def raise_it():
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (StorageUnreachable("the bucket is away"), True),
+        (JobFailed("something else"), True),
+        (BadInput("the right to read was taken away"), True),
+        (DatasetChanged("the dataset was changed"), False),
+    ],
+)
+def test_parts_go_only_where_the_dataset_is_known_to_have_changed(tmp_path, error, stays):
+    bench = Bench(tmp_path, [[1]])
+    commit_part(bench.folder, part_name(0), pa.table({"n": [1]}), {}, "")
+    with pytest.raises(type(error), match=str(error)):
+        _confirm(replace(bench.stage(), confirm=raising(error)), made={part_name(0)})
+    assert (part_name(0) in bench.bytes()) == stays
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StorageUnreachable("away"), DatasetChanged("it was changed")])
+def test_a_stage_that_was_not_confirmed_is_not_done_though_all_its_parts_are_there(tmp_path, monkeypatch, error):
+    def commit_all(stage, expected, found, options):
+        for part in found.pending:
+            [number] = read_part(stage.source.folder, part.name).rows["n"].to_pylist()
+            rows = pa.table({"n": [number], "square": [number * number]})
+            digest = read_part(stage.source.folder, part.name).digest
+            yield commit_part(stage.info.folder, part.name, rows, {"errors": 0}, digest)
+
+    monkeypatch.setattr("drp_ray.running.part_stage._run_parts", commit_all)
+    bench = Bench(tmp_path, [[1], [2]])
+    without_lease = RunOptions(heartbeat_s=5, lease_ttl_s=None, retry_errors=False, monitor=None)
+    with pytest.raises(type(error)):
+        run_part_stage(replace(bench.stage(), confirm=raising(error)), without_lease)
+    manifest = read_manifest(bench.folder)
+    assert not manifest.is_done and not is_current(manifest, {"numbers": read_manifest(bench.source_folder)})
+    assert run_part_stage(bench.stage(), without_lease).is_done
 
 
 def test_a_part_that_lost_a_row_is_not_committed(tmp_path, options):

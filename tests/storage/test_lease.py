@@ -169,6 +169,25 @@ class TestLease:
             held.check()
         assert TTL_S <= waited < 2 * TTL_S
 
+    def test_a_holder_that_renews_rarely_keeps_its_lease_from_one_that_would_wait_for_less(self, folder):
+        with lease(folder, 3 * TTL_S) as held:
+            with pytest.raises(LeaseHeld), lease(folder, TTL_S / 4):
+                pass
+            held.check()
+
+    def test_an_abandoned_lease_is_watched_for_its_holders_time_where_that_is_longer(self, folder):
+        write_as_another_host(folder, ttl_s=TTL_S)
+        began = time.monotonic()
+        with lease(folder, TTL_S / 4):
+            assert TTL_S <= time.monotonic() - began < 2 * TTL_S
+
+    @pytest.mark.parametrize("ttl_s", [None, "60", True, [60], -1, float("nan"), float("inf")])
+    def test_a_time_to_live_that_is_none_is_not_waited_for(self, folder, ttl_s):
+        write_as_another_host(folder, ttl_s=ttl_s)
+        began = time.monotonic()
+        with lease(folder, 0.3):
+            assert time.monotonic() - began < TTL_S
+
     def test_a_lease_that_is_released_while_it_is_watched_is_taken(self, folder):
         write_as_another_host(folder)
         threading.Timer(0.6, lambda: folder.delete(LEASE)).start()
