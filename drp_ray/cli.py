@@ -276,7 +276,7 @@ def verify(
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """See that every file of a job is what was committed, and name what is damaged; drp-ray run makes that again."""
-    from drp_ray.job.verify import verify
+    from drp_ray.job.verify import remedy, verify
 
     with failures_reported():
         job = _open(config, overrides)
@@ -284,7 +284,7 @@ def verify(
         for damage in found:
             say(str(damage))
         if found:
-            say(f"{len(found):,} damaged files: the command that made the run makes them again")
+            say(f"{len(found):,} damaged files: {remedy(found)}")
             raise typer.Exit(EXIT_FAILED)
         say(f"{job.opened.root.uri}: all that the job has made is whole")
 

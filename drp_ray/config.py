@@ -68,7 +68,12 @@ class Section(BaseModel):
 
 
 def _home_expanded(place: str) -> str:
-    return str(Path(place).expanduser()) if place.startswith("~") else place
+    if not place.startswith("~"):
+        return place
+    try:
+        return str(Path(place).expanduser())
+    except RuntimeError as error:
+        raise ValueError(f"{place}: the home that ~ stands for is not known: write the whole path") from error
 
 
 Place = Annotated[str, AfterValidator(_home_expanded)]
@@ -626,8 +631,14 @@ def ray_address() -> str | None:
 
 
 def cache_folder(runtime: Runtime) -> Path:
-    """Where things that are fetched once a machine are kept: `runtime.cache`, else the user's cache."""
-    if runtime.cache is not None:
-        return Path(runtime.cache).expanduser()
+    """Where things that are fetched once a machine are kept: `runtime.cache`, else the user's cache.
+
+    Raises:
+        BadInput: that would be in a home, and there is none.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "drp-ray"
+    users_own = f"{base}/drp-ray" if base else "~/.cache/drp-ray"
+    try:
+        return Path(_home_expanded(users_own if runtime.cache is None else runtime.cache))
+    except ValueError as error:
+        raise BadInput(f"runtime.cache: {error}") from error

@@ -26,7 +26,7 @@ class DatasetChanged(JobFailed):
     """The dataset was changed while a job read it: nothing that was made meanwhile may count."""
 
 
-_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@?#'\"]+@")
+_IN_ADDRESS = re.compile(r"(?<=://)[^\s/?#'\"]+@")
 
 
 def without_passwords(text: str) -> str:

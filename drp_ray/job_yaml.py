@@ -3,6 +3,7 @@
 from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
 
 from drp_ray.errors import BadInput
 
@@ -20,17 +21,27 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     if len(text) > MAX_CHARACTERS:
         raise BadInput(f"{where}: {len(text):,} characters are no job")
-    loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        return _value_of(text)
     except _Refused as error:
         raise BadInput(f"{where}: {error}") from error
+    except ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        character = f"the character U+{error.character:04X} may not stand there"
+        raise BadInput(f"{where}: not YAML: {character} (line {line}, column {column})") from error
     except yaml.MarkedYAMLError as error:
         place = f" ({_place(error.problem_mark)})" if error.problem_mark is not None else ""
         what = " ".join(part for part in (error.context, error.problem) if part)
         raise BadInput(f"{where}: not YAML: {what}{place}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput(f"{where}: not YAML: {str(error).splitlines()[0]}") from error
+
+
+def _value_of(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
     finally:
         loader.dispose()
 

@@ -356,6 +356,27 @@ def test_the_cache_is_where_it_is_asked_for_else_the_users(load, monkeypatch):
     assert cache_folder(load(SMALL).runtime) == Path("/home/somebody/.cache/drp-ray")
 
 
+@pytest.mark.parametrize("override", ["dataset=~nobody-of-this-name/x", "root=~nobody-of-this-name"])
+def test_a_home_that_is_not_known_is_bad_input(load, override):
+    key = override.partition("=")[0]
+    with pytest.raises(BadInput, match=rf"{key}: .*~nobody-of-this-name.*write the whole path"):
+        load(SMALL, override)
+
+
+def test_an_account_without_a_home_is_told_so_where_one_is_needed(load, monkeypatch):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(BadInput, match=r"dataset: ~/x: .*write the whole path"):
+        load(SMALL, "dataset=~/x")
+    with pytest.raises(BadInput, match=r"runtime\.cache: ~/x: .*write the whole path"):
+        cache_folder(load(SMALL, "runtime.cache=~/x").runtime)
+    with pytest.raises(BadInput, match=r"runtime\.cache"):
+        cache_folder(load(SMALL).runtime)
+
+
 def test_a_configuration_cannot_be_changed_after_it_was_checked(load):
     with pytest.raises(ValueError, match="frozen"):
         load(SMALL).users.limit = 3

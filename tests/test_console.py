@@ -93,6 +93,8 @@ def test_markup_and_emoji_in_a_cell_are_text(capsys):
         ("s3 https://token@host/x?mail=a@b", "s3 https://***@host/x?mail=a@b"),
         ("mail a@b, http://host/a@b and key: value@x", "mail a@b, http://host/a@b and key: value@x"),
         ("http://me:pa:ss%40w@host http://me:x@host", "http://***@host http://***@host"),
+        ("http://me:secret@ss@host:80/a@b", "http://***@host:80/a@b"),
+        ("'http://me:@@pa@@@host'@x and http://h?mail=a@b@c", "'http://***@host'@x and http://h?mail=a@b@c"),
     ],
 )
 def test_passwords_in_addresses_are_not_shown(text, shown, capsys):

@@ -66,6 +66,12 @@ def test_what_is_no_yaml_is_one_line(text):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("sign", ["\x00", "\x01", "\x1b", "\x7f", "\ufffe", "\ud800"])
+def test_a_character_that_yaml_does_not_allow_is_named_with_its_line(sign):
+    with pytest.raises(BadInput, match=rf"job\.yaml: not YAML: .*U\+{ord(sign):04X}.* \(line 2, column 4\)"):
+        parse_yaml(f"a: b\nc: {sign}d\n", "job.yaml")
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -92,5 +98,7 @@ def test_files_overrides_and_judges_are_read_so(tmp_path):
     file.write_text("name: a\n")
     with pytest.raises(BadInput, match=r"--set a=.*nested deeper"):
         load_config(file, [f"a={'[' * 100}"])
+    with pytest.raises(BadInput, match=r"--set name=.*U\+0007"):
+        load_config(file, ["name=a\ab"])
     with pytest.raises(BadInput, match="--judge"):
         judge_option("a={b: 1, b: 2}")

@@ -75,7 +75,7 @@ def _errors_of(name: str, folder: Folder, examples: int) -> StageErrors:
     for row in _error_rows(folder, committed.values()):
         found.setdefault(reason_of(row["error"] or ""), []).append(row)
     reasons = [
-        Reason(_printable(reason), len(rows), tuple(map(_example, rows[:examples]))) for reason, rows in found.items()
+        Reason(_on_one_line(reason), len(rows), tuple(map(_example, rows[:examples]))) for reason, rows in found.items()
     ]
     reasons.sort(key=lambda reason: (-reason.rows, reason.text))
     return StageErrors(name, sum(part.rows for part in committed.values()), tuple(reasons))
@@ -90,9 +90,8 @@ def _error_rows(folder: Folder, parts: Iterable[Committed]) -> Iterator[Row]:
 def _example(row: Row) -> str:
     names = ", ".join(str(row[column]) for column in NAMES_A_ROW if row.get(column) is not None)
     message = (row["error"] or "")[:LONGEST_EXAMPLE]
-    return _printable(f"{names} (attempts: {row['attempts']}): {message}")
+    return _on_one_line(f"{names} (attempts: {row['attempts']}): {message}")
 
 
-def _printable(text: str) -> str:
-    """Text with every character escaped that would move a terminal."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+def _on_one_line(text: str) -> str:
+    return " ".join(text.splitlines())

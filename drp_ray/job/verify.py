@@ -1,7 +1,7 @@
 """Whether what a job has made is still what it committed: names, sizes and digests of every file of its stages."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -29,11 +29,15 @@ LEASE_TTL_S = 3.0
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that is not what it was, and what is wrong with it."""
+    """A file that is not what it was, and what is wrong with it.
+
+    Where the next run does not make it again by itself, `wrong` says what to do.
+    """
 
     folder: Folder
     name: str
     wrong: str
+    is_made_again: bool = True
 
     def __str__(self) -> str:
         return f"{self.folder.uri}/{self.name} {self.wrong}"
@@ -48,11 +52,19 @@ def verify(job: OpenedJob, deep: bool = False) -> list[Damage]:
     return [*stages, *_damage_of_run(job.run_folder)]
 
 
+def remedy(found: Sequence[Damage]) -> str:
+    """What makes damaged files whole again, in a line."""
+    left = sum(not damage.is_made_again for damage in found)
+    if not left:
+        return "the command that made the run makes them again"
+    return f"do what is said of {left:,} of them, and the command that made the run makes all of them again"
+
+
 def _damage_of_stage(folder: Folder, deep: bool) -> list[Damage]:
     try:
         manifest = read_whole_manifest(folder)
     except BadInput as error:
-        return [Damage(folder, MANIFEST, f"cannot be read: {error}")]
+        return [Damage(folder, MANIFEST, f"cannot be read: {error}", is_made_again=False)]
     if manifest is None:
         return []
     seen = [Damage(folder, name, wrong) for name, wrong in manifest.damage.items()]
@@ -85,7 +97,8 @@ def _set_aside(folder: Folder, found: list[Damage]) -> list[Damage]:
         with lease(folder, LEASE_TTL_S):
             return [_renamed(damage) for damage in found]
     except (BadInput, JobFailed) as error:
-        return [replace(damage, wrong=f"{damage.wrong}; it could not be set aside: {error}") for damage in found]
+        why = f"no run sees that before the file is set aside or deleted; it could not be set aside: {error}"
+        return [replace(damage, wrong=f"{damage.wrong}; {why}", is_made_again=False) for damage in found]
 
 
 def _renamed(damage: Damage) -> Damage:
@@ -99,7 +112,7 @@ def _damage_of_run(folder: Folder) -> Iterator[Damage]:
     try:
         read_record(folder)
     except BadInput as error:
-        yield Damage(folder, RUN, f"cannot be read: {error}")
+        yield Damage(folder, RUN, f"cannot be read: {error}", is_made_again=False)
     try:
         json.loads(folder.read(METRICS_FILE))
     except FileNotFoundError:  # a run that is not finished has none

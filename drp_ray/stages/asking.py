@@ -52,6 +52,10 @@ NEUTRAL_ENGINE_ARGS = frozenset(
 """Engine arguments about memory, batching, loading and logging, which change no result. All others are in the
 fingerprint, also those that nobody here has heard of."""
 
+NEUTRAL_LOAD_FORMATS = (("load_format", "auto"), ("load_format", "safetensors"))
+"""How the weights of the model themselves are read, from whichever files it has. Other formats may load other weights,
+or none (`dummy`)."""
+
 
 def asking_settings(spec: JobSpec, programme: Programme) -> dict[str, Any]:
     """What a programme's rows depend on: itself, its templates, and for each role the model and the sampling."""
@@ -89,8 +93,12 @@ def _model_settings(model: Model) -> dict[str, Any]:
         "seeds": model.seeds,
         "thinking": model.thinking,
         "chat_template_kwargs": model.chat_template_kwargs,
-        "engine_args": {key: value for key, value in model.engine_args.items() if key not in NEUTRAL_ENGINE_ARGS},
+        "engine_args": {key: value for key, value in model.engine_args.items() if _changes_results(key, value)},
     }
+
+
+def _changes_results(key: str, value: Any) -> bool:
+    return key not in NEUTRAL_ENGINE_ARGS and (key, value) not in NEUTRAL_LOAD_FORMATS
 
 
 def _located(model: Model) -> str:

@@ -36,8 +36,16 @@ TAIL_BYTES = 2**17
 BLOCK_BYTES = 2**20
 """What is fetched at once of an object that is read from one end to the other."""
 
-PASSING_CODES = ("RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "Throttling", "ThrottlingException", "429")
-"""Refusals that say something of the moment. Those with status 500 and more pass as well."""
+PASSING_CODES = (
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "IncompleteBody",
+    "OperationAborted",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+)
+"""Refusals that say something of the moment. Those with status 429, and 500 and more, pass as well."""
 
 REFUSALS_OF_CONDITIONS = ("PreconditionFailed", "ConditionalRequestConflict")
 
@@ -268,14 +276,14 @@ class BucketFolder:
 
     def _told(self, error: "ClientError", where: str, name: str) -> Exception | None:
         """What a refusal of S3 means to the caller; None for one that the caller asked for."""
-        code = error.response["Error"]["Code"]
+        code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
         if code in ("NoSuchKey", "404") and name:
             return FileNotFoundError(where)
         if code in ("NoSuchBucket", "404"):
             return BadInput(f"{where}: there is no bucket {self.bucket!r}")
         if code in (*REFUSALS_OF_CONDITIONS, "InvalidRange"):
             return None
-        if code in PASSING_CODES or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+        if code in PASSING_CODES or status == 429 or status >= 500:
             return StorageUnreachable(f"{where}: {error}")
         return BadInput(f"{where}: S3 refused with {code}: {error.response['Error'].get('Message', '')}")
 

@@ -67,6 +67,15 @@ def test_the_command_lists_them_and_says_so_by_its_exit_code(job):
     assert allowed.exit_code == 0
 
 
+def test_texts_of_any_script_are_shown_as_they_are_each_on_a_line(job):
+    made(job, with_errors(["私の\u3000本\xa0: a‿b", "no\nlines\r\nof its\u2028own"]))
+    done = CliRunner().invoke(app, ["errors", str(job)])
+    lines = done.output.split("\n")
+    assert "  1 × 私の\u3000本\xa0: a‿b" in lines
+    assert "  1 × no lines of its own" in lines
+    assert "      u1, item of u1 (attempts: 3): no lines of its own" in lines
+
+
 def test_a_job_without_error_rows_and_one_that_was_not_begun_have_none(job):
     assert [stage.errors for stage in Job.open(job).errors()] == [0]
     made(job, with_errors([None, None]))

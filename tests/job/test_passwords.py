@@ -41,6 +41,14 @@ def test_it_is_in_no_file_of_a_run_and_the_run_can_be_continued_with_another(job
     assert job.config.models["llm"].base_url == f"http://user:{SECRET}@127.0.0.1:9/v1"
 
 
+def test_a_password_with_the_sign_that_ends_it_is_in_no_file_either(job_file, tmp_path):
+    [job] = jobs_of(job_with(tmp_path, f"p@{SECRET}@x"))
+    finish(job, [predictions({"a": "a text"})])
+    assert b"://***@127.0.0.1" in job.run_folder.read("run.json")
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+
+
 def test_it_is_in_nothing_that_is_said(job_file):
     for arguments in (
         ["status"],

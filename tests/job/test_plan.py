@@ -165,6 +165,8 @@ def test_a_setting_that_changes_results_renames_its_stage_and_what_is_made_from_
         "models.writer.max_retries=0",
         "models.writer.engine_args.gpu_memory_utilization=0.5",
         "models.reasoner.engine_args.max_num_seqs=64",
+        "models.reasoner.engine_args.load_format=auto",
+        "models.reasoner.engine_args.load_format=safetensors",
         "models.unused.id=some/model",
         "sampling.judge.temperature=0.3",
         "embedding.replicas=3",

@@ -148,6 +148,32 @@ def test_the_command_names_the_file_and_ends_with_1(job, job_file):
     assert f"{part} is not there" in damaged.stdout
 
 
+def test_what_no_run_makes_again_by_itself_is_left_to_the_reader(job, job_file):
+    def last_line():
+        return CliRunner().invoke(app, ["verify", str(job_file)]).stdout.splitlines()[-1]
+
+    folder = job.plan.stages["predictions"].folder
+    part_of(job, "scores").unlink()
+    job.run_folder.write("metrics.json", b"{")
+    assert last_line() == "2 damaged files: the command that made the run makes them again"
+    folder.write("manifest.json", b"{")
+    assert last_line() == (
+        "3 damaged files: do what is said of 1 of them, and the command that made the run makes all of them again"
+    )
+    job.run_folder.write("run.json", b"")
+    told = {damage.name: str(damage) for damage in verify(job) if not damage.is_made_again}
+    assert told.keys() == {"run.json", "manifest.json"} and all("delete it" in line for line in told.values())
+
+
+def test_a_part_that_could_not_be_set_aside_is_left_to_the_reader(job):
+    flip_a_byte_of_a_row(part_of(job, "predictions"))
+    with lease(job.plan.stages["predictions"].folder, 3):
+        [damage] = verify(job, deep=True)
+    assert not damage.is_made_again and "or deleted" in damage.wrong
+    [damage] = verify(job, deep=True)
+    assert damage.is_made_again
+
+
 def test_damaged_records_of_a_run_are_named(job):
     job.run_folder.write("run.json", b"")
     job.run_folder.write("metrics.json", b"{")

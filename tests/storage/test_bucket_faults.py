@@ -7,10 +7,11 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import ClientError
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from drp_ray.errors import BadInput, JobFailed
-from drp_ray.storage.folder import StorageUnreachable, check_reachable, open_folder
+from drp_ray.storage.folder import BucketFolder, S3Options, StorageUnreachable, check_reachable, open_folder
 from drp_ray.storage.lease import lease
 from drp_ray.storage.parts import commit_part, read_footer, read_part, read_rows
 from tests.faults.proxy import FaultProxy
@@ -77,6 +78,45 @@ def test_connections_that_break_below_boto3_are_asked_again(behind, error):
         return answer
 
     assert behind._patiently(ask, "file") == "an answer"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "TooManyRequests"),
+        (429, "Whatever"),
+        (400, "IncompleteBody"),
+        (409, "OperationAborted"),
+        (400, "RequestTimeout"),
+        (503, "SlowDown"),
+    ],
+)
+def test_what_a_service_of_s3s_kind_refuses_for_the_moment_is_asked_again(status, code):
+    answers = iter([refusal(status, code), refusal(status, code), "an answer"])
+
+    def ask():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert BucketFolder("bucket", "", S3Options(patience_s=20))._patiently(ask, "file") == "an answer"
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (400, "InvalidArgument"), (409, "Whatever")])
+def test_what_a_service_of_s3s_kind_refuses_for_good_is_asked_once(status, code):
+    answers = iter([refusal(status, code)])
+
+    def ask():
+        raise next(answers)
+
+    with pytest.raises(BadInput, match=code):
+        BucketFolder("bucket", "", S3Options(patience_s=20))._patiently(ask, "file")
+
+
+def refusal(status, code):
+    answer = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "PutObject")
 
 
 def test_a_refusal_is_told_at_once(proxy, behind):
