@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.job.coverage import FORGOTTEN
 from drp_ray.job.opened_job import open_job
@@ -32,6 +34,7 @@ from drp_ray.storage.lease import optional_lease
 from drp_ray.storage.parts import (
     Committed,
     DamagedPart,
+    Facts,
     Part,
     PartEntry,
     add_up,
@@ -258,42 +261,46 @@ def _note_change(journal: _Journal, stage: str, folder: Folder, name: str) -> bo
     if not after.equals(part.rows):
         journal.digests[part.digest] = rows_digest(after)
         return True
-    return _input_of(folder, name) in journal.digests
-
-
-def _input_of(folder: Folder, name: str) -> str:
-    footer = read_footer(folder, name)
-    return footer.input_digest if footer is not None else ""
+    return _follows_a_change(journal, folder, name)
 
 
 def _replace(journal: _Journal, stage: str, folder: Folder, name: str) -> int:
-    """Write a part without the person, as made from its input's new digest; how many rows went."""
-    part, made_from = read_part(folder, name), _input_of(folder, name)
+    """Write a part without the person; how many rows went."""
+    part = read_part(folder, name)
     after = journal.person.removed_from(stage, part.rows)
     facts = facts_after(stage, part.facts, part.rows, after)
     removed: int = part.rows.num_rows - after.num_rows
     if stage == "users" and removed:
         facts[FORGOTTEN] = facts.get(FORGOTTEN, 0) + removed
-    commit_part(folder, name, after, facts, journal.digests.get(made_from, made_from), _made_with(folder, name))
+    _commit_again(journal, folder, name, after, facts)
     return removed
 
 
-def _made_with(folder: Folder, name: str) -> dict[str, str]:
-    """What the part's rows were made with, which is not what writes it now."""
-    footer = read_footer(folder, name)
-    return footer.made_with if footer is not None else {}
+def _commit_again(journal: _Journal, folder: Folder, name: str, rows: pa.Table, facts: Facts) -> None:
+    """Write a part as made from what its input holds now, with what its rows were made with."""
+    earlier = read_footer(folder, name)
+    if earlier is None:
+        raise DamagedPart(f"{folder.uri}/{name} went while it was written again: the same command goes on")
+    made_from = journal.digests.get(earlier.input_digest, earlier.input_digest)
+    commit_part(folder, name, rows, facts, made_from, earlier.made_with)
 
 
 def _replace_calls(journal: _Journal, folder: Folder, name: str) -> bool:
     """Write the kept calls of a part without the person; whether that changed anything."""
-    part, belongs_to = _read_or_remove(journal, folder, name), _input_of(folder, name)
+    part = _read_or_remove(journal, folder, name)
     if part is None:
         return True
     after = journal.person.removed_from_calls(part.rows)
-    if after.equals(part.rows) and belongs_to not in journal.digests:
+    if after.equals(part.rows) and not _follows_a_change(journal, folder, name):
         return False
-    commit_part(folder, name, after, {}, journal.digests.get(belongs_to, belongs_to), _made_with(folder, name))
+    _commit_again(journal, folder, name, after, {})
     return True
+
+
+def _follows_a_change(journal: _Journal, folder: Folder, name: str) -> bool:
+    """Whether what a part was made from has another digest now."""
+    footer = read_footer(folder, name)
+    return footer is not None and footer.input_digest in journal.digests
 
 
 def _entry_now(folder: Folder, entry: PartEntry, committed: Committed) -> PartEntry:

@@ -52,7 +52,7 @@ class Part:
     @property
     def is_whole(self) -> bool:
         """Whether these are the rows that were committed; of an earlier part only that it can be read is known."""
-        return self.stored is None or self.stored == _stored_digest(self.rows)
+        return self.stored is None or self.stored == _stored_digest(_compact_copy(self.rows))
 
 
 class DamagedPart(JobFailed):
@@ -155,8 +155,8 @@ def commit_part(
     rows = _compact_copy(rows)
     facts = {"rows": rows.num_rows, **facts}
     content, made_with = digest(_ipc_bytes(rows)), versions() if made_with is None else made_with
-    described = {"facts": facts, "digest": content, "input": input_digest, "made_with": made_with}
-    described["stored"] = _stored_digest(rows)
+    stored = content if _has_plain_types(rows) else _stored_digest(rows)
+    described = {"facts": facts, "digest": content, "input": input_digest, "made_with": made_with, "stored": stored}
     footer = json.dumps(described, sort_keys=True)
     sink = io.BytesIO()
     pq.write_table(rows.replace_schema_metadata({FACTS_KEY: footer}), sink, compression="zstd")
@@ -171,9 +171,16 @@ def rows_digest(rows: pa.Table) -> str:
 
 
 def _stored_digest(rows: pa.Table) -> str:
-    """The digest of rows without what Parquet does not keep: how the elements of lists are called."""
-    plain = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in rows.schema])
-    return rows_digest(rows if rows.schema.equals(plain, check_metadata=True) else rows.cast(plain))
+    """The digest of compact rows without what Parquet does not keep: how the elements of lists are called."""
+    return digest(_ipc_bytes(rows if _has_plain_types(rows) else rows.cast(_plain_schema(rows))))
+
+
+def _has_plain_types(rows: pa.Table) -> bool:
+    return bool(rows.schema.equals(_plain_schema(rows), check_metadata=True))
+
+
+def _plain_schema(rows: pa.Table) -> pa.Schema:
+    return pa.schema([pa.field(field.name, _plain_type(field.type)) for field in rows.schema])
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
