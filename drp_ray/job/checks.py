@@ -15,7 +15,7 @@ from drp_ray.inputs.leaks import LeakCounts
 from drp_ray.job.model_check import problem_of, problems_found_meanwhile
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.running.cluster import Claim, Say, check_resources, connect
-from drp_ray.running.progress import start_monitor
+from drp_ray.running.monitor import start_monitor
 from drp_ray.running.stage_info import RunOptions
 from drp_ray.running.survey import can_improve
 from drp_ray.storage.parts import part_names, read_committed, read_manifest

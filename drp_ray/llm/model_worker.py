@@ -81,6 +81,7 @@ class ModelWorker(Worker):
     _engines: dict[str, LiveEngine] = field(default_factory=dict, init=False, repr=False)
     _exchanges: dict[Key, list[Exchange]] = field(default_factory=dict, init=False, repr=False)
     _finished: int = field(default=0, init=False, repr=False)
+    _open: int = field(default=0, init=False, repr=False)
     _unforeseen: int = field(default=0, init=False, repr=False)
     _broken: set[Key] = field(default_factory=set, init=False, repr=False)
 
@@ -102,6 +103,7 @@ class ModelWorker(Worker):
         kept = {key: row for key, row in before.items() if row["status"] == "ok"}
         wanted = self.rows_of(rows)
         asked = [row for row in wanted if self._key(row.blank) not in kept]
+        self._open += len(asked)  # before anything is awaited: what is under way is never counted as room
         self._count(rows=len(kept))
         attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
         answered = await asyncio.gather(*map(self._answer, asked, attempts))
@@ -110,6 +112,10 @@ class ModelWorker(Worker):
         exchanges = {self._key(row.blank): self._exchanges.pop(self._key(row.blank), []) for row in asked}
         await asyncio.to_thread(self.keep.write, part, made, self.keys, exchanges, kept.keys())
         return made
+
+    def room(self) -> int:
+        """The seats that no row takes or waits for."""
+        return self._seats.total - self._open
 
     def facts(self, rows: pa.Table) -> Facts:
         """Error rows, tokens, what went wrong on the way, and rows whose prompts held control strings.
@@ -212,6 +218,7 @@ class ModelWorker(Worker):
         accounts = caller.accounts.columns()
         is_error = columns["status"] == "error"
         self._finished += 1
+        self._open -= 1
         self._count(rows=1, errors=int(is_error), **{name: accounts[name] for name in COUNTED})
         self._exchanges[self._key(row.blank)] = caller.exchanges
         if caller.broke_control_strings:

@@ -1,8 +1,7 @@
-"""Runs a stage: what is pending streams through Ray Data, and every part is committed in one atomic step.
+"""Runs a stage: what is pending is dealt to workers, and every part is committed in one atomic step.
 
-A part is named, not carried: part names flow through Ray Data, and the worker that gets a name reads the input part,
-works, and commits the output part itself. So a part is whole on storage the moment it is done, nothing large crosses
-the object store, and two CPUs are enough.
+A part is named, not carried: a worker asks for the name of a part (`dealing`), reads the input part, works, and commits
+the output part itself. So a part is whole on storage the moment it is done, and nothing large crosses the object store.
 
 | failure                               | where it is caught               | what results                            |
 |---------------------------------------|----------------------------------|-----------------------------------------|
@@ -13,8 +12,9 @@ the object store, and two CPUs are enough.
 | the engine dies                       | `llm.live_engine.LiveEngine`     | started again; its rows are asked again |
 | a row kills engines                   | `llm.model_worker.ModelWorker`   | asked alone, then an error row          |
 | engines die and answer nothing        | `llm.live_engine.LiveEngine`     | after ten, the job fails                |
-| a worker process or its node dies     | Ray, which restarts the actor    | parts not yet committed are done again  |
-| a part kills worker processes         | `part_work.run_part`             | the job fails and names the part        |
+| a worker process or its node dies     | `crew`, which starts another     | parts not yet committed are dealt again |
+| a part kills worker processes         | `dealing`                        | the job fails and names the part        |
+| a part is far behind all others       | `dealing`                        | an idle worker makes it too; one commits |
 | a part's file is lost or cut short    | `parts.read_whole_manifest`      | it counts as absent and is made again   |
 | an input part cannot be read          | `parts.damage_named`             | the job fails and names the part        |
 | a worker writes other rows than asked | `part_work.check_keys`           | the job fails; nothing is written       |
@@ -29,14 +29,13 @@ the object store, and two CPUs are enough.
 import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
-from dataclasses import replace
 
 import ray
 
 from drp_ray.errors import BadInput, DatasetChanged, JobFailed
-from drp_ray.running.blocks import one_block_each
+from drp_ray.running.crew import working
+from drp_ray.running.dealing import PartToDo
 from drp_ray.running.part_outcomes import committed_in
-from drp_ray.running.part_work import PartActor, run_part_in_task
 from drp_ray.running.progress import Amount, Heartbeat
 from drp_ray.running.stage_info import PartStage, RunOptions
 from drp_ray.running.survey import Survey, can_improve, filled_in, is_current, survey
@@ -128,10 +127,11 @@ def _confirm(stage: PartStage, made: Set[str]) -> None:
 
 
 def _expected_parts(stage: PartStage, source: Manifest) -> list[PartEntry]:
-    return [
-        PartEntry(name=entry.name, rows=int(entry.facts.get(stage.expected_rows, entry.rows)) * stage.rows_each)
-        for entry in source.parts
-    ]
+    return [PartEntry(name=entry.name, rows=_expected_rows(stage, entry)) for entry in source.parts]
+
+
+def _expected_rows(stage: PartStage, entry: PartEntry) -> int:
+    return int(entry.facts.get(stage.expected_rows, entry.rows)) * stage.rows_each
 
 
 def _run_parts(stage: PartStage, expected: Manifest, found: Survey, options: RunOptions) -> Iterator[Committed]:
@@ -142,31 +142,16 @@ def _run_parts(stage: PartStage, expected: Manifest, found: Survey, options: Run
     total = Amount(len(expected.parts), sum(part.rows for part in expected.parts))
     done = Amount(len(found.done), sum(part.rows for part in found.done.values()))
     heartbeat = Heartbeat(options.monitor, stage.info.name, options.heartbeat_s, total, done)
-    with heartbeat.beating():
-        for row in pending_dataset(stage, found, options).iter_rows():
-            committed = committed_in(row)
+    with heartbeat.beating(), working(stage, parts_to_do(stage, found), options) as crew:
+        for outcome in crew.outcomes():
+            committed = committed_in(outcome)
             heartbeat.part_done()
             yield committed
 
 
-def pending_dataset(stage: PartStage, found: Survey, options: RunOptions) -> ray.data.Dataset:
-    """The Ray Data plan of a stage: part names in, outcome rows out."""
-    names = [{"part": entry.name, "replaces": found.replaced.get(entry.name, "")} for entry in found.pending]
-    parts = one_block_each(names)
-    stage = replace(stage, confirm=None)  # for the driver, and not to be sent to workers
-    arguments = {"stage": stage, "retry_errors": options.retry_errors, "monitor": options.monitor}
-    if stage.pool is None:
-        return parts.map(run_part_in_task, fn_kwargs=arguments, num_cpus=1)
-    return parts.map_batches(
-        PartActor,
-        batch_size=1,
-        batch_format="pyarrow",
-        fn_constructor_kwargs=arguments,
-        num_cpus=stage.pool.num_cpus,
-        num_gpus=stage.pool.num_gpus,
-        compute=ray.data.ActorPoolStrategy(
-            size=min(stage.pool.replicas, len(names)),
-            max_tasks_in_flight_per_actor=stage.pool.parts_in_flight,
-            max_concurrent_calls_per_actor=stage.pool.parts_in_flight,
-        ),
-    )
+def parts_to_do(stage: PartStage, found: Survey) -> list[PartToDo]:
+    """The pending parts as they are dealt to workers."""
+    return [
+        PartToDo(entry.name, _expected_rows(stage, entry), found.replaced.get(entry.name, ""))
+        for entry in found.pending
+    ]

@@ -1,109 +1,198 @@
-"""Works on one part where Ray runs it: in an actor that keeps its model, or in a task."""
+"""Works on parts where Ray runs it, in an actor that keeps its models or in a task, until no part is left."""
 
 import asyncio
 import gc
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import ray
 
 from drp_ray.errors import JobFailed
+from drp_ray.running.dealing import PartToDo
 from drp_ray.running.part_outcomes import committed_row, failed_part_as_row
 from drp_ray.running.progress import Counts
 from drp_ray.running.stage_info import PartStage
 from drp_ray.running.worker import keys_of
-from drp_ray.storage.parts import Committed, DamagedPart, commit_part, read_footer, read_part
+from drp_ray.storage.parts import Committed, DamagedPart, Facts, Part, commit_part, read_footer, read_part
 
 COUNTS_EVERY_S = 0.5
 
-MAX_LOST_WORKERS = 5
-"""Worker processes that may die over one part before the job stops: more is no accident of the cluster."""
+PARTS_OF_A_CPU = 3
+"""Parts that a worker without a model has at once: one is read and one committed while one is worked on."""
+
+
+class GivenAway(Exception):
+    """Another worker commits the part."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker process is told: the stage, and how to reach the monitor that deals the stage's parts.
+
+    `worker` names the process among all that ever worked on the stage.
+    """
+
+    stage: PartStage
+    retry_errors: bool
+    monitor: Any
+    deal: str
+    worker: str
 
 
 class PartActor:
-    """A worker in an actor of Ray Data: its model loads with the first part and stays."""
+    """A worker that keeps its models, in an actor."""
 
-    def __init__(self, stage: PartStage, retry_errors: bool, monitor: Any) -> None:
-        self._stage, self._retry_errors, self._monitor = stage, retry_errors, monitor
-        self._starting: asyncio.Task[None] | None = None
+    async def serve(self, assignment: Assignment) -> None:
+        """Work on parts until none is left."""
+        await PartLoop(assignment).run()
+
+
+def serve_in_task(assignment: Assignment) -> None:
+    """Work on parts until none is left, in a task: its process serves the next stage too."""
+    asyncio.run(PartLoop(assignment).run())
+
+
+class PartLoop:
+    """Asks for a part whenever there is room for one, and works on several at a time."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._told, self._stage, self._monitor = assignment, assignment.stage, assignment.monitor
+        self._name = (assignment.deal, assignment.worker)
+        self._node = ray.get_runtime_context().get_node_id()
+        pool = self._stage.pool
+        self._most_parts = PARTS_OF_A_CPU if pool is None else pool.parts_in_flight
+        self._parts: set[asyncio.Task[None]] = set()
+        self._rows_coming = 0
         self._counted: Counts = {}
+        self._changed = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
 
-    async def __call__(self, batch: pa.Table) -> pa.Table:
-        """Run the part that the batch names. The start is shared by all parts that wait for it."""
-        if self._starting is None:
-            self._starting = asyncio.ensure_future(self._start())
-        [row] = batch.to_pylist()
+    async def run(self) -> None:
+        """Load what the work needs, work, and free it again."""
+        self._over = asyncio.wrap_future(self._monitor.until_over.remote(self._told.deal).future())
+        self._over.add_done_callback(lambda _: self._changed.set())
+        outcome: dict[str, str]
         with failed_part_as_row() as outcome:
-            await self._starting
-            committed = await run_part(self._stage, row, self._retry_errors, self._monitor)
-            outcome |= committed_row(committed)
-        return pa.Table.from_pylist([outcome])
+            await self._start()
+        if outcome:
+            await self._monitor.fail.remote(self._told.deal, outcome)
+            return
+        try:
+            await self._work_on_parts()
+        finally:
+            await self._stage.worker.close()
 
     async def _start(self) -> None:
-        with phase(self._monitor, "loading"):
-            await self._stage.worker.start(self._count)
-        # What was loaded stays until the process ends: the collector would walk it while the model works, and for
-        # two seconds at the end.
-        gc.freeze()
+        has_model = self._stage.pool is not None
+        with phase(self._add, "loading"):
+            await self._stage.worker.start(self._count if has_model else lambda **counts: None)
+        if has_model:
+            # What was loaded stays until the process ends: the collector would walk it while the model works, and for
+            # two seconds at the end.
+            gc.freeze()
+
+    async def _work_on_parts(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                while (part := await self._next_part()) is not None:
+                    self._rows_coming += part.rows
+                    task = group.create_task(self._make(part))
+                    self._parts.add(task)
+                    task.add_done_callback(self._forget)
+                for task in self._parts:  # others have committed these
+                    task.cancel()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _next_part(self) -> PartToDo | None:
+        """Wait until there is room for a part, and then for a part; None once none is left."""
+        while not self._has_room():
+            self._changed.clear()
+            await self._changed.wait()
+            if self._over.done():
+                return None
+        part: PartToDo | None = await self._monitor.ask.remote(*self._name, self._node)
+        return part
+
+    def _has_room(self) -> bool:
+        room = self._stage.worker.room()
+        return len(self._parts) < self._most_parts and (room is None or room > self._rows_coming)
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        self._parts.discard(task)
+        self._changed.set()
+
+    async def _make(self, part: PartToDo) -> None:
+        """Make a part and say what became of it."""
+        outcome: dict[str, str]
+        seconds: list[float] = []
+        try:
+            with failed_part_as_row() as outcome:
+                committed = await self._made(part, seconds)
+                outcome |= committed_row(committed)
+                if self._stage.pool is None:
+                    self._count(rows=committed.rows)
+        except GivenAway:
+            return
+        counts, self._counted = self._counted, {}
+        await self._monitor.end.remote(*self._name, part.name, outcome, counts, *seconds)
+
+    async def _made(self, to_do: PartToDo, seconds: list[float]) -> Committed:
+        """Read an input part, work, check, commit.
+
+        A part may be dealt again though it was committed, by a worker that was lost before it could say so: what
+        stands there since the survey is not made a second time.
+        """
+        stage, name = self._stage, to_do.name
+        try:
+            with phase(self._add, "reading"):
+                part = await asyncio.to_thread(read_part, stage.source.folder, name)
+                there = await asyncio.to_thread(read_footer, stage.info.folder, name)
+            fits = there is not None and there.input_digest == part.digest
+            if there is not None and fits and there.digest != to_do.replaces:
+                return there
+            earlier = await asyncio.to_thread(_rows_to_keep, stage, name) if fits and self._told.retry_errors else None
+        finally:
+            self._rows_coming -= to_do.rows
+        began = time.monotonic()
+        rows = await self._worked_on(name, part, earlier)
+        check_keys(stage, name, part.rows, rows)
+        seconds.append(round(time.monotonic() - began, 3))
+        facts = {**stage.worker.facts(rows), "seconds": seconds[0]}
+        return await self._committed(name, rows, facts, part.digest)
+
+    async def _worked_on(self, name: str, part: Part, earlier: pa.Table | None) -> pa.Table:
+        if self._stage.pool is not None:
+            return await self._stage.worker.work(name, part.rows, earlier)
+        # It computes, and would keep the loop from reading and committing meanwhile.
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(asyncio.run, self._stage.worker.work(name, part.rows, earlier))
+
+    async def _committed(self, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> Committed:
+        if not await self._monitor.may_commit.remote(*self._name, name):
+            raise GivenAway
+        with phase(self._add, "committing"):
+            return await asyncio.to_thread(commit_part, self._stage.info.folder, name, rows, facts, input_digest)
 
     def _count(self, **counts: float) -> None:
         """Collect counts and send them twice a second: a remote call for every row would cost more than it says."""
+        self._changed.set()
         if not self._counted:
             asyncio.get_running_loop().call_later(COUNTS_EVERY_S, self._send_counts)
         for name, value in counts.items():
             self._counted[name] = self._counted.get(name, 0) + value
 
     def _send_counts(self) -> None:
-        self._monitor.add.remote(self._counted)
-        self._counted = {}
+        if self._counted:
+            self._add(self._counted)
+            self._counted = {}
 
-
-def run_part_in_task(row: Mapping[str, str], stage: PartStage, retry_errors: bool, monitor: Any) -> dict[str, str]:
-    """Run a part in a Ray task, with a worker of its own."""
-
-    async def run() -> Committed:
-        await stage.worker.start(lambda **counts: None)
-        try:
-            return await run_part(stage, row, retry_errors, monitor)
-        finally:
-            await stage.worker.close()
-
-    with failed_part_as_row() as outcome:
-        committed = asyncio.run(run())
-        monitor.add.remote({"rows": committed.rows})
-        outcome |= committed_row(committed)
-    return outcome
-
-
-async def run_part(stage: PartStage, row: Mapping[str, str], retry_errors: bool, monitor: Any) -> Committed:
-    """Read an input part, work, check, commit.
-
-    Ray calls again for a part whose worker or node was lost, also when the part was committed before that: what
-    stands there since the survey is not made a second time.
-    """
-    name = row["part"]
-    lost = await monitor.begin.remote(name)
-    if lost >= MAX_LOST_WORKERS:
-        raise JobFailed(f"{stage.info.name}: {lost} worker processes died while they worked on {name}")
-    with phase(monitor, "reading"):
-        part = await asyncio.to_thread(read_part, stage.source.folder, name)
-    there = await asyncio.to_thread(read_footer, stage.info.folder, name)
-    fits = there is not None and there.input_digest == part.digest
-    if there is not None and fits and there.digest != row["replaces"]:
-        monitor.end.remote(name)
-        return there
-    earlier = await asyncio.to_thread(_rows_to_keep, stage, name) if fits and retry_errors else None
-    began = time.monotonic()
-    rows = await stage.worker.work(name, part.rows, earlier)
-    check_keys(stage, name, part.rows, rows)
-    seconds = round(time.monotonic() - began, 3)
-    facts = {**stage.worker.facts(rows), "seconds": seconds}
-    with phase(monitor, "committing"):
-        committed = await asyncio.to_thread(commit_part, stage.info.folder, name, rows, facts, part.digest)
-    monitor.end.remote(name, seconds)
-    return committed
+    def _add(self, counts: Counts) -> None:
+        self._monitor.add.remote(counts, self._told.deal)
 
 
 def _rows_to_keep(stage: PartStage, name: str) -> pa.Table | None:
@@ -115,13 +204,13 @@ def _rows_to_keep(stage: PartStage, name: str) -> pa.Table | None:
 
 
 @contextmanager
-def phase(monitor: Any, name: str) -> Iterator[None]:
+def phase(add: Callable[[Counts], None], name: str) -> Iterator[None]:
     """Count a worker or a part in a phase (`progress.WAITING`) while the block runs."""
-    monitor.add.remote({name: 1})
+    add({name: 1})
     try:
         yield
     finally:
-        monitor.add.remote({name: -1})
+        add({name: -1})
 
 
 def check_keys(stage: PartStage, name: str, source: pa.Table, rows: pa.Table) -> None:

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from drp_ray.running.metrics import IN_FLIGHT, StageMetrics
+from drp_ray.running.metrics import IN_FLIGHT
 
 RATE_WINDOW_S = 60.0
 POLL_S = 1.0
-NO_STAGE = ""
 
 Counts = dict[str, float]
 """Rows done and failed, tokens in, cached and out, calls in flight, parts begun, and workers or parts in a phase."""
@@ -37,60 +35,6 @@ class Amount(NamedTuple):
 
     parts: int
     rows: int
-
-
-@ray.remote(num_cpus=0)
-class Monitor:
-    """Adds up what the workers of the running stage count, and remembers which parts were cut short.
-
-    It outlives the workers: a worker process that died without a word is known by the parts that it began.
-    """
-
-    def __init__(self) -> None:
-        self._stage = NO_STAGE
-        self._counts: Counts = {}
-        self._begun: dict[str, int] = {}
-        self._metrics = StageMetrics()
-
-    def reset(self, stage: str) -> None:
-        """Start a stage."""
-        if self._stage != NO_STAGE:
-            self._metrics.add(self._stage, {}, in_flight=0)
-        self._stage = stage
-        self._counts = {}
-        self._begun = {}
-
-    def add(self, counts: Counts) -> None:
-        """Add to the counts."""
-        for name, value in counts.items():
-            self._counts[name] = self._counts.get(name, 0) + value
-        self._metrics.add(self._stage, counts, self._counts.get(IN_FLIGHT, 0))
-
-    def begin(self, part: str) -> int:
-        """Note that a worker begins a part; how many workers began it before and were never heard of again."""
-        lost = self._begun.get(part, 0)
-        self.add({"begun": 1})
-        self._begun[part] = lost + 1
-        return lost
-
-    def end(self, part: str, seconds: float | None = None) -> None:
-        """Note that a part came to an end that its worker lived to see, after `seconds` of work where it did any."""
-        self._begun.pop(part, None)
-        if seconds is not None:
-            self._metrics.part_took(self._stage, seconds)
-
-    def counts(self) -> Counts:
-        """What was counted since the stage began."""
-        return dict(self._counts)
-
-
-def start_monitor() -> Any:
-    """Start a monitor; what comes back is Ray's handle of it.
-
-    It lives on the driver's node: without that the job ends anyway, and no other node's loss may end it.
-    """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return Monitor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,10 @@ class Worker(ABC):
         """The keys of the rows that an input part asks for; by default those of its own rows."""
         return keys_of(rows, self.keys)
 
+    def room(self) -> int | None:
+        """Rows that could be begun at once beside those under way; None where only the number of parts limits them."""
+        return None
+
     def facts(self, rows: pa.Table) -> Facts:
         """Numbers about an output part that add up over parts."""
         return {}
@@ -45,13 +49,15 @@ class Worker(ABC):
 class Pool:
     """How many workers hold a model at the same time, and what each takes of the cluster.
 
-    `parts_in_flight` is how many parts a worker is given at once.
+    The stage starts where there is room for `fewest` of the `replicas`; None means all of them. A worker has at most
+    `parts_in_flight` parts at once.
     """
 
     replicas: int
     num_gpus: float
     num_cpus: float = 1
     parts_in_flight: int = 2
+    fewest: int | None = None
 
 
 def keys_of(rows: pa.Table, columns: Iterable[str]) -> list[Key]:

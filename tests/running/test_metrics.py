@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from drp_ray.running.progress import start_monitor
+from drp_ray.running.dealing import PartToDo
+from drp_ray.running.monitor import start_monitor
 
 DASHBOARD = Path(__file__).parents[2] / "docs/grafana-dashboard.json"
 REPORTED_EVERY_S = 10
@@ -30,15 +31,21 @@ def value(text: str, name: str, stage: str) -> float | None:
 def scraped(ray_here):
     """What two stages left, once Ray has reported the last of it."""
     monitor = start_monitor()
-    monitor.reset.remote("first")
-    monitor.add.remote({"rows": 3, "errors": 1, "prompt_tokens": 70, "cached_tokens": 20, "completion_tokens": 5})
-    monitor.add.remote({"rows": 4, "in_flight": 2})
-    monitor.end.remote("part-00000.parquet", 5.0)
-    monitor.end.remote("part-00001.parquet")
-    monitor.reset.remote("second")
-    monitor.add.remote({"in_flight": 3})
-    monitor.add.remote({"in_flight": -1})
-    ray_here.get(monitor.add.remote({"rows": 1}))
+
+    def tell(method, *arguments):
+        ray_here.get(getattr(monitor, method).remote(*arguments))
+
+    tell("reset", "first")
+    tell("add", {"rows": 3, "errors": 1, "prompt_tokens": 70, "cached_tokens": 20, "completion_tokens": 5})
+    tell("begin_deal", "a deal", [PartToDo("part-00000.parquet", 4), PartToDo("part-00001.parquet", 3)])
+    tell("add", {"rows": 3, "in_flight": 2}, "a deal")
+    tell("add", {"rows": 100}, "an earlier deal")
+    tell("end", "a deal", "worker 1", "part-00000.parquet", {}, {"rows": 1}, 5.0)
+    tell("end", "a deal", "worker 1", "part-00001.parquet", {}, {})
+    tell("reset", "second")
+    tell("add", {"in_flight": 3})
+    tell("add", {"in_flight": -1})
+    tell("add", {"rows": 1})
     until = time.monotonic() + 5 * REPORTED_EVERY_S
     while value(text := scrape(ray_here), "rows_total", "second") is None and time.monotonic() < until:
         time.sleep(0.5)

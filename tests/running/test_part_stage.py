@@ -9,8 +9,8 @@ import pytest
 import ray
 
 from drp_ray.errors import BadInput, DatasetChanged, JobFailed
+from drp_ray.running.monitor import start_monitor
 from drp_ray.running.part_stage import _confirm, run_part_stage
-from drp_ray.running.progress import start_monitor
 from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
 from drp_ray.running.survey import is_current, survey
 from drp_ray.running.worker import Pool, Worker

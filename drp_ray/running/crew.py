@@ -1,0 +1,143 @@
+"""The worker processes of a stage: as many as fit the cluster, watched, and replaced when they are lost.
+
+All workers of a pool are asked for at once. Ray starts those that fit, and the others wait for their place: a stage
+begins with the first GPU and grows as nodes join. A worker that is lost is asked for anew in the same way. Ray restarts
+none by itself: so every loss is known at once, and the lost parts are dealt to others.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import LocalRayletDiedError, NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+
+from drp_ray.errors import JobFailed
+from drp_ray.running.dealing import MAX_LOST_WORKERS, PartToDo
+from drp_ray.running.monitor import Outcome
+from drp_ray.running.part_work import Assignment, PartActor, serve_in_task
+from drp_ray.running.stage_info import PartStage, RunOptions
+
+LOOK_EVERY_S = 1.0
+"""How often it is looked whether the cluster has grown."""
+
+CLOSING_S = 20.0
+"""How long a worker has to free its models once all parts have ended."""
+
+LOST = (RayActorError, WorkerCrashedError, NodeDiedError, LocalRayletDiedError, OutOfMemoryError)
+"""What Ray raises of a worker whose process or node is gone."""
+
+
+@dataclass(frozen=True)
+class Hand:
+    """A worker process: its name, and how it is ended by force."""
+
+    worker: str
+    kill: Callable[[], None]
+
+
+class Crew:
+    """The workers of one stage, and what became of the parts that they were dealt."""
+
+    def __init__(self, stage: PartStage, parts: Sequence[PartToDo], options: RunOptions) -> None:
+        self._stage, self._monitor, self._n_left = stage, options.monitor, len(parts)
+        self._deal = uuid.uuid4().hex
+        without_driver = replace(stage, confirm=None)  # for the driver, and not to be sent to workers
+        self._assignment = Assignment(without_driver, options.retry_errors, options.monitor, self._deal, worker="")
+        self._hands: dict[Any, Hand] = {}
+        self._n_started = self._n_lost_at_start = 0
+        ray.get(self._monitor.begin_deal.remote(self._deal, list(parts)))
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """What becomes of every part, as it happens.
+
+        Raises:
+            JobFailed: a part, or the start of workers, has cost too many of them.
+        """
+        news = self._monitor.outcomes.remote(self._deal)
+        while self._n_left:
+            self._fill()
+            ready, _ = ray.wait([news, *self._hands], timeout=LOOK_EVERY_S)
+            for ended in ready:
+                if ended != news:
+                    self._see_off(ended)
+                    continue
+                for outcome in ray.get(news):
+                    self._n_left -= 1
+                    yield outcome
+                news = self._monitor.outcomes.remote(self._deal)
+
+    def end(self) -> None:
+        """Let workers that have begun free their models; end the others, and those that take too long."""
+        begun = set(ray.get(self._monitor.begun.remote(self._deal)))
+        closing = [ref for ref, hand in self._hands.items() if hand.worker in begun]
+        closed = ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)[0] if closing else []
+        for ref in closed:
+            del self._hands[ref]
+        self.kill()
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for hand in self._hands.values():
+            hand.kill()
+        self._hands.clear()
+
+    def _fill(self) -> None:
+        """Ask Ray for the workers that are missing, as far as there are parts for them."""
+        pool = self._stage.pool
+        most = pool.replicas if pool is not None else max(1, int(ray.cluster_resources().get("CPU", 1)))
+        while len(self._hands) < min(most, self._n_left):
+            self._n_started += 1
+            self._start(replace(self._assignment, worker=f"worker {self._n_started}"))
+
+    def _start(self, assignment: Assignment) -> None:
+        pool = self._stage.pool
+        if pool is None:
+            task = _serve_in_task.remote(assignment)
+            self._hands[task] = Hand(assignment.worker, lambda: ray.cancel(task, force=True))
+            return
+        actor = _PartActor.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus).remote()
+        self._hands[actor.serve.remote(assignment)] = Hand(assignment.worker, lambda: ray.kill(actor))
+
+    def _see_off(self, ended: Any) -> None:
+        """Take leave of a worker that has ended, or was lost: then its parts are dealt again.
+
+        Raises:
+            JobFailed: that happened too often.
+        """
+        hand = self._hands.pop(ended)
+        try:
+            ray.get(ended)
+        except LOST as loss:
+            hand.kill()  # Ray may only have lost sight of it
+            alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+            has_begun, condemned = ray.get(self._monitor.lose.remote(self._deal, hand.worker, alive))
+            for part in condemned:
+                raise JobFailed(
+                    f"{self._stage.info.name}: {MAX_LOST_WORKERS} worker processes died while they worked on {part}"
+                ) from loss
+            self._n_lost_at_start = 0 if has_begun else self._n_lost_at_start + 1
+            if self._n_lost_at_start >= MAX_LOST_WORKERS:
+                raise JobFailed(
+                    f"{self._stage.info.name}: {self._n_lost_at_start} worker processes in a row died before they had "
+                    f"loaded what they need: {str(loss).splitlines()[0]}"
+                ) from loss
+
+
+_serve_in_task = ray.remote(num_cpus=1, max_retries=0)(serve_in_task)
+_PartActor = ray.remote(max_restarts=0, max_task_retries=0)(PartActor)
+
+
+@contextmanager
+def working(stage: PartStage, parts: Sequence[PartToDo], options: RunOptions) -> Iterator[Crew]:
+    """The workers of a stage, which are ended with the block."""
+    crew = Crew(stage, parts, options)
+    try:
+        yield crew
+    except BaseException:
+        with suppress(Exception):  # what ended the work is told, and not what its clean-up met
+            crew.kill()
+        raise
+    crew.end()
