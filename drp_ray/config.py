@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -33,6 +34,7 @@ PROTOCOL_NAMES = ("dpl", "drp", "yelp-100x5", "full")
 
 DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
 Count = Annotated[int, Field(ge=1)]
+Cpus = Annotated[float, Field(ge=0)]
 
 
 def known_protocol(name: str) -> str:
@@ -135,6 +137,28 @@ class Differences(Section):
     source: Literal["validated", "raw"] = "validated"
 
 
+class Replicas(Section):
+    """How many workers hold a model: a number, or `{min: 1, max: 8}` where that hangs on the nodes that are there."""
+
+    min: Count = 1
+    max: Count
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_number(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping | Replicas) else {"min": value, "max": value}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Replicas":
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min}, which is more than max, {self.max}")
+        return self
+
+    @model_serializer
+    def _as_written(self) -> int | dict[str, int]:
+        return self.max if self.min == self.max else {"min": self.min, "max": self.max}
+
+
 class Embedding(Section):
     """The embedding model: a hub id, a folder, or `package:NAME` for weights that a Python package carries.
 
@@ -149,8 +173,9 @@ class Embedding(Section):
     trust_remote_code: bool = False
     allow_pickle: bool = False
     max_tokens: Count | None = None
-    replicas: Count = 8
+    replicas: Replicas = Replicas(min=8, max=8)
     num_gpus: Annotated[float, Field(ge=0)] = 1
+    num_cpus: Cpus = 1
     batch_size: Count = 32
 
     @model_validator(mode="after")
@@ -190,9 +215,10 @@ class Model(Section):
     engine: str = "vllm"
     id: Place
     revision: str | None = None
-    replicas: Count = 1
+    replicas: Replicas = Replicas(min=1, max=1)
     tensor_parallel: Count = 1
     num_gpus: Annotated[int, Field(ge=0)] | None = None
+    num_cpus: Cpus = 1
     max_model_len: Count | None = None
     engine_args: dict[str, Any] = {}
     trust_remote_code: bool = False
@@ -550,6 +576,8 @@ def _override(raw: dict[str, Any], key: str, value: Any) -> None:
 def explain(problem: Any, section: type[BaseModel]) -> str:
     """One problem that pydantic found in the settings of `section`, with the key and what would be right."""
     place = ".".join(str(step) for step in problem["loc"]).replace("judge.judge.", "judge.")
+    if place.endswith("replicas.min") and not isinstance(problem["input"], Mapping):
+        place = place.removesuffix(".min")
     if problem["type"] == "extra_forbidden":
         return (
             f"{place}: unknown setting; {nearest(str(problem['loc'][-1]), _known_keys(section, problem['loc'][:-1]))}"

@@ -8,9 +8,11 @@ import yaml
 
 from drp_ray.config import (
     ROLES,
+    Config,
     Evaluation,
     Judge,
     Model,
+    Replicas,
     api_key,
     cache_folder,
     judge_option,
@@ -99,6 +101,10 @@ def test_jobs_of_the_repository_load():
         ("retrieval.N=3", "retrieval.N: unknown setting; known: document, "),
         ("embedding.num_gpu=1", "embedding.num_gpu: unknown setting; did you mean num_gpus?"),
         ("models.one.tensor_paralel=2", "models.one.tensor_paralel: unknown setting; did you mean tensor_parallel?"),
+        (
+            "models.one.replicas={most: 4}",
+            "models.one.replicas.max: missing; models.one.replicas.most: unknown setting; ",
+        ),
         ("models.two.idd=x", "models.two.idd: unknown setting; did you mean id?"),
         ("roles.extracter=one", "roles.extracter: unknown setting; did you mean extractor?"),
         ("sampling.temprature=1", "sampling.temprature: unknown setting; did you mean temperature?"),
@@ -125,6 +131,11 @@ def test_an_unknown_key_anywhere_names_the_nearest(load, override, says):
         ("differences.dimensions", "[humour]"),
         ("differences.source", "both"),
         ("embedding.num_gpus", "-1"),
+        ("embedding.num_cpus", "-1"),
+        ("embedding.replicas", "0"),
+        ("embedding.replicas", "many"),
+        ("models.one.replicas", "[1, 8]"),
+        ("models.one.replicas.max", "0"),
         ("models.one", "some/model"),
         ("models.one.system_prompt", "drop"),
         ("models.one.timeout_s", "0"),
@@ -448,3 +459,22 @@ class TestJudges:
         for wrong in ("gpt=5", "gpt=[", "={}", "gpt="):
             with pytest.raises(BadInput, match="--judge"):
                 judge_option(wrong)
+
+
+def test_replicas_are_a_number_or_bounds_and_written_as_they_were_given(load):
+    assert Model(id="m").replicas == Replicas(min=1, max=1)
+    for written, fewest, most in [("5", 5, 5), ("{min: 2, max: 8}", 2, 8), ("{max: 4}", 1, 4)]:
+        config = load(SMALL, f"models.one.replicas={written}", f"embedding.replicas={written}")
+        for replicas in (config.models["one"].replicas, config.embedding.replicas):
+            assert (replicas.min, replicas.max) == (fewest, most)
+        again = Config.model_validate(config.model_dump(mode="json", exclude_unset=True))
+        assert again == config
+    assert load(SMALL, "embedding.replicas=3").model_dump()["embedding"]["replicas"] == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "says"), [("true", "not true or false"), ("{min: 3, max: 2}", "min is 3, which is more than max, 2")]
+)
+def test_replicas_that_make_no_sense_are_refused_by_their_key(load, value, says):
+    with pytest.raises(BadInput, match=f"models.one.replicas: .*{says}"):
+        load(SMALL, f"models.one.replicas={value}")

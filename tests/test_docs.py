@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
-from drp_ray.config import Config, Evaluation, Judge, Model, Selection
+from drp_ray.config import Config, Evaluation, Judge, Model, Replicas, Selection
 from drp_ray.engines import ModelSpec, Sampling
 from drp_ray.evaluation.metrics.base import METRICS, open_metrics, score_rows, scores_schema
 from drp_ray.job import plan
@@ -47,6 +47,8 @@ def existing_keys(section: type[BaseModel], before: str = "") -> set[str]:
             keys |= existing_keys(Model, "models.NAME.")
         elif section is Evaluation and name == "judge":
             keys |= existing_keys(Judge, "evaluation.judge.")
+        elif field.annotation is Replicas:
+            keys.add(f"{before}{name}")
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys |= existing_keys(field.annotation, f"{before}{name}.")
         else:

@@ -94,7 +94,7 @@ class SentenceEmbedder:
         from sentence_transformers import SentenceTransformer
 
         on_cpu = self.settings.num_gpus == 0
-        self._threads = max(1, (os.cpu_count() or 1) // self.settings.replicas) if on_cpu else 1
+        self._threads = max(1, (os.cpu_count() or 1) // self.settings.replicas.max) if on_cpu else 1
         if on_cpu:
             # Batches side by side, one core each: cores that share a batch wait for each other after every layer.
             torch.set_num_threads(1)

@@ -125,9 +125,9 @@ def _notes_on_versions(job: OpenedJob) -> list[str]:
 
 
 def claims_of(job: OpenedJob, names: Iterable[str]) -> dict[str, Claim]:
-    """What each of the named stages holds of the cluster at once, where it holds a model."""
+    """What each of the named stages needs of the cluster to start, where it holds a model."""
     return {
-        name: Claim(gpus=pool.replicas * pool.num_gpus, cpus=pool.replicas * pool.num_cpus)
+        name: Claim(gpus=pool.fewest * pool.num_gpus, cpus=pool.fewest * pool.num_cpus)
         for name, resources in job.plan.resources().items()
         if name in names
         for pool in [resources.pool]

@@ -49,15 +49,15 @@ class Worker(ABC):
 class Pool:
     """How many workers hold a model at the same time, and what each takes of the cluster.
 
-    The stage starts where there is room for `fewest` of the `replicas`; None means all of them. A worker has at most
-    `parts_in_flight` parts at once.
+    A job starts where there is room for `fewest` of its stages' `replicas`. A worker has at most `parts_in_flight`
+    parts at once.
     """
 
     replicas: int
     num_gpus: float
     num_cpus: float = 1
     parts_in_flight: int = 2
-    fewest: int | None = None
+    fewest: int = 1
 
 
 def keys_of(rows: pa.Table, columns: Iterable[str]) -> list[Key]:

@@ -107,14 +107,20 @@ def _located(model: Model) -> str:
 
 
 def asking_resources(spec: JobSpec, programme: Programme) -> Resources:
-    """Workers that each hold all models of a stage, with enough parts at once to keep their engines busy."""
+    """Workers that each hold all models of a stage.
+
+    A worker asks for parts as far as its seats go. Only where nearly every part waits for a last row does their number
+    limit it.
+    """
     names = sorted({spec.config.model_of(role) for role in programme.roles})
     models = {name: spec.config.models[name] for name in names}
     rows = min(model.concurrency or model.engine_args.get("max_num_seqs", MAX_NUM_SEQS) for model in models.values())
     pool = Pool(
-        replicas=min(model.replicas for model in models.values()),
+        replicas=min(model.replicas.max for model in models.values()),
+        fewest=min(model.replicas.min for model in models.values()),
         num_gpus=sum(model.gpus for model in models.values()),
-        parts_in_flight=1 + math.ceil(2 * rows / spec.config.runtime.rows_per_part),
+        num_cpus=max(model.num_cpus for model in models.values()),
+        parts_in_flight=1 + math.ceil(8 * rows / spec.config.runtime.rows_per_part),
     )
     return Resources(pool, models)
 

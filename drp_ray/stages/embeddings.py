@@ -107,7 +107,14 @@ def _settings(spec: JobSpec) -> dict[str, Any]:
 
 def _resources(spec: JobSpec) -> Resources:
     settings = spec.config.embedding
-    return Resources(Pool(settings.replicas, settings.num_gpus, parts_in_flight=PARTS_AT_ONCE), embedder=settings)
+    pool = Pool(
+        replicas=settings.replicas.max,
+        fewest=settings.replicas.min,
+        num_gpus=settings.num_gpus,
+        num_cpus=settings.num_cpus,
+        parts_in_flight=PARTS_AT_ONCE,
+    )
+    return Resources(pool, embedder=settings)
 
 
 EMBEDDINGS = Stage(

@@ -127,8 +127,8 @@ def test_the_job_that_is_started_fits_the_workers(rayjob):
     [group] = rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     [worker] = group["template"]["spec"]["containers"]
     gpus = int(worker["resources"]["limits"]["nvidia.com/gpu"]) * group["maxReplicas"]
-    assert max(model.replicas * model.gpus for model in config.models.values()) == gpus
-    assert config.embedding.replicas * config.embedding.num_gpus == gpus
+    assert max(model.replicas.max * model.gpus for model in config.models.values()) == gpus
+    assert config.embedding.replicas.max * config.embedding.num_gpus == gpus
 
 
 def calls_of(file: Path) -> Iterator[str]:

@@ -124,9 +124,9 @@ def test_vllm_knows_every_engine_argument(path: Path) -> None:
 def test_a_paper_job_fills_the_gpus_of_the_cluster(name: str) -> None:
     gpus = gpus_of_cluster()
     config = job(name)
-    assert config.embedding.replicas * config.embedding.num_gpus == gpus
+    assert config.embedding.replicas.max * config.embedding.num_gpus == gpus
     for model in config.models.values():
-        assert model.replicas * model.gpus == gpus
+        assert model.replicas.max * model.gpus == gpus
     assert config.runtime.resources_wait_s >= 600
 
 
@@ -146,7 +146,7 @@ def test_a_judge_asks_as_published(name: str, judge: str, model: str, samples: i
 
 def test_the_large_judge_fills_the_gpus_of_the_cluster() -> None:
     model = job("judges/books_drp_s72b").models["s72b"]
-    assert (model.tensor_parallel, model.replicas * model.gpus) == (2, gpus_of_cluster())
+    assert (model.tensor_parallel, model.replicas.max * model.gpus) == (2, gpus_of_cluster())
 
 
 @pytest.mark.parametrize("path", JUDGED, ids=lambda path: path.stem)

@@ -158,7 +158,9 @@ def test_a_setting_that_changes_results_renames_its_stage_and_what_is_made_from_
         "name=another",
         "root=elsewhere",
         "models.writer.replicas=3",
+        "models.writer.replicas={min: 1, max: 3}",
         "models.writer.num_gpus=0",
+        "models.writer.num_cpus=4",
         "models.writer.tensor_parallel=2",
         "models.writer.concurrency=7",
         "models.writer.timeout_s=7",
@@ -170,7 +172,9 @@ def test_a_setting_that_changes_results_renames_its_stage_and_what_is_made_from_
         "models.unused.id=some/model",
         "sampling.judge.temperature=0.3",
         "embedding.replicas=3",
+        "embedding.replicas={min: 1, max: 3}",
         "embedding.num_gpus=0",
+        "embedding.num_cpus=0.5",
         "embedding.batch_size=3",
         "runtime.rows_per_part=3",
         "runtime.heartbeat_s=3",
@@ -185,6 +189,13 @@ def test_a_setting_that_changes_results_renames_its_stage_and_what_is_made_from_
 )
 def test_a_setting_that_cannot_change_results_renames_nothing(plan, override):
     assert changed(plan(), plan(override)) == set()
+
+
+def test_a_pool_has_the_replicas_and_cpus_that_its_models_may_have(plan):
+    bounded = plan("models.reasoner.replicas={min: 2, max: 6}", "models.reasoner.num_cpus=3", "embedding.num_cpus=2")
+    pools = {name: resources.pool for name, resources in bounded.resources().items()}
+    assert (pools["differences"].fewest, pools["differences"].replicas, pools["differences"].num_cpus) == (2, 6, 3)
+    assert (pools["embeddings"].fewest, pools["embeddings"].replicas, pools["embeddings"].num_cpus) == (8, 8, 2)
 
 
 @pytest.mark.parametrize("stage", ORDER)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from drp_ray.config import Embedding
+from drp_ray.config import Embedding, Replicas
 from drp_ray.engines.embedder import Embedder, make_embedder
 from drp_ray.evaluation.metrics.base import Metric, Scores, metric
 
@@ -43,7 +43,7 @@ class EmbeddingSimilarity(Metric):
     @cached_property
     def _embedder(self) -> Embedder:
         # One text in a batch: in company, a text's vector differs in its last digits.
-        return make_embedder(Embedding(**self.settings.model_dump(), batch_size=1, replicas=1, num_gpus=0))
+        return make_embedder(Embedding(**self.settings.model_dump(), batch_size=1, replicas=Replicas(max=1), num_gpus=0))
 
     def score(self, prediction: str, reference: str) -> Scores:
         """See `Metric`. Between -1 and 1."""
