@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -70,6 +71,28 @@ class ModelRow:
 
 
 @dataclass
+class LoadedModels:
+    """Engines that answer, the seats of those who ask them, and how many rows sit or wait for a seat."""
+
+    engines: dict[str, LiveEngine]
+    seats: Seats
+    n_open: int = 0
+
+    @classmethod
+    async def load(cls, models: Mapping[str, ModelSpec]) -> "LoadedModels":
+        """Start an engine for every model."""
+        engines = {name: LiveEngine(spec) for name, spec in models.items()}
+        for engine in engines.values():
+            await engine.start()
+        return cls(engines, Seats(min(engine.concurrency for engine in engines.values())))
+
+    async def close(self) -> None:
+        """Stop the engines."""
+        for engine in self.engines.values():
+            await engine.close()
+
+
+@dataclass
 class ModelWorker(Worker):
     """A worker that answers rows. A stage derives from it and says what a row asks (`rows_of`)."""
 
@@ -78,10 +101,9 @@ class ModelWorker(Worker):
     seed: int
     max_attempts: int
     keep: KeepSettings = field(default_factory=KeepSettings, kw_only=True)
-    _engines: dict[str, LiveEngine] = field(default_factory=dict, init=False, repr=False)
+    _loaded: "LoadedModels | None" = field(default=None, init=False, repr=False)
     _exchanges: dict[Key, list[Exchange]] = field(default_factory=dict, init=False, repr=False)
     _finished: int = field(default=0, init=False, repr=False)
-    _open: int = field(default=0, init=False, repr=False)
     _unforeseen: int = field(default=0, init=False, repr=False)
     _broken: set[Key] = field(default_factory=set, init=False, repr=False)
 
@@ -89,13 +111,29 @@ class ModelWorker(Worker):
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
         """What each row of an input part asks."""
 
+    def holds(self) -> Any:
+        """The models: stages that ask the same ones may share engines, whatever they ask."""
+        return self.models
+
+    def share(self, loaded: Any) -> None:
+        """Ask the engines that another worker has started."""
+        self._loaded = loaded
+
+    def loaded(self) -> Any:
+        """The engines and their seats."""
+        return self._loaded
+
     async def start(self, count: Callable[..., None]) -> None:
         """Load the models."""
         self._count = count
-        for name, spec in self.models.items():
-            self._engines[name] = LiveEngine(spec)
-            await self._engines[name].start()
-        self._seats = Seats(min(engine.concurrency for engine in self._engines.values()))
+        if self._loaded is None:
+            self._loaded = await LoadedModels.load(self.models)
+
+    @property
+    def _ready(self) -> "LoadedModels":
+        if self._loaded is None:
+            raise RuntimeError("the worker was not started")
+        return self._loaded
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Answer all rows of a part, or those that had errors earlier."""
@@ -103,7 +141,7 @@ class ModelWorker(Worker):
         kept = {key: row for key, row in before.items() if row["status"] == "ok"}
         wanted = self.rows_of(rows)
         asked = [row for row in wanted if self._key(row.blank) not in kept]
-        self._open += len(asked)  # before anything is awaited: what is under way is never counted as room
+        self._ready.n_open += len(asked)  # before anything is awaited: what is under way is never counted as room
         self._count(rows=len(kept))
         attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
         answered = await asyncio.gather(*map(self._answer, asked, attempts))
@@ -115,7 +153,7 @@ class ModelWorker(Worker):
 
     def room(self) -> int:
         """The seats that no row takes or waits for."""
-        return self._seats.total - self._open
+        return self._ready.seats.total - self._ready.n_open
 
     def facts(self, rows: pa.Table) -> Facts:
         """Error rows, tokens, what went wrong on the way, and rows whose prompts held control strings.
@@ -129,8 +167,8 @@ class ModelWorker(Worker):
 
     async def close(self) -> None:
         """Stop the engines."""
-        for engine in self._engines.values():
-            await engine.close()
+        if self._loaded is not None:
+            await self._loaded.close()
 
     def _key(self, row: Row) -> Key:
         return tuple(row[name] for name in self.keys)
@@ -141,7 +179,7 @@ class ModelWorker(Worker):
         Raises:
             Exception: what nobody foresaw, where it happens to many rows.
         """
-        caller = RowCaller(row.key, self.roles, self._engines, self.seed)
+        caller = RowCaller(row.key, self.roles, self._ready.engines, self.seed)
         attempt, error, unusable, deaths = attempts_before, "", 0, 0
         unforeseen: Exception | None = None
         said: Row = {}
@@ -150,7 +188,7 @@ class ModelWorker(Worker):
             caller.begin(attempt)
             unforeseen = None
             try:
-                async with self._seats.taken(self._weight(deaths)), self._in_flight():
+                async with self._ready.seats.taken(self._weight(deaths)), self._in_flight():
                     columns = await row.answer(caller)
                 return self._answered_row(row, caller, attempt, columns)
             except RowFailed as failure:
@@ -198,7 +236,7 @@ class ModelWorker(Worker):
         """How many seats a row takes: after deaths, more of the engine is left empty around a suspect."""
         if deaths == 0:
             return 1
-        return math.ceil(self._seats.total / CROWD) if deaths == 1 else self._seats.total
+        return math.ceil(self._ready.seats.total / CROWD) if deaths == 1 else self._ready.seats.total
 
     @asynccontextmanager
     async def _in_flight(self) -> AsyncIterator[None]:
@@ -218,7 +256,7 @@ class ModelWorker(Worker):
         accounts = caller.accounts.columns()
         is_error = columns["status"] == "error"
         self._finished += 1
-        self._open -= 1
+        self._ready.n_open -= 1
         self._count(rows=1, errors=int(is_error), **{name: accounts[name] for name in COUNTED})
         self._exchanges[self._key(row.blank)] = caller.exchanges
         if caller.broke_control_strings:

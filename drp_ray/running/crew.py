@@ -1,8 +1,10 @@
-"""The worker processes of a stage: as many as fit the cluster, watched, and replaced when they are lost.
+"""The worker processes of stages: as many as fit the cluster, watched, and replaced when they are lost.
 
 All workers of a pool are asked for at once. Ray starts those that fit, and the others wait for their place: a stage
 begins with the first GPU and grows as nodes join. A worker that is lost is asked for anew in the same way. Ray restarts
 none by itself: so every loss is known at once, and the lost parts are dealt to others.
+
+Stages that load the same are worked on by one crew. Workers that later stages need as they are stand by until then.
 """
 
 import uuid
@@ -19,12 +21,10 @@ from drp_ray.running.dealing import MAX_LOST_WORKERS, PartToDo
 from drp_ray.running.monitor import Outcome
 from drp_ray.running.part_work import Assignment, PartActor, serve_in_task
 from drp_ray.running.stage_info import PartStage, RunOptions
+from drp_ray.running.standby import CLOSING_S
 
 LOOK_EVERY_S = 1.0
 """How often it is looked whether the cluster has grown."""
-
-CLOSING_S = 20.0
-"""How long a worker has to free its models once all parts have ended."""
 
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, LocalRayletDiedError, OutOfMemoryError)
 """What Ray raises of a worker whose process or node is gone."""
@@ -36,17 +36,25 @@ class Hand:
 
     worker: str
     kill: Callable[[], None]
+    actor: Any = None
 
 
 class Crew:
-    """The workers of one stage, and what became of the parts that they were dealt."""
+    """The workers of stages that load the same, and what became of the parts that they were dealt."""
 
-    def __init__(self, stage: PartStage, parts: Sequence[PartToDo], options: RunOptions) -> None:
-        self._stage, self._monitor, self._n_left = stage, options.monitor, len(parts)
+    def __init__(self, stages: Sequence[PartStage], parts: Sequence[PartToDo], options: RunOptions) -> None:
+        self._stages, self._monitor, self._n_left = stages, options.monitor, len(parts)
+        self._pool, self._held, self._standby = stages[0].pool, stages[0].held, options.standby
+        self._is_kept = options.keep_workers and self._held is not None
         self._deal = uuid.uuid4().hex
-        without_driver = replace(stage, confirm=None)  # for the driver, and not to be sent to workers
-        self._assignment = Assignment(without_driver, options.retry_errors, options.monitor, self._deal, worker="")
+        without_driver = tuple(replace(stage, confirm=None) for stage in stages)  # workers have no use for it
+        self._assignment = Assignment(
+            without_driver, options.retry_errors, options.monitor, self._deal, worker="", is_kept=self._is_kept
+        )
         self._hands: dict[Any, Hand] = {}
+        if self._pool is None:
+            self._standby.leave_room()
+        self._waiting = self._standby.take(self._held) if self._pool is not None else []
         self._n_started = self._n_lost_at_start = 0
         ray.get(self._monitor.begin_deal.remote(self._deal, list(parts)))
 
@@ -70,36 +78,41 @@ class Crew:
                 news = self._monitor.outcomes.remote(self._deal)
 
     def end(self) -> None:
-        """Let workers that have begun free their models; end the others, and those that take too long."""
+        """Let workers that have begun free their models, or stand by; end the others, and those that take too long."""
         begun = set(ray.get(self._monitor.begun.remote(self._deal)))
         closing = [ref for ref, hand in self._hands.items() if hand.worker in begun]
         closed = ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)[0] if closing else []
-        for ref in closed:
-            del self._hands[ref]
+        left = [self._hands.pop(ref) for ref in closed]
+        if self._held is not None and self._is_kept:
+            self._standby.add(self._held, [*(hand.actor for hand in left), *self._waiting])
+            self._waiting = []
         self.kill()
 
     def kill(self) -> None:
         """End all workers at once."""
         for hand in self._hands.values():
             hand.kill()
+        for actor in self._waiting:
+            ray.kill(actor)
         self._hands.clear()
 
     def _fill(self) -> None:
         """Ask Ray for the workers that are missing, as far as there are parts for them."""
-        pool = self._stage.pool
+        pool = self._pool
         most = pool.replicas if pool is not None else max(1, int(ray.cluster_resources().get("CPU", 1)))
         while len(self._hands) < min(most, self._n_left):
             self._n_started += 1
             self._start(replace(self._assignment, worker=f"worker {self._n_started}"))
 
     def _start(self, assignment: Assignment) -> None:
-        pool = self._stage.pool
+        pool = self._pool
         if pool is None:
             task = _serve_in_task.remote(assignment)
             self._hands[task] = Hand(assignment.worker, lambda: ray.cancel(task, force=True))
             return
-        actor = _PartActor.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus).remote()
-        self._hands[actor.serve.remote(assignment)] = Hand(assignment.worker, lambda: ray.kill(actor))
+        here = _PartActor.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus)
+        actor = self._waiting.pop() if self._waiting else here.remote()
+        self._hands[actor.serve.remote(assignment)] = Hand(assignment.worker, lambda: ray.kill(actor), actor)
 
     def _see_off(self, ended: Any) -> None:
         """Take leave of a worker that has ended, or was lost: then its parts are dealt again.
@@ -110,19 +123,23 @@ class Crew:
         hand = self._hands.pop(ended)
         try:
             ray.get(ended)
+            if self._is_kept:
+                self._waiting.append(hand.actor)
         except LOST as loss:
             hand.kill()  # Ray may only have lost sight of it
             alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
             has_begun, condemned = ray.get(self._monitor.lose.remote(self._deal, hand.worker, alive))
-            for part in condemned:
+            for name in condemned:
+                number, _, part = name.partition("/")
+                stage = self._stages[int(number)].info.name
                 raise JobFailed(
-                    f"{self._stage.info.name}: {MAX_LOST_WORKERS} worker processes died while they worked on {part}"
+                    f"{stage}: {MAX_LOST_WORKERS} worker processes died while they worked on {part}"
                 ) from loss
             self._n_lost_at_start = 0 if has_begun else self._n_lost_at_start + 1
             if self._n_lost_at_start >= MAX_LOST_WORKERS:
                 raise JobFailed(
-                    f"{self._stage.info.name}: {self._n_lost_at_start} worker processes in a row died before they had "
-                    f"loaded what they need: {str(loss).splitlines()[0]}"
+                    f"{self._stages[0].info.name}: {self._n_lost_at_start} worker processes in a row died before they "
+                    f"had loaded what they need: {str(loss).splitlines()[0]}"
                 ) from loss
 
 
@@ -131,9 +148,9 @@ _PartActor = ray.remote(max_restarts=0, max_task_retries=0)(PartActor)
 
 
 @contextmanager
-def working(stage: PartStage, parts: Sequence[PartToDo], options: RunOptions) -> Iterator[Crew]:
-    """The workers of a stage, which are ended with the block."""
-    crew = Crew(stage, parts, options)
+def working(stages: Sequence[PartStage], parts: Sequence[PartToDo], options: RunOptions) -> Iterator[Crew]:
+    """The workers of stages that load the same; with the block they are ended, or stand by for later stages."""
+    crew = Crew(stages, parts, options)
     try:
         yield crew
     except BaseException:

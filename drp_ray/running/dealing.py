@@ -31,11 +31,21 @@ SLOW_S, SLOW_TIMES = 60.0, 2.0
 
 @dataclass(frozen=True)
 class PartToDo:
-    """A part that is to be made; `replaces` is the digest of the committed part that it takes the place of."""
+    """A part that is to be made; `replaces` is the digest of the committed part that it takes the place of.
+
+    Parts of several stages may be dealt together: `stage` is the number of a part's own among them, and its name is
+    `NUMBER/PART`.
+    """
 
     name: str
     rows: int
     replaces: str = ""
+    stage: int = 0
+
+    @property
+    def part(self) -> str:
+        """The name of its file."""
+        return self.name.rpartition("/")[2]
 
 
 class Dealing:

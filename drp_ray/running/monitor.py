@@ -20,7 +20,7 @@ LOOK_EVERY_S = 5.0
 """How often a worker that has nothing is looked at again where nothing happens: a part may fall far behind."""
 
 Outcome = dict[str, str]
-"""What became of a part (`part_outcomes`)."""
+"""What became of a part (`part_outcomes`), and the number of its `stage`."""
 
 
 @ray.remote(num_cpus=0)

@@ -26,30 +26,20 @@ the output part itself. So a part is whole on storage the moment it is done, and
 | Ray outlives the driver               | `keeper`                         | what is left of it is ended in seconds  |
 """
 
-import time
-from collections.abc import Callable, Iterator, Set
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 
 import ray
 
-from drp_ray.errors import BadInput, DatasetChanged, JobFailed
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.running.crew import working
-from drp_ray.running.dealing import PartToDo
 from drp_ray.running.part_outcomes import committed_in
 from drp_ray.running.progress import Amount, Heartbeat
 from drp_ray.running.stage_info import PartStage, RunOptions
-from drp_ray.running.survey import Survey, can_improve, filled_in, is_current, survey
-from drp_ray.storage.folder import Folder, impatient
+from drp_ray.running.stage_run import StageRun
+from drp_ray.running.survey import can_improve, is_current
 from drp_ray.storage.lease import optional_lease
-from drp_ray.storage.parts import (
-    Committed,
-    Manifest,
-    PartEntry,
-    is_sound,
-    read_committed,
-    read_whole_manifest,
-    write_manifest,
-)
+from drp_ray.storage.parts import Committed, Manifest, read_whole_manifest
 
 
 def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
@@ -58,100 +48,81 @@ def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
     Raises:
         JobFailed: another job holds the folder, or the work could not go on.
     """
-    source = read_whole_manifest(stage.source.folder)
-    if source is None or not source.is_done:
-        raise JobFailed(f"{stage.info.name}: its input {stage.source.folder.uri} is not complete")
-    manifest = read_whole_manifest(stage.info.folder)
-    if (
-        manifest is not None
-        and is_current(manifest, {source.stage: source})
-        and not (options.retry_errors and can_improve(manifest.totals))
-    ):
-        return manifest
-    with optional_lease(stage.info.folder, options.lease_ttl_s) as check_lease:
-        return _run_pending(stage, source, options, check_lease)
-
-
-def _run_pending(stage: PartStage, source: Manifest, options: RunOptions, check_lease: Callable[[], None]) -> Manifest:
-    folder = stage.info.folder
-    began, earlier = time.monotonic(), read_whole_manifest(folder)
-    _delete_damaged(folder, earlier)
-    committed = read_committed(folder, (entry.name for entry in source.parts))
-    found = survey(source, committed, stage.expected_rows, options.retry_errors)
-    wall_before = earlier.wall_s if earlier is not None else 0.0
-    unfinished = Manifest(
-        stage=stage.info.name,
-        fingerprint=stage.info.fingerprint,
-        made_from=dict(stage.info.made_from),
-        inputs={source.stage: source.content},
-        parts=_expected_parts(stage, source),
-        wall_s=wall_before,
-    )
-    write_manifest(folder, unfinished)
-    done = dict(found.done)
-
-    def manifest_now() -> Manifest:
-        return filled_in(unfinished, done, wall_before + time.monotonic() - began)
-
-    try:
-        for part in _run_parts(stage, unfinished, found, options):
-            check_lease()
-            done[part.name] = part
-        _confirm(stage, made=done.keys() - found.done.keys())
-    except BaseException:
-        with suppress(BadInput, JobFailed):  # what ended the work is told, and not what its clean-up met
-            # Without totals: all parts may be there, and the dataset not confirmed.
-            write_manifest(impatient(folder), manifest_now().model_copy(update={"totals": None}))
-        raise
-    manifest = manifest_now()
-    write_manifest(folder, manifest)
+    [manifest] = run_part_stages([stage], options)
     return manifest
 
 
-def _delete_damaged(folder: Folder, manifest: Manifest | None) -> None:
-    """Remove parts of another size than was committed, unless their rows are whole: they were made again since then."""
-    for name in manifest.damage if manifest is not None else ():
-        if not is_sound(folder, name):
-            folder.delete(name)
+def run_part_stages(stages: Sequence[PartStage], options: RunOptions) -> list[Manifest]:
+    """Run what is pending of stages that load the same, as one stream of parts over one crew of workers.
+
+    Raises:
+        JobFailed: as `run_part_stage`. What is done of each stage stays.
+    """
+    manifests: dict[int, Manifest] = {}
+    runs: dict[int, StageRun] = {}
+    with ExitStack() as leases:
+        for number, stage in enumerate(stages):
+            source = _complete_source(stage)
+            manifest = read_whole_manifest(stage.info.folder)
+            if manifest is not None and _is_finished(manifest, source, options):
+                manifests[number] = manifest
+            else:
+                check_lease = leases.enter_context(optional_lease(stage.info.folder, options.lease_ttl_s))
+                runs[number] = StageRun(stage, source, options.retry_errors, check_lease)
+        manifests |= zip(runs, _run_pending(list(runs.values()), options), strict=True)
+    return [manifests[number] for number in range(len(stages))]
 
 
-def _confirm(stage: PartStage, made: Set[str]) -> None:
-    """See that the dataset is what it was; parts that were made now are deleted where it is known to have changed."""
+def _complete_source(stage: PartStage) -> Manifest:
+    source = read_whole_manifest(stage.source.folder)
+    if source is None or not source.is_done:
+        raise JobFailed(f"{stage.info.name}: its input {stage.source.folder.uri} is not complete")
+    return source
+
+
+def _is_finished(manifest: Manifest, source: Manifest, options: RunOptions) -> bool:
+    can_do_better = options.retry_errors and can_improve(manifest.totals)
+    return is_current(manifest, {source.stage: source}) and not can_do_better
+
+
+def _run_pending(runs: Sequence[StageRun], options: RunOptions) -> list[Manifest]:
+    """Make what is pending of all stages, and finish each as soon as it has all its parts."""
+    finished: dict[int, Manifest] = {}
     try:
-        if stage.confirm is not None:
-            stage.confirm()
-    except DatasetChanged:
-        for name in made:
-            stage.info.folder.delete(name)
+        for number, run in enumerate(runs):
+            if not run.n_left:
+                finished[number] = run.finish()
+        for number, committed in _run_parts(runs, options):
+            runs[number].note(committed)
+            if not runs[number].n_left:
+                finished[number] = runs[number].finish()
+    except BaseException:
+        for number, run in enumerate(runs):
+            if number not in finished:
+                with suppress(BadInput, JobFailed):  # what ended the work is told, and not what its clean-up met
+                    run.leave()
         raise
+    return [finished[number] for number in range(len(runs))]
 
 
-def _expected_parts(stage: PartStage, source: Manifest) -> list[PartEntry]:
-    return [PartEntry(name=entry.name, rows=_expected_rows(stage, entry)) for entry in source.parts]
-
-
-def _expected_rows(stage: PartStage, entry: PartEntry) -> int:
-    return int(entry.facts.get(stage.expected_rows, entry.rows)) * stage.rows_each
-
-
-def _run_parts(stage: PartStage, expected: Manifest, found: Survey, options: RunOptions) -> Iterator[Committed]:
-    """Run the pending parts; yields each as it is committed."""
-    if not found.pending:
+def _run_parts(runs: Sequence[StageRun], options: RunOptions) -> Iterator[tuple[int, Committed]]:
+    """Run the pending parts of all; yields each as it is committed, with the number of its stage."""
+    to_do = [part for number, run in enumerate(runs) for part in run.parts_to_do(number)]
+    if not to_do:
         return
-    ray.get(options.monitor.reset.remote(stage.info.name))
-    total = Amount(len(expected.parts), sum(part.rows for part in expected.parts))
-    done = Amount(len(found.done), sum(part.rows for part in found.done.values()))
-    heartbeat = Heartbeat(options.monitor, stage.info.name, options.heartbeat_s, total, done)
-    with heartbeat.beating(), working(stage, parts_to_do(stage, found), options) as crew:
+    name = _told(runs)
+    ray.get(options.monitor.reset.remote(name))
+    total = Amount(*map(sum, zip(*(run.total for run in runs), strict=True)))
+    done = Amount(*map(sum, zip(*(run.amount_done for run in runs), strict=True)))
+    heartbeat = Heartbeat(options.monitor, name, options.heartbeat_s, total, done)
+    with heartbeat.beating(), working([run.stage for run in runs], to_do, options) as crew:
         for outcome in crew.outcomes():
             committed = committed_in(outcome)
             heartbeat.part_done()
-            yield committed
+            yield int(outcome["stage"]), committed
 
 
-def parts_to_do(stage: PartStage, found: Survey) -> list[PartToDo]:
-    """The pending parts as they are dealt to workers."""
-    return [
-        PartToDo(entry.name, _expected_rows(stage, entry), found.replaced.get(entry.name, ""))
-        for entry in found.pending
-    ]
+def _told(runs: Sequence[StageRun]) -> str:
+    """The name of the stages in progress lines and metrics."""
+    [name, *others] = dict.fromkeys(run.stage.info.name for run in runs)
+    return ", ".join([name, *others]) + (f" of {len(runs)} runs" if len(runs) > 1 else "")

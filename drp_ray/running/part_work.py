@@ -16,7 +16,7 @@ from drp_ray.running.dealing import PartToDo
 from drp_ray.running.part_outcomes import committed_row, failed_part_as_row
 from drp_ray.running.progress import Counts
 from drp_ray.running.stage_info import PartStage
-from drp_ray.running.worker import keys_of
+from drp_ray.running.worker import Worker, keys_of
 from drp_ray.storage.parts import Committed, DamagedPart, Facts, Part, commit_part, read_footer, read_part
 
 COUNTS_EVERY_S = 0.5
@@ -31,24 +31,38 @@ class GivenAway(Exception):
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker process is told: the stage, and how to reach the monitor that deals the stage's parts.
+    """What a worker process is told: the stages, and how to reach the monitor that deals their parts.
 
-    `worker` names the process among all that ever worked on the stage.
+    The stages load the same. `worker` names the process among all that ever worked on them. What it has loaded stays
+    for the next stages where it `is_kept`.
     """
 
-    stage: PartStage
+    stages: tuple[PartStage, ...]
     retry_errors: bool
     monitor: Any
     deal: str
     worker: str
+    is_kept: bool = False
 
 
 class PartActor:
     """A worker that keeps its models, in an actor."""
 
+    def __init__(self) -> None:
+        self._kept: Worker | None = None
+
     async def serve(self, assignment: Assignment) -> None:
         """Work on parts until none is left."""
-        await PartLoop(assignment).run()
+        loop = PartLoop(assignment, self._kept)
+        self._kept = None
+        await loop.run()
+        self._kept = loop.first if assignment.is_kept else None
+
+    async def free(self) -> None:
+        """Free what was kept."""
+        if self._kept is not None:
+            await self._kept.close()
+            self._kept = None
 
 
 def serve_in_task(assignment: Assignment) -> None:
@@ -57,13 +71,19 @@ def serve_in_task(assignment: Assignment) -> None:
 
 
 class PartLoop:
-    """Asks for a part whenever there is room for one, and works on several at a time."""
+    """Asks for a part whenever there is room for one, and works on several at a time.
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._told, self._stage, self._monitor = assignment, assignment.stage, assignment.monitor
+    What the `first` worker has loaded is shared by those of the other stages; it may have been loaded for earlier ones.
+    """
+
+    def __init__(self, assignment: Assignment, kept: Worker | None = None) -> None:
+        self._told, self._stages, self._monitor = assignment, assignment.stages, assignment.monitor
         self._name = (assignment.deal, assignment.worker)
         self._node = ray.get_runtime_context().get_node_id()
-        pool = self._stage.pool
+        self._kept = kept
+        self.first = self._stages[0].worker
+        pool = self._stages[0].pool
+        self._has_model = pool is not None
         self._most_parts = PARTS_OF_A_CPU if pool is None else pool.parts_in_flight
         self._parts: set[asyncio.Task[None]] = set()
         self._rows_coming = 0
@@ -72,7 +92,7 @@ class PartLoop:
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> None:
-        """Load what the work needs, work, and free it again."""
+        """Load what the work needs, work, and free it again unless it is kept."""
         self._over = asyncio.wrap_future(self._monitor.until_over.remote(self._told.deal).future())
         self._over.add_done_callback(lambda _: self._changed.set())
         outcome: dict[str, str]
@@ -81,16 +101,24 @@ class PartLoop:
         if outcome:
             await self._monitor.fail.remote(self._told.deal, outcome)
             return
+        is_kept = False
         try:
             await self._work_on_parts()
+            is_kept = self._told.is_kept
         finally:
-            await self._stage.worker.close()
+            if not is_kept:
+                await self.first.close()
 
     async def _start(self) -> None:
-        has_model = self._stage.pool is not None
+        count = self._count if self._has_model else lambda **counts: None
+        if self._kept is not None:
+            self.first.share(self._kept.loaded())
         with phase(self._add, "loading"):
-            await self._stage.worker.start(self._count if has_model else lambda **counts: None)
-        if has_model:
+            await self.first.start(count)
+        for stage in self._stages[1:]:
+            stage.worker.share(self.first.loaded())
+            await stage.worker.start(count)
+        if self._has_model:
             # What was loaded stays until the process ends: the collector would walk it while the model works, and for
             # two seconds at the end.
             gc.freeze()
@@ -119,7 +147,7 @@ class PartLoop:
         return part
 
     def _has_room(self) -> bool:
-        room = self._stage.worker.room()
+        room = self.first.room()
         return len(self._parts) < self._most_parts and (room is None or room > self._rows_coming)
 
     def _forget(self, task: "asyncio.Task[None]") -> None:
@@ -134,12 +162,13 @@ class PartLoop:
             with failed_part_as_row() as outcome:
                 committed = await self._made(part, seconds)
                 outcome |= committed_row(committed)
-                if self._stage.pool is None:
+                if not self._has_model:
                     self._count(rows=committed.rows)
         except GivenAway:
             return
         counts, self._counted = self._counted, {}
-        await self._monitor.end.remote(*self._name, part.name, outcome, counts, *seconds)
+        told = {**outcome, "stage": str(part.stage)}
+        await self._monitor.end.remote(*self._name, part.name, told, counts, *seconds)
 
     async def _made(self, to_do: PartToDo, seconds: list[float]) -> Committed:
         """Read an input part, work, check, commit.
@@ -147,7 +176,7 @@ class PartLoop:
         A part may be dealt again though it was committed, by a worker that was lost before it could say so: what
         stands there since the survey is not made a second time.
         """
-        stage, name = self._stage, to_do.name
+        stage, name = self._stages[to_do.stage], to_do.part
         try:
             with phase(self._add, "reading"):
                 part = await asyncio.to_thread(read_part, stage.source.folder, name)
@@ -159,24 +188,25 @@ class PartLoop:
         finally:
             self._rows_coming -= to_do.rows
         began = time.monotonic()
-        rows = await self._worked_on(name, part, earlier)
+        rows = await self._worked_on(stage, name, part, earlier)
         check_keys(stage, name, part.rows, rows)
         seconds.append(round(time.monotonic() - began, 3))
         facts = {**stage.worker.facts(rows), "seconds": seconds[0]}
-        return await self._committed(name, rows, facts, part.digest)
+        return await self._committed(to_do, rows, facts, part.digest)
 
-    async def _worked_on(self, name: str, part: Part, earlier: pa.Table | None) -> pa.Table:
-        if self._stage.pool is not None:
-            return await self._stage.worker.work(name, part.rows, earlier)
+    async def _worked_on(self, stage: PartStage, name: str, part: Part, earlier: pa.Table | None) -> pa.Table:
+        if self._has_model:
+            return await stage.worker.work(name, part.rows, earlier)
         # It computes, and would keep the loop from reading and committing meanwhile.
         async with self._one_at_a_time:
-            return await asyncio.to_thread(asyncio.run, self._stage.worker.work(name, part.rows, earlier))
+            return await asyncio.to_thread(asyncio.run, stage.worker.work(name, part.rows, earlier))
 
-    async def _committed(self, name: str, rows: pa.Table, facts: Facts, input_digest: str) -> Committed:
-        if not await self._monitor.may_commit.remote(*self._name, name):
+    async def _committed(self, to_do: PartToDo, rows: pa.Table, facts: Facts, input_digest: str) -> Committed:
+        if not await self._monitor.may_commit.remote(*self._name, to_do.name):
             raise GivenAway
+        folder = self._stages[to_do.stage].info.folder
         with phase(self._add, "committing"):
-            return await asyncio.to_thread(commit_part, self._stage.info.folder, name, rows, facts, input_digest)
+            return await asyncio.to_thread(commit_part, folder, to_do.part, rows, facts, input_digest)
 
     def _count(self, **counts: float) -> None:
         """Collect counts and send them twice a second: a remote call for every row would cost more than it says."""

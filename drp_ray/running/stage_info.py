@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import ray
 
+from drp_ray.running.standby import Held, Standby
 from drp_ray.running.worker import Pool, Worker
 from drp_ray.storage.folder import Folder
 
@@ -37,6 +38,12 @@ class PartStage:
     rows_each: int = 1
     confirm: Confirm | None = None
 
+    @property
+    def held(self) -> Held | None:
+        """What its workers hold; None where they share it with no other stage's."""
+        loads = self.worker.holds()
+        return None if loads is None or self.pool is None else Held(loads, self.pool)
+
 
 class Regrouping(Protocol):
     """Makes all parts of a folder. Equal inputs must give parts with equal bytes."""
@@ -57,9 +64,14 @@ class RegroupStage:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How stages are run. With `lease_ttl_s` None no lease is taken; `monitor` is Ray's handle of a `Monitor`."""
+    """How stages are run. With `lease_ttl_s` None no lease is taken; `monitor` is Ray's handle of a `Monitor`.
+
+    With `keep_workers` those that have models stand by for stages that need the same.
+    """
 
     heartbeat_s: float
     lease_ttl_s: float | None
     retry_errors: bool
     monitor: Any = field(repr=False)
+    standby: Standby = field(default_factory=Standby, repr=False)
+    keep_workers: bool = False

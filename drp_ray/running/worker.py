@@ -22,6 +22,17 @@ class Worker(ABC):
     schema: pa.Schema
     keys: tuple[str, ...]
 
+    def holds(self) -> Any:
+        """What `start` loads, if workers of other stages that load the same may share it; None where they may not."""
+        return None
+
+    def share(self, loaded: Any) -> None:  # noqa: B027 (what `holds` nothing to share is not asked to)
+        """Use what another worker that holds the same has loaded (its `loaded`): `start` need not load it then."""
+
+    def loaded(self) -> Any:
+        """What `start` has loaded, for others to share."""
+        return None
+
     async def start(self, count: Callable[..., None]) -> None:  # noqa: B027 (most workers load nothing)
         """Load what the work needs. `count(rows=1, errors=0, …)` reports progress within a part."""
 

@@ -11,7 +11,7 @@ import pytest
 from drp_ray.config import checked
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import JobFailed
-from drp_ray.job import revisions
+from drp_ray.job import levels, revisions
 from drp_ray.job import run as run_module
 from drp_ray.job.checks import notes_on
 from drp_ray.job.opened_job import open_job
@@ -108,7 +108,7 @@ def test_a_run_writes_its_commits_down_before_anything_is_made(dataset, tmp_path
     monkeypatch.setattr(
         run_module, "prepared", lambda *_: nullcontext(RunOptions(1, None, retry_errors=False, monitor=None))
     )
-    monkeypatch.setattr(run_module, "run_stage", stopped)
+    monkeypatch.setattr(levels, "_stages_of_level", stopped)
     with pytest.raises(JobFailed, match="first stage"):
         run_module.run(open_job(config_of(dataset, tmp_path)), lambda line: None)
     monkeypatch.setattr(revisions, "commit_on_hub", lambda name: "new")

@@ -10,8 +10,9 @@ import ray
 
 from drp_ray.errors import BadInput, DatasetChanged, JobFailed
 from drp_ray.running.monitor import start_monitor
-from drp_ray.running.part_stage import _confirm, run_part_stage
+from drp_ray.running.part_stage import run_part_stage, run_part_stages
 from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
+from drp_ray.running.stage_run import _confirm
 from drp_ray.running.survey import is_current, survey
 from drp_ray.running.worker import Pool, Worker
 from drp_ray.storage.folder import Folder, LocalFolder, StorageUnreachable
@@ -138,7 +139,7 @@ def test_what_ended_a_stage_is_told_and_not_what_its_clean_up_met(tmp_path, opti
             raise StorageUnreachable("the bucket is away")
         write(folder, manifest)
 
-    monkeypatch.setattr("drp_ray.running.part_stage.write_manifest", once_then_away)
+    monkeypatch.setattr("drp_ray.running.stage_run.write_manifest", once_then_away)
     with pytest.raises(Exception, match="told to break"):
         run_part_stage(bench.stage(breaks=(1,)), options)
 
@@ -182,12 +183,13 @@ def test_parts_go_only_where_the_dataset_is_known_to_have_changed(tmp_path, erro
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), StorageUnreachable("away"), DatasetChanged("it was changed")])
 def test_a_stage_that_was_not_confirmed_is_not_done_though_all_its_parts_are_there(tmp_path, monkeypatch, error):
-    def commit_all(stage, expected, found, options):
-        for part in found.pending:
-            [number] = read_part(stage.source.folder, part.name).rows["n"].to_pylist()
+    def commit_all(runs, options):
+        [run] = runs
+        for to_do in run.parts_to_do(0):
+            part = read_part(run.stage.source.folder, to_do.part)
+            [number] = part.rows["n"].to_pylist()
             rows = pa.table({"n": [number], "square": [number * number]})
-            digest = read_part(stage.source.folder, part.name).digest
-            yield commit_part(stage.info.folder, part.name, rows, {"errors": 0}, digest)
+            yield 0, commit_part(run.stage.info.folder, to_do.part, rows, {"errors": 0}, part.digest)
 
     monkeypatch.setattr("drp_ray.running.part_stage._run_parts", commit_all)
     bench = Bench(tmp_path, [[1], [2]])
@@ -305,6 +307,92 @@ def test_a_second_job_on_the_folder_stops(tmp_path, options):
     with lease(bench.folder, 3), pytest.raises(LeaseHeld, match="another job"):
         run_part_stage(bench.stage(), options)
     assert bench.bytes() == {}
+
+
+@dataclass
+class Sharing(Square):
+    """Squares numbers with something that takes long to load, and leaves a trace of every time that it is loaded."""
+
+    loads: Path = Path()
+    what: str = "the same"
+    _it: str | None = field(default=None, init=False)
+
+    def holds(self):
+        return self.what
+
+    def share(self, loaded):
+        self._it = loaded
+
+    def loaded(self):
+        return self._it
+
+    async def start(self, count):
+        if self._it is None:
+            self._it = self.what
+            self._trace("loaded")
+
+    async def close(self):
+        self._trace("freed")
+
+    def _trace(self, event):
+        with (self.loads / event).open("a") as file:
+            file.write(f"{self.what}\n")
+
+
+def sharing(tmp_path: Path, name: str, parts: list[list[int]], **worker) -> tuple[Bench, PartStage]:
+    (tmp_path / name).mkdir()
+    (tmp_path / "loads").mkdir(exist_ok=True)
+    bench = Bench(tmp_path / name, parts)
+    info = StageInfo(name, name, {"stage": name}, bench.folder)
+    work = Sharing(bench.trace, loads=tmp_path / "loads", **worker)
+    return bench, PartStage(info, bench.source, work, Pool(1, 0, parts_in_flight=2))
+
+
+def events(tmp_path: Path) -> dict[str, list[str]]:
+    return {path.name: path.read_text().split("\n")[:-1] for path in sorted((tmp_path / "loads").iterdir())}
+
+
+def test_stages_that_load_the_same_are_one_stream_with_what_one_worker_loaded(tmp_path, options):
+    one, first = sharing(tmp_path, "one", [[1, 2], [3]])
+    other, second = sharing(tmp_path, "other", [[4], [5], [6]])
+    manifests = run_part_stages([first, second], options)
+    assert [manifest.stage for manifest in manifests] == ["one", "other"] and all(m.is_done for m in manifests)
+    assert (sorted(one.squares()), sorted(other.squares())) == ([1, 2, 3], [4, 5, 6])
+    assert set(one.worked().values()) == set(other.worked().values()) == {1}
+    assert events(tmp_path) == {"loaded": ["the same"], "freed": ["the same"]}
+    alone, third = sharing(tmp_path, "alone", [[4], [5], [6]])
+    run_part_stage(third, options)
+    assert alone.squares() == other.squares()
+
+
+def test_a_failure_in_one_stage_keeps_what_every_stage_has_and_finishes_those_that_are_complete(tmp_path, options):
+    one, first = sharing(tmp_path, "one", [[1, 2, 3]])
+    other, second = sharing(tmp_path, "other", [[4], [5]], breaks=(5,))
+    with pytest.raises(Exception, match="told to break"):
+        run_part_stages([first, second], options)
+    assert read_manifest(one.folder).is_done and not read_manifest(other.folder).is_done
+    _, mended = other, replace(second, worker=replace(second.worker, breaks=()))
+    assert all(manifest.is_done for manifest in run_part_stages([first, mended], options))
+    assert one.worked() == {part_name(0): 1} and sorted(other.squares()) == [4, 5]
+
+
+def test_workers_stand_by_for_a_stage_that_needs_the_same_and_are_dismissed_by_another(tmp_path, options):
+    keeping = replace(options, keep_workers=True)
+    for name, what in (("one", "the same"), ("two", "the same"), ("three", "something else")):
+        run_part_stage(sharing(tmp_path, name, [[1], [2]], what=what)[1], keeping)
+    assert events(tmp_path) == {"loaded": ["the same", "something else"], "freed": ["the same"]}
+    keeping.standby.dismiss()
+    assert events(tmp_path)["freed"] == ["the same", "something else"]
+
+
+def test_work_without_a_model_has_a_cpu_while_workers_stand_by(tmp_path, options):
+    _, stage = sharing(tmp_path, "one", [[1]])
+    every_cpu = replace(stage, pool=Pool(1, 0, num_cpus=int(ray.cluster_resources()["CPU"])))
+    run_part_stage(every_cpu, replace(options, keep_workers=True))
+    (tmp_path / "plain").mkdir()
+    plain = Bench(tmp_path / "plain", [[2]])
+    run_part_stage(plain.stage(), options)
+    assert plain.squares() and events(tmp_path)["freed"] == ["the same"]
 
 
 def test_large_parts_come_first(tmp_path):

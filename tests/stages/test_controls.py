@@ -20,8 +20,9 @@ from drp_ray.data.sample_files import write_sample
 from drp_ray.evaluation.authorship import AUTHORS, LONGEST
 from drp_ray.evaluation.controls import CEILING, CONTROLS, FLOOR, OF_DATA
 from drp_ray.job.checks import prepared
+from drp_ray.job.levels import run_stage
 from drp_ray.job.opened_job import open_job
-from drp_ray.job.run import evaluate, run, run_stage
+from drp_ray.job.run import evaluate, run
 from drp_ray.job.run_scores import read_user_scores
 from drp_ray.job.score_lines import score_lines
 from drp_ray.stages.controls import MIN_OTHER_REVIEWS, WANTED, control_row, other_reviews, search, swapped_users

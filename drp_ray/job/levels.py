@@ -1,0 +1,134 @@
+"""Runs the stages of several jobs level by level: a stage of all jobs, then the next one.
+
+What the jobs share is made once. Stages of one level that ask the same models are one stream of parts over one crew of
+workers, with one tail in all; and where a later level asks the same models, these workers stand by until then. So a
+sweep starts each model once, or once a level where models take turns.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from drp_ray.inputs.dataset import Dataset
+from drp_ray.job.opened_job import OpenedJob
+from drp_ray.job.run_record import write_run
+from drp_ray.running.cluster import Say
+from drp_ray.running.part_stage import run_part_stages
+from drp_ray.running.regrouping import run_regroup_stage
+from drp_ray.running.stage_info import PartStage, RegroupStage, RunOptions
+from drp_ray.running.worker import Worker
+from drp_ray.stages.order import STAGES
+from drp_ray.stages.stage import StageContext, base_name
+from drp_ray.storage.local import OLD_S
+from drp_ray.storage.parts import Manifest
+
+
+class _StageOfJob(NamedTuple):
+    """A stage of the first job that has it, and what is to be done for it."""
+
+    job: OpenedJob
+    name: str
+    work: PartStage | RegroupStage
+
+
+Wanted = Sequence[tuple[OpenedJob, Sequence[str]]]
+"""Jobs, and the names of the stages that each of them wants."""
+
+
+def run_levels(wanted: Wanted, say: Say, options: RunOptions) -> None:
+    """Run what is pending of the wanted stages of all jobs.
+
+    Raises:
+        JobFailed: what was committed stays; the same call continues.
+    """
+    catalogues: dict[Dataset, Any] = {}
+    for job, _ in wanted:
+        job.run_folder.delete_temporary_files(older_than_s=OLD_S)
+        write_run(job.run_folder, job.config, job.plan, job.revisions)
+    levels = sorted({name for _, names in wanted for name in names}, key=_place)
+    for number, name in enumerate(levels):
+        later = set(levels[number + 1 :])
+        for group in _groups(_stages_of_level(wanted, name, catalogues)):
+            keep_workers = any(_asks_again(stage, job, names, later) for stage in group for job, names in wanted)
+            for stage, manifest in zip(group, _run(group, replace(options, keep_workers=keep_workers)), strict=True):
+                say(stage_line(name, manifest) + (f" ({stage.job.config.name})" if len(wanted) > 1 else ""))
+    options.standby.dismiss()
+
+
+def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOptions) -> Manifest:
+    """Run what is pending of a stage of a job."""
+    [manifest] = _run([_StageOfJob(job, name, _work(job, name, context))], options)
+    return manifest
+
+
+def _place(name: str) -> tuple[int, str]:
+    return [stage.name for stage in STAGES].index(base_name(name)), name
+
+
+def _stages_of_level(wanted: Wanted, name: str, catalogues: dict[Dataset, Any]) -> list[_StageOfJob]:
+    """The stages of this name, those that jobs share once."""
+    found: dict[str, _StageOfJob] = {}
+    for job in (job for job, names in wanted if name in names):
+        uri = job.plan.stages[name].folder.uri
+        if uri not in found:
+            folders = {each: info.folder for each, info in job.plan.stages.items()}
+            context = StageContext(job.plan.spec, job.dataset, folders, job.cache, catalogues)
+            found[uri] = _StageOfJob(job, name, _work(job, name, context))
+    return list(found.values())
+
+
+def _groups(stages: Iterable[_StageOfJob]) -> list[list[_StageOfJob]]:
+    """Stages that share workers in one list, every other one in a list of its own."""
+    groups: list[list[_StageOfJob]] = []
+    for stage in stages:
+        held = stage.work.held if isinstance(stage.work, PartStage) else None
+        for group in groups if held is not None else ():
+            first = group[0].work
+            if isinstance(first, PartStage) and first.held == held:
+                group.append(stage)
+                break
+        else:
+            groups.append([stage])
+    return groups
+
+
+def _asks_again(stage: _StageOfJob, job: OpenedJob, names: Iterable[str], later: set[str]) -> bool:
+    """Whether a later stage of a job has the resources that this stage has."""
+    own = stage.job.plan.resources().get(stage.name)
+    resources = job.plan.resources()
+    return own is not None and any(resources.get(name) == own for name in names if name in later)
+
+
+def _work(job: OpenedJob, name: str, context: StageContext) -> PartStage | RegroupStage:
+    stage, info = job.plan.definitions[name], job.plan.stages[name]
+    inputs = [job.plan.stages[source] for source in stage.inputs(job.plan.spec)]
+    confirm = partial(job.dataset.check_unchanged, job.plan.spec.dataset_identity) if stage.reads_dataset else None
+    work = stage.make(context)
+    if not isinstance(work, Worker):
+        return RegroupStage(info, inputs, work, confirm)
+    if confirm is not None:
+        confirm()  # the catalogue that workers look things up in is of this dataset, before a part is made with it
+    resources = stage.resources(job.plan.spec)
+    pool = resources.pool if resources is not None else None
+    return PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec), confirm)
+
+
+def _run(group: Sequence[_StageOfJob], options: RunOptions) -> list[Manifest]:
+    parts = [stage.work for stage in group if isinstance(stage.work, PartStage)]
+    if parts:
+        return run_part_stages(parts, options)
+    options.standby.leave_room()
+    return [run_regroup_stage(stage.work, options) for stage in group if isinstance(stage.work, RegroupStage)]
+
+
+def stage_line(name: str, manifest: Manifest) -> str:
+    """What a stage came to, in one line."""
+    totals = manifest.totals or {}
+    words = [f"{name}: {int(totals['rows']):,} rows in {len(manifest.parts):,} parts"]
+    if "errors" in totals:
+        words.append(f"{int(totals['errors']):,} error rows")
+        words.append(f"{int(totals['prompt_tokens']):,} tokens in, {int(totals['completion_tokens']):,} out")
+    if "broken_control_strings" in totals:
+        words.append(f"{int(totals['broken_control_strings']):,} rows of texts with control strings, which were broken")
+    return ", ".join([*words, f"{manifest.wall_s:.1f} s"])

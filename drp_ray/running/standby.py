@@ -1,0 +1,52 @@
+"""Workers that have loaded what later stages need, and wait for them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ray
+
+from drp_ray.running.worker import Pool
+
+CLOSING_S = 20.0
+"""How long a worker has to free its models once all parts have ended."""
+
+
+class Held(NamedTuple):
+    """What a worker has loaded, and on what; stages for which it is equal share workers."""
+
+    loads: Any
+    pool: Pool
+
+
+class Standby:
+    """Actors that have loaded the same and wait. They keep their places in the cluster."""
+
+    def __init__(self) -> None:
+        self._held: Held | None = None
+        self._actors: list[Any] = []
+
+    def add(self, held: Held, actors: Sequence[Any]) -> None:
+        """Let actors wait that hold this; `take` has dismissed those that held anything else."""
+        self._held, self._actors = held, [*self._actors, *actors]
+
+    def take(self, held: Held | None) -> list[Any]:
+        """The actors that hold this, which are not waiting any more. Those that hold anything else are dismissed."""
+        if held != self._held:
+            self.dismiss()
+        taken, self._actors = self._actors, []
+        return taken
+
+    def leave_room(self) -> None:
+        """Dismiss all where they would leave no CPU for work without a model."""
+        taken = len(self._actors) * self._held.pool.num_cpus if self._held is not None else 0
+        if taken and ray.cluster_resources().get("CPU", 0) - taken < 1:
+            self.dismiss()
+
+    def dismiss(self) -> None:
+        """Let all that wait free what they hold, and end them."""
+        actors, self._actors = self._actors, []
+        freed = [actor.free.remote() for actor in actors]
+        if freed:
+            ray.wait(freed, num_returns=len(freed), timeout=CLOSING_S)
+        for actor in actors:
+            ray.kill(actor)
