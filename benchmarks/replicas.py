@@ -161,7 +161,7 @@ def timed(folder: Path, parts: list[int], replicas: Replicas) -> tuple[float, li
 def open_job(folder: Path, replicas: Replicas) -> OpenedJob:
     """A job over a small dataset, whose comparisons are about to be made up."""
     write_sample(LocalFolder(folder / "data"), 8, seed=0)
-    model = {"engine": f"{SleepingEngine.__module__}:SleepingEngine", "id": str(folder / "engine"), "num_cpus": 0}
+    model = {"engine": "benchmarks.replicas:SleepingEngine", "id": str(folder / "engine"), "num_cpus": 0}
     settings = {
         "name": "replicas",
         "dataset": str(folder / "data"),

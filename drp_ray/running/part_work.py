@@ -48,21 +48,25 @@ class PartActor:
 
     async def serve(self, assignment: Assignment) -> None:
         """Work on parts until none is left."""
-        await PartLoop(assignment).run()
+        await PartLoop(assignment, _node()).run()
 
 
 def serve_in_task(assignment: Assignment) -> None:
     """Work on parts until none is left, in a task: its process serves the next stage too."""
-    asyncio.run(PartLoop(assignment).run())
+    asyncio.run(PartLoop(assignment, _node()).run())
+
+
+def _node() -> str:
+    return str(ray.get_runtime_context().get_node_id())
 
 
 class PartLoop:
     """Asks for a part whenever there is room for one, and works on several at a time."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, node: str) -> None:
         self._told, self._stage, self._monitor = assignment, assignment.stage, assignment.monitor
         self._name = (assignment.deal, assignment.worker)
-        self._node = ray.get_runtime_context().get_node_id()
+        self._node = node
         pool = self._stage.pool
         self._most_parts = PARTS_OF_A_CPU if pool is None else pool.parts_in_flight
         self._parts: set[asyncio.Task[None]] = set()

@@ -43,7 +43,9 @@ class EmbeddingSimilarity(Metric):
     @cached_property
     def _embedder(self) -> Embedder:
         # One text in a batch: in company, a text's vector differs in its last digits.
-        return make_embedder(Embedding(**self.settings.model_dump(), batch_size=1, replicas=Replicas(max=1), num_gpus=0))
+        return make_embedder(
+            Embedding(**self.settings.model_dump(), batch_size=1, replicas=Replicas(max=1), num_gpus=0)
+        )
 
     def score(self, prediction: str, reference: str) -> Scores:
         """See `Metric`. Between -1 and 1."""
