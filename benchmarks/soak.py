@@ -1,10 +1,11 @@
-"""Kills the driver of one run with SIGKILL at random moments, again and again, and counts what that cost.
+"""Kills the drivers of runs with SIGKILL at random moments, again and again, and counts what that cost.
 
     python -m benchmarks.soak --kills 100 --seed 0
 
-The job is the embedded sample with an engine of the tests, which writes a line for every call. After each kill every
-process that the job had started must be gone within ten seconds; after the last one the run is completed, and what it
-holds is compared with what was committed at each kill. One line at the end has what happened.
+The job is the embedded sample with an engine of the tests, which writes a line for every call. Most drivers have a Ray
+of their own, of which every process must be gone within ten seconds of the kill. One in five works on a cluster of
+two nodes; there a worker node is killed first, and another one added. A run that is complete is compared with what was
+committed at each kill, and another one begins. One line at the end has what happened.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 import psutil
 import yaml
+from ray.cluster_utils import Cluster
 
 from drp_ray.data.sample_files import write_sample
 from drp_ray.job.job import Job
@@ -31,10 +33,13 @@ from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import is_sound, read_part, read_whole_manifest
 
 ROOT = Path(__file__).parents[1]
-USERS = 48
+USERS = 24
 GONE_WITHIN_S = 10.0
-LONGEST_LIFE_S = 40.0
+LONGEST_LIFE_S = 20.0
 """A driver is killed at a random moment of this time, which grows by half where a life brought the run no further."""
+
+ON_CLUSTER = 0.2
+"""The share of lives on a cluster that loses a node."""
 
 PART_STAGES = ("retrieved", "embeddings", "comparisons", "differences", "predictions", "scores")
 
@@ -43,7 +48,9 @@ PART_STAGES = ("retrieved", "embeddings", "comparisons", "differences", "predict
 class Outcome:
     """What the kills cost."""
 
+    runs: int = 0
     kills: int = 0
+    nodes_killed: int = 0
     ended_early: int = 0
     stages_hit: Counter[str] = field(default_factory=Counter)
     processes_left: int = 0
@@ -56,7 +63,8 @@ class Outcome:
     def line(self) -> str:
         """One line for a table."""
         return (
-            f"driver killed {self.kills} times (in {dict(self.stages_hit)}; {self.ended_early} starts ended before), "
+            f"driver killed {self.kills} times in {self.runs} runs (in {dict(self.stages_hit)}; {self.ended_early} "
+            f"starts ended before), worker node killed and another added {self.nodes_killed} times, "
             f"rows lost {self.lost}, doubled {self.doubled}, committed parts changed {self.parts_changed}, "
             f"unreadable files {self.unreadable}, processes left after {GONE_WITHIN_S:g} s {self.processes_left}, "
             f"extra calls {self.extra_calls}"
@@ -70,8 +78,9 @@ class Outcome:
 
 def write_job(folder: Path) -> Path:
     """A job whose engine and embedder are those of the tests."""
+    folder.mkdir()
     write_sample(LocalFolder(folder / "data"), USERS, seed=1)
-    (folder / "script").write_text(json.dumps({"log": str(folder / "calls"), "delay_s": 0.2}))
+    (folder / "script").write_text(json.dumps({"log": str(folder / "calls"), "delay_s": 0.1}))
     (folder / "calls").touch()
     job: dict[str, Any] = {
         "name": "soak",
@@ -93,9 +102,9 @@ def write_job(folder: Path) -> Path:
     return file
 
 
-def start(file: Path) -> subprocess.Popen[bytes]:
+def start(file: Path, **environment: str) -> subprocess.Popen[bytes]:
     """Start the job, or what is left of it."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **environment}
     with (file.parent / "output").open("ab") as output:
         command = [sys.executable, "-m", "drp_ray", "run", str(file)]
         return subprocess.Popen(command, cwd=file.parent, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -131,27 +140,65 @@ def _is_done(job: Job, name: str) -> bool:
     return manifest is not None and manifest.is_done
 
 
-def disturb(file: Path, kills: int, chance: random.Random) -> tuple[Outcome, dict[tuple[str, str], bytes]]:
+def has_ended(driver: subprocess.Popen[bytes], within_s: float) -> bool:
+    """Wait for a driver's end."""
+    try:
+        driver.wait(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def live(file: Path, life_s: float) -> subprocess.Popen[bytes]:
+    """A driver that has lived for so long with a Ray of its own, or has ended before."""
+    driver = start(file)
+    has_ended(driver, life_s)
+    return driver
+
+
+def live_on_cluster(file: Path, life_s: float, outcome: Outcome, cluster: Cluster) -> subprocess.Popen[bytes]:
+    """The same on a cluster, of which a worker node goes meanwhile and another one comes."""
+    node = cluster.add_node(num_cpus=1)
+    driver = start(file, RAY_ADDRESS=cluster.address)
+    if not has_ended(driver, life_s / 2):
+        cluster.remove_node(node, allow_graceful=False)
+        outcome.nodes_killed += 1
+        cluster.add_node(num_cpus=1)
+        has_ended(driver, life_s / 2)
+    return driver
+
+
+def disturb(file: Path, kills: int, chance: random.Random, outcome: Outcome) -> dict[tuple[str, str], bytes]:
     """Start and kill until there were so many kills, or the run is complete; what was committed meanwhile."""
-    outcome, kept, job, longest_s = Outcome(), dict[tuple[str, str], bytes](), Job.open(file), LONGEST_LIFE_S
+    kept, job, longest_s = dict[tuple[str, str], bytes](), Job.open(file), LONGEST_LIFE_S
     while outcome.kills < kills and stage_at_work(job) != "none":
-        at_work_before, driver = stage_at_work(job), start(file)
-        try:
-            driver.wait(timeout=chance.uniform(0, longest_s))
-            outcome.ended_early += 1
-            continue
-        except subprocess.TimeoutExpired:
-            outcome.stages_hit[stage_at_work(job)] += 1
-            outcome.processes_left += kill(driver)
-            outcome.kills += 1
+        at_work_before, life_s = stage_at_work(job), chance.uniform(0, longest_s)
+        if chance.random() < ON_CLUSTER:
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+            try:
+                end(live_on_cluster(file, life_s, outcome, cluster), job, outcome)
+            finally:
+                cluster.shutdown()
+        else:
+            end(live(file, life_s), job, outcome)
         now = committed_parts(job)
         outcome.parts_changed += sum(kept[part] != data for part, data in now.items() if part in kept)
         outcome.parts_changed += len(kept.keys() - now.keys())
         outcome.unreadable += sum(not is_sound(job.folder(stage), name) for stage, name in now)
         is_further = len(now) > len(kept) or stage_at_work(job) != at_work_before
         kept, longest_s = now, LONGEST_LIFE_S if is_further else 1.5 * longest_s
-        print(f"kill {outcome.kills} in {next(reversed(outcome.stages_hit))}: {len(now)} parts are there", flush=True)
-    return outcome, kept
+        print(f"{outcome.kills} kills, now in {stage_at_work(job)}: {len(now)} parts are there", flush=True)
+    return kept
+
+
+def end(driver: subprocess.Popen[bytes], job: Job, outcome: Outcome) -> None:
+    """Kill a driver, unless it has ended."""
+    if driver.poll() is not None:
+        outcome.ended_early += 1
+        return
+    outcome.stages_hit[stage_at_work(job)] += 1
+    outcome.processes_left += kill(driver)
+    outcome.kills += 1
 
 
 def finish(file: Path, outcome: Outcome, kept: dict[tuple[str, str], bytes]) -> None:
@@ -167,7 +214,8 @@ def finish(file: Path, outcome: Outcome, kept: dict[tuple[str, str], bytes]) -> 
         outcome.lost += USERS - len(users)
         outcome.doubled += sum(users.values()) - len(users)
     calls = Counter((file.parent / "calls").read_text().split())
-    outcome.extra_calls = sum(calls.values()) - len(calls)
+    outcome.extra_calls += sum(calls.values()) - len(calls)
+    outcome.runs += 1
 
 
 def _parts(job: Job, stage: str) -> list[str]:
@@ -186,11 +234,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    began = time.monotonic()
+    began, chance, outcome = time.monotonic(), random.Random(arguments.seed), Outcome()
+    os.environ["PYTHONPATH"] = str(ROOT)  # for nodes of clusters too
     with tempfile.TemporaryDirectory() as folder:
-        file = write_job(Path(folder))
-        outcome, kept = disturb(file, arguments.kills, random.Random(arguments.seed))
-        finish(file, outcome, kept)
+        while outcome.kills < arguments.kills:
+            file = write_job(Path(folder) / f"run-{outcome.runs}")
+            finish(file, outcome, disturb(file, arguments.kills, chance, outcome))
     print(f"{outcome.line()}; {time.monotonic() - began:,.0f} s")
     raise SystemExit(0 if outcome.is_good else 1)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.run_record import write_run
@@ -36,13 +37,14 @@ Wanted = Sequence[tuple[OpenedJob, Sequence[str]]]
 """Jobs, and the names of the stages that each of them wants."""
 
 
-def run_levels(wanted: Wanted, say: Say, options: RunOptions) -> None:
+def run_levels(wanted: Wanted, say: Say, options: RunOptions) -> BadInput | JobFailed | None:
     """Run what is pending of the wanted stages of all jobs.
 
-    Raises:
-        JobFailed: what was committed stays; the same call continues.
+    A job whose stage fails goes no further, and the others go on. What comes back is the first failure: what was
+    committed stays, and the same call continues.
     """
     catalogues: dict[Dataset, Any] = {}
+    failures: list[BadInput | JobFailed] = []
     for job, _ in wanted:
         job.run_folder.delete_temporary_files(older_than_s=OLD_S)
         write_run(job.run_folder, job.config, job.plan, job.revisions)
@@ -51,9 +53,24 @@ def run_levels(wanted: Wanted, say: Say, options: RunOptions) -> None:
         later = set(levels[number + 1 :])
         for group in _groups(_stages_of_level(wanted, name, catalogues)):
             keep_workers = any(_asks_again(stage, job, names, later) for stage in group for job, names in wanted)
-            for stage, manifest in zip(group, _run(group, replace(options, keep_workers=keep_workers)), strict=True):
+            try:
+                manifests = _run(group, replace(options, keep_workers=keep_workers))
+            except (BadInput, JobFailed) as failure:
+                failures.append(failure)
+                wanted = _without(wanted, group)
+                continue
+            for stage, manifest in zip(group, manifests, strict=True):
                 say(stage_line(name, manifest) + (f" ({stage.job.config.name})" if len(wanted) > 1 else ""))
     options.standby.dismiss()
+    return failures[0] if failures else None
+
+
+def _without(wanted: Wanted, failed: Sequence[_StageOfJob]) -> Wanted:
+    """The jobs that need none of these stages."""
+    folders = {stage.job.plan.stages[stage.name].folder.uri for stage in failed}
+    return [
+        (job, names) for job, names in wanted if not any(job.plan.stages[name].folder.uri in folders for name in names)
+    ]
 
 
 def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOptions) -> Manifest:

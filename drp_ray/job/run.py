@@ -58,7 +58,9 @@ def _make(job: OpenedJob, wanted: Sequence[str], say: Say, retry_errors: bool, u
         say("Nothing to do: every stage is complete.")
     else:
         with prepared([job], wanted, say, retry_errors, use_lease) as options:
-            run_levels([(job, wanted)], say, options)
+            failure = run_levels([(job, wanted)], say, options)
+            if failure is not None:
+                raise failure
     for note in _notes_on_kept(job, wanted):
         say(note)
 
@@ -81,10 +83,13 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
     else:
         stages = {name for job in unfinished for name in job.plan.stages}
         with prepared(unfinished, stages, say, retry_errors, use_lease) as options:
-            run_levels([(job, list(job.plan.stages)) for job in unfinished], say, options)
-        for job in unfinished:
-            say(f"Run {job.config.name}")
-            results[job.run_folder.uri] = result_of(job, job.plan.stages, say)
+            failure = run_levels([(job, list(job.plan.stages)) for job in unfinished], say, options)
+            for job in unfinished:
+                if failure is None or _is_complete(job, job.plan.stages, retry_errors=False):
+                    say(f"Run {job.config.name}")
+                    results[job.run_folder.uri] = result_of(job, job.plan.stages, say)
+            if failure is not None:
+                raise failure
     for note in dict.fromkeys(note for job in jobs for note in _notes_on_kept(job, job.plan.stages)):
         say(note)
     return [results.get(job.run_folder.uri) or result_of(job, job.plan.stages, say) for job in jobs]

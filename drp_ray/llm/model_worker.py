@@ -144,7 +144,11 @@ class ModelWorker(Worker):
         self._ready.n_open += len(asked)  # before anything is awaited: what is under way is never counted as room
         self._count(rows=len(kept))
         attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
-        answered = await asyncio.gather(*map(self._answer, asked, attempts))
+        try:
+            answered = await asyncio.gather(*map(self._answer, asked, attempts))
+        except asyncio.CancelledError:  # another worker commits the part; the engines may go on with other stages
+            self._ready.n_open -= sum(self._key(row.blank) not in self._exchanges for row in asked)
+            raise
         done = {**kept, **{self._key(row): row for row in answered}}
         made = self._table([(row, done[self._key(row.blank)]) for row in wanted])
         exchanges = {self._key(row.blank): self._exchanges.pop(self._key(row.blank), []) for row in asked}

@@ -53,7 +53,7 @@ class PartActor:
 
     async def serve(self, assignment: Assignment) -> None:
         """Work on parts until none is left."""
-        loop = PartLoop(assignment, self._kept)
+        loop = PartLoop(assignment, _node(), self._kept)
         self._kept = None
         await loop.run()
         self._kept = loop.first if assignment.is_kept else None
@@ -67,7 +67,11 @@ class PartActor:
 
 def serve_in_task(assignment: Assignment) -> None:
     """Work on parts until none is left, in a task: its process serves the next stage too."""
-    asyncio.run(PartLoop(assignment).run())
+    asyncio.run(PartLoop(assignment, _node()).run())
+
+
+def _node() -> str:
+    return str(ray.get_runtime_context().get_node_id())
 
 
 class PartLoop:
@@ -76,10 +80,10 @@ class PartLoop:
     What the `first` worker has loaded is shared by those of the other stages; it may have been loaded for earlier ones.
     """
 
-    def __init__(self, assignment: Assignment, kept: Worker | None = None) -> None:
+    def __init__(self, assignment: Assignment, node: str, kept: Worker | None = None) -> None:
         self._told, self._stages, self._monitor = assignment, assignment.stages, assignment.monitor
         self._name = (assignment.deal, assignment.worker)
-        self._node = ray.get_runtime_context().get_node_id()
+        self._node = node
         self._kept = kept
         self.first = self._stages[0].worker
         pool = self._stages[0].pool

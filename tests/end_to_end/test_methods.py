@@ -115,6 +115,13 @@ def test_a_sweep_makes_the_calls_that_cannot_be_shared_and_no_other(swept):
     assert len(calls) == 2 * (nonperso + intsum + dpl) + comparisons
 
 
+def test_a_sweep_starts_its_model_once_for_all_runs_and_levels(swept):
+    """Extraction at one level and six times predictions at the next: one engine, since all ask the same model."""
+    job, done, _ = swept
+    assert job.engine_starts() == 1
+    assert done.stdout.count("\npredictions: ") == 6
+
+
 def test_it_says_beforehand_what_will_be_made(swept):
     _, done, _ = swept
     table = {line.split("│")[1].strip(): line.split("│")[2:6] for line in done.stdout.splitlines() if "│" in line}

@@ -28,7 +28,7 @@ class ScriptedJob(Job):
         env: dict | None = None,
         **settings,
     ) -> None:
-        self.script_file, self.call_log = folder / "script", folder / "calls"
+        self.script_file, self.call_log, self.start_log = folder / "script", folder / "calls", folder / "starts"
         self.embedding_log = after.embedding_log if after is not None else folder / "embedded"
         if after is not None:
             shutil.copytree(after.folder / "results", folder / "results", ignore=shutil.ignore_patterns("runs"))
@@ -54,7 +54,11 @@ class ScriptedJob(Job):
 
     def script(self, **script) -> None:
         """Tell the engine what to do from now on."""
-        self.script_file.write_text(json.dumps({"log": str(self.call_log), **script}))
+        self.script_file.write_text(json.dumps({"log": str(self.call_log), "starts": str(self.start_log), **script}))
+
+    def engine_starts(self) -> int:
+        """How often an engine was started so far."""
+        return len(self.start_log.read_text().splitlines())
 
     def calls(self) -> list[str]:
         """The prompts that were asked so far, as digests."""
