@@ -4,8 +4,9 @@
 
 The quickstart's job runs, as far as `contexts`, on users that the sample writer was not trained on. Then one engine
 writes for the same users by several methods, by `drp` with the differences of another user, and by `drp` with all that
-is known of another user. Every row of the table is a difference of two methods on the same users, with a 95% interval
-from 10,000 draws of users; it is shown for ROUGE-1 and for the share of traits (word choice, tone, punctuation, length,
+is known of another user; and it validates, for every comparison, a list in which false differences stand among true
+ones, as the truth has them. Every row of the table is a difference of two methods on the same users, with a 95%
+interval from 10,000 draws of users; it is shown for ROUGE-1 and for the share of traits (word choice, tone, punctuation, length,
 order, closing) that a rule reads in the prediction as they are in the generator's truth, and for the traits that the
 summary names rightly.
 """
@@ -17,6 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from rouge_score import rouge_scorer
 from drp_ray.config import Model, Selection
 from drp_ray.data.sample import sample_style
 from drp_ray.data.sample_files import write_sample
+from drp_ray.data.sample_words import EMBEDDED
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.engines.vllm import VllmEngine
 from drp_ray.job.job import Job
@@ -36,7 +39,9 @@ from drp_ray.prompts.pack import PromptPack
 from drp_ray.schema import Row
 from drp_ray.stages.comparisons import compare_item
 from drp_ray.storage.folder import LocalFolder
+from training.examples import possible_values
 from training.reading import named_in, read_traits
+from training.teacher import difference_blocks, noted_differences
 from training.traits import Traits, differing, traits_of
 
 QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
@@ -71,10 +76,21 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """A list of differences of a comparison with false ones in it, what validation kept of it, and what is true."""
+
+    user_id: str
+    noted: set[tuple[str, str]]
+    kept: set[tuple[str, str]]
+    true: set[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Followed:
     """What was written for every user, by method, and what is known of users and comparisons."""
 
     written: Mapping[str, Mapping[str, Written]]
+    mixed: Sequence["Mixed"]
     references: Mapping[str, str]
     truth: Mapping[str, Traits]
     comparisons: Sequence[Row]
@@ -114,11 +130,16 @@ def follow(folder: Path, n_users: int, seed: int, model: str | None = None, samp
     job = Job.open(folder / "path.yaml")
     job.run(until="contexts")
     known = job.table("contexts").to_pylist()
+    truth = {row["user_id"]: truth_of(row["user_id"], seed) for row in known}
+    comparisons = job.table("comparisons").to_pylist()
+    users = [UserContext.from_row(row) for row in known]
+    written, mixed = asyncio.run(_ask_in_all_ways(job, users, comparisons, truth))
     return Followed(
-        asyncio.run(_write_in_all_ways(job, [UserContext.from_row(row) for row in known])),
+        written,
+        mixed,
         {row["user_id"]: row["reference"] for row in known},
-        {row["user_id"]: truth_of(row["user_id"], seed) for row in known},
-        job.table("comparisons").to_pylist(),
+        truth,
+        comparisons,
         job.table("differences").to_pylist(),
         job.table("items").to_pylist(),
         job.config.selection,
@@ -130,32 +151,46 @@ def truth_of(user_id: str, seed: int) -> Traits:
     return traits_of(sample_style(seed, int(user_id.removeprefix("user-"))))
 
 
-async def _write_in_all_ways(job: Job, contexts: Sequence[UserContext]) -> dict[str, dict[str, Written]]:
-    """What the methods write, and drp with what is known of the next user instead."""
+async def _ask_in_all_ways(
+    job: Job, contexts: Sequence[UserContext], comparisons: Sequence[Row], truth: Mapping[str, Traits]
+) -> tuple[dict[str, dict[str, Written]], list[Mixed]]:
+    """What the methods write, and drp with what is known of the next user instead; and what validation keeps."""
     name = job.config.model_of("generator")
     model: Model = job.config.models[name]
     engine = VllmEngine(ModelSpec.of(model, None))
     await engine.start()
     roles = {
         role: RoleSpec(name, Sampling(**job.config.sampling.of(role).model_dump()))
-        for role in ("summarizer", "generator")
+        for role in ("validator", "summarizer", "generator")
     }
 
-    async def write(method: Method, user: UserContext) -> Written:
-        ask = RowCaller(user.user_id, roles, {name: engine}, job.config.sampling.seed)
-        return await method_or_fallback(method, user).write(user, ask, PromptPack.load())
+    def asker(key: str) -> RowCaller:
+        return RowCaller(key, roles, {name: engine}, job.config.sampling.seed)
 
     async def write_all(method: Method, users: Sequence[UserContext]) -> dict[str, Written]:
-        texts = await asyncio.gather(*(write(method, user) for user in users))
+        texts = await asyncio.gather(
+            *(method_or_fallback(method, user).write(user, asker(user.user_id), PromptPack.load()) for user in users)
+        )
         return {user.user_id: text for user, text in zip(users, texts, strict=True)}
 
     try:
         written = {each: await write_all(METHODS[each], contexts) for each in ("drp", "nonperso", "rag", "intsum")}
         written[OTHERS] = await write_all(METHODS["drp"], with_others(contexts, ("differences",)))
         written[OTHER_USER] = await write_all(METHODS["drp"], with_others(contexts, ("differences", "history")))
-        return written
+        compared = [row for row in comparisons if row["representatives"]]
+        validated = (_validate_mixed(row, truth, asker(f"{row['user_id']} {row['item_id']}")) for row in compared)
+        return written, await asyncio.gather(*validated)
     finally:
         await engine.close()
+
+
+async def _validate_mixed(row: Row, truth: Mapping[str, Traits], ask: RowCaller) -> Mixed:
+    """Let a list be validated in which false differences stand among the true ones."""
+    user, others = truth[row["user_id"]], [truth[other["user_id"]] for other in row["representatives"]]
+    true, rng = differing(user, others), Random(f"{row['user_id']} {row['item_id']}")
+    noted = noted_differences(true, user, possible_values(EMBEDDED, user), rng)
+    reply = await ask("validator", PromptPack.load().validation(row, difference_blocks(noted)))
+    return Mixed(row["user_id"], set(noted.items()), _named(parse_features(reply)), set(true.items()))
 
 
 def with_others(contexts: Sequence[UserContext], columns: Sequence[str]) -> list[UserContext]:
@@ -180,6 +215,7 @@ def tables(path: Followed) -> dict[str, Any]:
         },
         "pairs": {f"{a} - {b}": {name: vars(each) for name, each in gains(path, a, b).items()} for a, b in PAIRS},
         "differences": differences_table(path),
+        "lists with false differences": mixed_table(path),
         "representatives": representatives_table(path),
     }
 
@@ -223,7 +259,7 @@ def true_differences(path: Followed, row: Row) -> set[tuple[str, str]]:
     return set(found.items())
 
 
-def _named(features: Sequence[Mapping[str, str]]) -> set[tuple[str, str]]:
+def _named(features: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
     return {(feature["name"], feature["description"]) for feature in features}
 
 
@@ -237,17 +273,27 @@ def differences_table(path: Followed) -> dict[str, Any]:
         "comparisons": len(rows),
         "raw": _precision_and_recall(raw, true),
         "validated": _precision_and_recall(validated, true),
-        "gain in precision": vars(precision_gain(rows, raw, validated, true)),
+        "gain in precision": vars(precision_gain([row["user_id"] for row in rows], raw, validated, true)),
     }
 
 
-def precision_gain(rows: Sequence[Row], raw: Sequence[set], validated: Sequence[set], true: Sequence[set]) -> Interval:
-    """How much more precise validated differences are than raw ones: drawn by user, of all that they name."""
-    users = sorted({row["user_id"] for row in rows})
+def mixed_table(path: Followed) -> dict[str, Any]:
+    """Precision and recall of lists with false differences, and of what validation keeps of them."""
+    users, noted, kept, true = ([getattr(each, name) for each in path.mixed] for name in Mixed.__annotations__)
+    return {
+        "lists": len(noted),
+        "noted": _precision_and_recall(noted, true),
+        "kept": _precision_and_recall(kept, true),
+        "gain in precision": vars(precision_gain(users, noted, kept, true)),
+    }
+
+
+def precision_gain(of: Sequence[str], raw: Sequence[set], validated: Sequence[set], true: Sequence[set]) -> Interval:
+    """How much more precise validated differences are than raw ones: drawn by user (`of`), of all that they name."""
+    users = sorted(set(of))
     counts = np.zeros((len(users), 4))
-    for row, *sets in zip(rows, raw, validated, true, strict=True):
-        named, kept, right = sets
-        counts[users.index(row["user_id"])] += (len(named & right), len(named), len(kept & right), len(kept))
+    for user, named, kept, right in zip(of, raw, validated, true, strict=True):
+        counts[users.index(user)] += (len(named & right), len(named), len(kept & right), len(kept))
     random = np.random.default_rng(0)
     drawn = counts[random.integers(len(users), size=(DRAWS, len(users)))].sum(axis=1)
     gain = drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1]

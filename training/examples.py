@@ -19,11 +19,11 @@ from drp_ray.prompts.prompt import Prompt
 from drp_ray.schema import Row
 from training.teacher import confirmed, difference_blocks, noted_differences, profile_summary
 from training.traits import VALUES, Traits, differing, traits_of
-from training.worlds import with_invented_names
+from training.worlds import INVENTED_SHARE, with_invented_closings, with_invented_names
 
 DIMENSIONS: tuple[Dimension, ...] = ("writing", "emotion", "semantic")
 REPRESENTATIVES, PAST_REVIEWS = (2, 2, 3), (2, 3, 3)
-SHARES = {"comparison": 0.2, "history": 0.2, "changed": 0.4, "strangers": 0.2}
+SHARES = {"comparison": 0.35, "history": 0.2, "changed": 0.3, "strangers": 0.15}
 """Of the kinds of examples."""
 VALIDATIONS, STRANGERS, PROFILES = 4, 2, 3
 FALSE_SHARE = 0.06
@@ -75,6 +75,8 @@ def example(number: int, seed: int, world: World) -> list[Exchange]:
         "strangers": strangers_example,
     }
     (kind,) = rng.choices(list(SHARES), list(SHARES.values()))
+    if world.with_invented_names and rng.random() < INVENTED_SHARE:
+        world = world._replace(words=with_invented_closings(world.words, rng))
     return make[kind](world, rng)
 
 

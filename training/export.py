@@ -27,7 +27,7 @@ def main() -> None:
 
 def export(checkpoints: Path, folder: Path) -> str:
     """Write tokenizer, configuration and bfloat16 weights with their checksum, which is returned."""
-    state = torch.load(checkpoints / CHECKPOINT)
+    state = torch.load(checkpoints / CHECKPOINT, map_location="cpu")
     load_tokenizer(checkpoints / TOKENIZER).save_pretrained(str(folder))
     _configuration(Shape(**state["shape"])).save_pretrained(str(folder))
     ends = {"eos_token_id": SPECIAL_TOKENS.index(TURN_END), "pad_token_id": SPECIAL_TOKENS.index(END_OF_TEXT)}

@@ -17,7 +17,7 @@ from training.decoder import Decoder, Shape
 from training.examples import Exchange, World, changed_example, pack
 from training.tokenizer import load_tokenizer
 from training.train import CHECKPOINT, TOKENIZER
-from training.trees import grow
+from training.trees import grow, sight
 from training.worlds import training_words
 
 SEED = 7
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=16)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    state = torch.load(arguments.checkpoints / CHECKPOINT)
+    state = torch.load(arguments.checkpoints / CHECKPOINT, map_location="cpu")
     decoder = Decoder(Shape(**state["shape"]))
     decoder.load_state_dict(state["decoder"])
     tokenizer = load_tokenizer(arguments.checkpoints / TOKENIZER)
@@ -62,7 +62,7 @@ def nats(decoder: Decoder, tokenizer: object, exchanges: Sequence[Exchange]) -> 
     trees = [grow(tokenizer, [exchange]) for exchange in exchanges]
     return torch.stack(
         [
-            decoder.loss(decoder(tree.tokens, tree.positions, [tree.mask])[tree.sources], tree.targets).sum()
+            decoder.loss(decoder(tree.tokens, tree.positions, [sight(tree.branches)])[tree.sources], tree.targets).sum()
             for tree in trees
         ]
     )

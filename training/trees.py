@@ -1,10 +1,12 @@
 """Conversations that begin alike, as one row of tokens: the common beginning once, then every conversation's rest."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from training.examples import Exchange
 from training.tokenizer import encode
@@ -23,7 +25,7 @@ class Tree(NamedTuple):
 
     tokens: Tensor
     positions: Tensor
-    mask: Tensor
+    branches: Tensor
     sources: Tensor
     targets: Tensor
     weights: Tensor
@@ -49,7 +51,7 @@ def grow(tokenizer: Any, exchanges: Sequence[Exchange]) -> Tree:
     return Tree(
         torch.tensor(tokens),
         torch.tensor(positions),
-        _mask(torch.tensor(branches)),
+        torch.tensor(branches),
         torch.tensor(sources),
         torch.tensor(targets),
         torch.tensor(weights),
@@ -68,21 +70,22 @@ def _weights(tokenizer: Any, job: str, reply: Sequence[int]) -> list[float]:
     return [1.0, *(BEGINNING_WEIGHT if text.endswith(SENTENCE_ENDS) else 1.0 for text in before)]
 
 
-def _mask(branches: Tensor) -> Tensor:
-    """A token sees what precedes it in the shared beginning and in its own branch."""
-    earlier = torch.ones(len(branches), len(branches), dtype=torch.bool).tril()
-    seen = earlier & ((branches[None] == 0) | (branches[None] == branches[:, None]))
-    return torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)
+def sight(branches: Tensor) -> Tensor:
+    """Which tokens see which (… × n × n): what precedes them in the shared beginning and in their own branch."""
+    of_key, of_query = branches.unsqueeze(-2), branches.unsqueeze(-1)
+    return ((of_key == 0) | (of_key == of_query)).tril()
 
 
-def batched(trees: Sequence[Tree]) -> tuple[Tree, list[Tensor]]:
-    """Several trees as one row, and their masks."""
-    starts = [sum(len(tree.tokens) for tree in trees[:number]) for number in range(len(trees))]
-    sources = [tree.sources + start for tree, start in zip(trees, starts, strict=True)]
-    columns = [
-        torch.cat(column)
-        for column in zip(*((t.tokens, t.positions, t.targets, t.weights) for t in trees), strict=True)
-    ]
-    tokens, positions, targets, weights = columns
-    masks = [tree.mask for tree in trees]
-    return Tree(tokens, positions, torch.empty(0), torch.cat(sources), targets, weights), masks
+def in_a_row(trees: Sequence[Tree]) -> Tree:
+    """Several trees as one row; `sight` is for each of them alone."""
+    starts = list(accumulate((len(tree.tokens) for tree in trees), initial=0))
+    sources = [tree.sources + start for tree, start in zip(trees, starts, strict=False)]
+    tokens, positions, branches, _, targets, weights = (torch.cat(column) for column in zip(*trees, strict=True))
+    return Tree(tokens, positions, branches, torch.cat(sources), targets, weights)
+
+
+def padded(tree: Tree, length: int) -> Tree:
+    """The tree with tokens after it that nobody sees and that predict nothing."""
+    n = length - len(tree.tokens)
+    tokens, positions = functional.pad(tree.tokens, (0, n)), functional.pad(tree.positions, (0, n))
+    return tree._replace(tokens=tokens, positions=positions, branches=functional.pad(tree.branches, (0, n), value=-1))

@@ -17,7 +17,7 @@ from torch.multiprocessing import get_context
 from training.decoder import Decoder
 from training.examples import World, example
 from training.tokenizer import load_tokenizer, without_phrases
-from training.trees import Tree, batched, grow
+from training.trees import Tree, grow, in_a_row, sight
 from training.worlds import training_words
 
 WORDWISE_EVERY = 16
@@ -49,7 +49,8 @@ class Grower:
 class Workers:
     """Processes that compute the gradients of a network whose parameters they share."""
 
-    def __init__(self, decoder: Decoder, tokenizer_folder: Path, seed: int, n: int) -> None:
+    def __init__(self, decoder: Decoder, tokenizer_folder: Path, seed: int, trees_per_step: int, n: int) -> None:
+        self._trees_per_step = trees_per_step
         decoder.share_memory()
         self.gradients = [[torch.zeros_like(each).share_memory_() for each in decoder.parameters()] for _ in range(n)]
         arguments = (decoder, self.gradients, tokenizer_folder, seed)
@@ -61,9 +62,10 @@ class Workers:
     def __exit__(self, *_: Any) -> None:
         self._pool.shutdown()
 
-    def sums(self, numbers: range) -> Sums:
-        """Sum losses over these examples; the gradients' sums are then in `gradients`, one list a share."""
+    def sums(self, step: int) -> Sums:
+        """Sum losses over the examples of a step; the gradients' sums are then in `gradients`, one list a share."""
         n = len(self.gradients)
+        numbers = range(step * self._trees_per_step, (step + 1) * self._trees_per_step)
         shares = list(self._pool.map(_add_up, [(place, numbers[place::n]) for place in range(n)]))
         return Sums(*(sum(column) for column in zip(*shares, strict=True)))
 
@@ -96,9 +98,9 @@ def _add_up(share: tuple[int, range]) -> Sums:
 
 def add_up(trees: list[Tree], decoder: Decoder, gradients: list[Tensor]) -> Sums:
     """Put the gradients of the weighted sum of all losses where they are wanted."""
-    row, masks = batched(trees)
+    row = in_a_row(trees)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = decoder(row.tokens, row.positions, masks)
+        hidden = decoder(row.tokens, row.positions, [sight(tree.branches) for tree in trees])
         losses = decoder.loss(hidden[row.sources], row.targets)
     loss = (losses * row.weights).sum()
     for gradient, found in zip(gradients, torch.autograd.grad(loss, list(decoder.parameters())), strict=True):

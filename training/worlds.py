@@ -36,6 +36,30 @@ ONSETS = (
 VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "oo")
 CODAS = ("", "l", "n", "r", "s", "th", "ck", "m", "nd", "rt")
 
+CLOSING_WORDS = (
+    *(
+        "so",
+        "that",
+        "my",
+        "is",
+        "all",
+        "for",
+        "now",
+        "back",
+        "to",
+        "the",
+        "what",
+        "you",
+        "it",
+        "said",
+        "enough",
+        "done",
+    ),
+    *("here", "on", "with", "a", "and", "in", "then", "of", "we", "I", "go", "this", "was", "your", "time", "day"),
+    *("word", "rest", "home", "good", "more", "later", "again", "end", "kind", "thanks", "greetings", "regards"),
+)
+INVENTED_CLOSINGS = 6
+
 MORE_COMPANIONS = ("my uncle", "my aunt", "my colleague", "my cousin", "my nephew", "my mother-in-law", "the postman")
 MORE_PLACES = ("the cellar", "my office", "the spare room", "our camper van", "the allotment", "a cabin by the lake")
 MORE_TIMES = ("at the weekend", "on early trains", "after supper", "between two lessons", "during the holidays")
@@ -82,6 +106,20 @@ def with_invented_names(kind: Kind, rng: Random) -> Kind:
         for name, choices in kind.slots.items()
     }
     return kind._replace(slots=slots)
+
+
+def with_invented_closings(words: Words, rng: Random) -> Words:
+    """The words with closing phrases that nobody knows, so that they must be read."""
+    return replace(words, sign_offs=tuple(_invented_closing(rng) for _ in range(INVENTED_CLOSINGS)))
+
+
+def _invented_closing(rng: Random) -> str:
+    """Two to six words in any order, now and then a name among them."""
+    chosen = [rng.choice(CLOSING_WORDS) for _ in range(rng.randint(2, 6))]
+    if rng.random() < INVENTED_SHARE:
+        chosen[rng.randrange(len(chosen))] = invented_word(rng)
+    phrase = " ".join(chosen)
+    return phrase[:1].upper() + phrase[1:]
 
 
 def invented_word(rng: Random) -> str:

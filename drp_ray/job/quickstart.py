@@ -17,7 +17,7 @@ BESIDE = "nonperso"
 
 SAMPLE_WRITER = f"{PACKAGE}drp_ray"
 ABOUT_THE_WRITER = (
-    "These sentences are by the sample writer, a model of 1.4 million parameters that knows only the world of the "
+    "These sentences are by the sample writer, a model of 6.2 million parameters that knows only the world of the "
     "generated sample. For reviews of your own data take a real model: make run MODEL=Qwen/Qwen2.5-0.5B-Instruct, or "
     "make run ENDPOINT=http://localhost:11434/v1 MODEL=NAME for one that a server has."
 )

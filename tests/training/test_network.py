@@ -4,15 +4,17 @@ from random import Random
 
 import pytest
 import torch
+from torch.nn import functional
 
 from drp_ray.inputs.packaged_model import locate_language_model
 from training.decoder import Decoder, Shape
 from training.examples import Exchange, World, changed_example, comparison_example, history_example, strangers_example
 from training.export import export
+from training.gpu import Gpu
 from training.tokenizer import encode, fixed_passages, load_tokenizer, without_phrases
 from training.train import TOKENIZER, Run
-from training.trees import BEGINNING_WEIGHT, batched, grow
-from training.workers import Workers
+from training.trees import BEGINNING_WEIGHT, grow, in_a_row, sight
+from training.workers import Grower, Workers, add_up
 from training.worlds import training_words
 
 WORLD = World(training_words())
@@ -37,7 +39,7 @@ def decoder():
 
 def losses(decoder, tree) -> torch.Tensor:
     with torch.no_grad():
-        return decoder.loss(decoder(tree.tokens, tree.positions, [tree.mask])[tree.sources], tree.targets)
+        return decoder.loss(decoder(tree.tokens, tree.positions, [sight(tree.branches)])[tree.sources], tree.targets)
 
 
 @pytest.mark.parametrize("make", [comparison_example, history_example, changed_example, strangers_example])
@@ -59,9 +61,9 @@ def test_what_begins_a_sentence_of_a_review_counts_more_than_what_ends_it(tokeni
 
 def test_trees_side_by_side_do_not_see_each_other(tokenizer, decoder):
     trees = [grow(tokenizer, make(WORLD, Random(4))) for make in (comparison_example, strangers_example)]
-    row, masks = batched(trees)
+    row = in_a_row(trees)
     with torch.no_grad():
-        hidden = decoder(row.tokens, row.positions, masks)
+        hidden = decoder(row.tokens, row.positions, [sight(tree.branches) for tree in trees])
         found = decoder.loss(hidden[row.sources], row.targets)
     assert torch.allclose(found, torch.cat([losses(decoder, tree) for tree in trees]), atol=1e-4)
 
@@ -81,10 +83,10 @@ def test_transformers_computes_the_same_from_the_exported_folder(tokenizer, deco
     rounded = Decoder(SMALL)
     rounded.load_state_dict({name: tensor.bfloat16().float() for name, tensor in decoder.state_dict().items()})
     n = len(tokens)
-    mask = torch.full((n, n), -torch.inf).triu(1)
+    seen = torch.ones(n, n, dtype=torch.bool).tril()
     with torch.no_grad():
         theirs = model(torch.tensor([tokens])).logits[0]
-        ours = rounded(torch.tensor(tokens), torch.arange(n), [mask]) @ rounded.model.embed_tokens.weight.T
+        ours = rounded(torch.tensor(tokens), torch.arange(n), [seen]) @ rounded.model.embed_tokens.weight.T
     assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
 
 
@@ -96,14 +98,29 @@ def test_training_that_was_stopped_goes_on_as_if_it_had_not_been(tokenizer, tmp_
         for n_steps in stops:
             torch.manual_seed(1)
             run = Run(folder, Decoder(SMALL))
-            with Workers(run.decoder, tmp_path / TOKENIZER, 3, 1) as workers:
+            with Workers(run.decoder, tmp_path / TOKENIZER, 3, 4, 1) as workers:
                 while run.step < n_steps:
-                    run.take_step(4, workers)
+                    run.take_step(workers, 1.0)
             run.save()
         return run.decoder.state_dict()
 
     whole, in_two = trained(tmp_path / "one", (2,)), trained(tmp_path / "two", (1, 2))
     assert all(torch.equal(whole[name], in_two[name]) for name in whole)
+
+
+def test_a_gpu_adds_up_what_workers_add_up(tokenizer, decoder, tmp_path):
+    """Padding, grouping by length and working on a group at once change no gradient but by rounding."""
+    tokenizer.save_pretrained(str(tmp_path))
+    grower = Grower(tmp_path, seed=3)
+    trees = [grower.tree(number) for number in range(4, 8)]
+    wanted = [torch.zeros_like(parameter) for parameter in decoder.parameters()]
+    sums = add_up(trees, decoder, wanted)
+    with Gpu(decoder, tmp_path, seed=3, trees_per_step=4, n_processes=0) as gpu:
+        found = gpu.sums(step=1)
+        assert found.tokens == sums.tokens and found.weight == pytest.approx(sums.weight)
+        assert found.loss == pytest.approx(sums.loss, rel=1e-2)
+        for mine, theirs in zip(gpu.gradients[0], wanted, strict=True):
+            assert functional.cosine_similarity(mine.flatten(), theirs.flatten(), dim=0) > 0.99
 
 
 def test_every_reply_and_prompt_is_decoded_as_it_was_encoded(tokenizer):
