@@ -15,6 +15,9 @@ from drp_ray.running.keeper import Keeper
 
 Say = Callable[[str], None]
 
+SHUFFLE_INPUT_BYTES = 128 * 2**20
+"""How much a task of a shuffle takes in. With the 1 GiB of Ray 2.60 a few of them hold all that is shuffled at once."""
+
 
 @contextmanager
 def _stderr_set_aside() -> Iterator[None]:
@@ -74,6 +77,7 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     # What fails in a stage is raised here, and reported by the command line.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     DataContext.get_current().enable_progress_bars = False
+    DataContext.get_current().shuffle_input_batch_bytes = SHUFFLE_INPUT_BYTES
     yield ray
     # Not after a failure: while workers still die, Ray 2.60's shutdown can end this process on the spot, before the
     # failure was reported. Ray then ends with the process.

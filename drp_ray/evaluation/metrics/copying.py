@@ -11,7 +11,6 @@ from pydantic import Field
 from drp_ray.evaluation.metrics.base import Metric, ProfileMetric, Scores, metric
 from drp_ray.evaluation.words import words_of
 
-
 _OTHER = "\0"
 """Stands in a profile for a word that the prediction lacks, and between reviews: no copy goes across it."""
 
