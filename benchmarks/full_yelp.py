@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,12 @@ GB = 1e9
 
 @dataclass
 class StageCost:
-    """What a stage took, from the end of the stage before it; memory in GB at its highest."""
+    """What a stage took, from the end of the stage before it; `processes` began in it, memory in GB is the highest."""
 
     stage: str
     seconds: float
     cpu_seconds: float
+    processes: int
     driver_gb: float
     all_gb: float
 
@@ -72,11 +74,11 @@ class Watch:
             self.look()
             time.sleep(LOOK_EVERY_S)
 
-    def cost_since(self, stage: str, began: float, cpu_before: float) -> StageCost:
-        """What was seen since the last stage; the peaks begin anew."""
-        cost = StageCost(
-            stage, time.monotonic() - began, sum(self.cpu_of.values()) - cpu_before, self.driver_gb, self.all_gb
-        )
+    def cost_since(self, stage: str, began: float, before: Mapping[int, float]) -> StageCost:
+        """What was seen since the last stage, when processes had the CPU times `before`; the peaks begin anew."""
+        now = dict(self.cpu_of)
+        seconds, cpu_seconds = time.monotonic() - began, sum(now.values()) - sum(before.values())
+        cost = StageCost(stage, seconds, cpu_seconds, len(now.keys() - before), self.driver_gb, self.all_gb)
         self.driver_gb = self.all_gb = 0.0
         return cost
 
@@ -132,16 +134,16 @@ def watched(driver: "subprocess.Popen[str]") -> list[StageCost]:
     watch = Watch(psutil.Process(driver.pid))
     thread = threading.Thread(target=watch.until_end, daemon=True)
     thread.start()
-    costs, began, cpu = list[StageCost](), time.monotonic(), 0.0
+    costs, began, before = list[StageCost](), time.monotonic(), dict[int, float]()
     assert driver.stdout is not None
     for line in driver.stdout:
         print(line, end="", flush=True)
         stage, _, rest = line.partition(": ")
         if " rows in " in rest and " | " not in rest:
-            costs.append(watch.cost_since(stage, began, cpu))
-            began, cpu = time.monotonic(), sum(watch.cpu_of.values())
+            costs.append(watch.cost_since(stage, began, before))
+            began, before = time.monotonic(), dict(watch.cpu_of)
     thread.join()
-    return [*costs, watch.cost_since("end", began, cpu)]
+    return [*costs, watch.cost_since("end", began, before)]
 
 
 def job_settings(arguments: argparse.Namespace, dataset: Path, results: Path) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def keep(costs: list[StageCost], arguments: argparse.Namespace) -> None:
     """Print the figures, and put them beside those of other scales."""
     for cost in [*costs, total_of(costs)]:
         print(
-            f"{cost.stage:12} {cost.seconds:8.1f} s {cost.cpu_seconds:8.1f} CPU-s, "
+            f"{cost.stage:12} {cost.seconds:8.1f} s {cost.cpu_seconds:8.1f} CPU-s, {cost.processes:3} processes begun, "
             f"driver {cost.driver_gb:.2f} GB, all {cost.all_gb:.2f} GB"
         )
     if arguments.until:
@@ -191,6 +193,7 @@ def total_of(costs: list[StageCost]) -> StageCost:
         "total",
         sum(cost.seconds for cost in costs),
         sum(cost.cpu_seconds for cost in costs),
+        sum(cost.processes for cost in costs),
         max(cost.driver_gb for cost in costs),
         max(cost.all_gb for cost in costs),
     )
