@@ -11,7 +11,7 @@ import ray
 
 from drp_ray import schema
 from drp_ray.engines.embedder import text_id
-from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.inputs.catalogue import Catalogue, Items
 from drp_ray.inputs.dataset import Dataset, RowGroup
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.part_outcomes import committed_table
@@ -156,8 +156,8 @@ def write_item_part(reviews: pa.Table, requests: Table, catalogue: Table, owners
     asked = ray.get(requests)
     asked = asked.filter(pc.equal(asked["part"], part)).drop_columns("part")
     shared = dict(zip(*(column.to_pylist() for column in ray.get(owners).columns), strict=True))
-    items = Catalogue(ray.get(catalogue))
     reviews_of, requests_of = _by_item(reviews), _by_item(asked)
+    items = Catalogue(ray.get(catalogue)).of(requests_of)
     rows = [
         item_row(items, item_id, reviews_of[item_id], requests_of[item_id], part, shared)
         for item_id in sorted(requests_of)
@@ -178,7 +178,7 @@ def _by_item(rows: pa.Table) -> dict[str, list[dict[str, Any]]]:
 
 
 def item_row(
-    items: Catalogue,
+    items: Items,
     item_id: str,
     reviews: list[dict[str, Any]],
     requests: list[dict[str, Any]],
