@@ -1,6 +1,7 @@
 """The items of a dataset, sorted by id and with the number of their reviewers, for workers to look up."""
 
 from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -32,7 +33,21 @@ class Catalogue:
         Raises:
             KeyError: there is no such item.
         """
-        return Item(**self.table.slice(row_of(self.table, item_id), 1).to_pylist()[0])
+        return self.of([item_id])[item_id]
+
+    def of(self, item_ids: Iterable[str]) -> dict[str, Item]:
+        """Find many items, each once however often it is named: to copy rows together costs less than one by one.
+
+        Raises:
+            KeyError: there is no such item.
+        """
+        names = list(dict.fromkeys(item_ids))
+        found = self.table.take(pa.array([row_of(self.table, name) for name in names], pa.int64()))
+        return {name: Item(**row) for name, row in zip(names, found.to_pylist(), strict=True)}
+
+
+Items = Catalogue | Mapping[str, Item]
+"""Items to look up: all of a dataset, or those that were found together."""
 
 
 def row_of(table: pa.Table, item_id: str) -> int:

@@ -1,8 +1,8 @@
 """When every item was reviewed, for jobs that must not look beyond a target's time (`selection.as_of: target`)."""
 
-from bisect import bisect_right
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +23,7 @@ class ReviewTimes:
             KeyError: nobody reviewed the item.
         """
         times = self.table["times"].chunk(0)[row_of(self.table, item_id)].values
-        return bisect_right(range(len(times)), timestamp, key=lambda index: times[index].as_py())
+        return int(np.searchsorted(times.to_numpy(), timestamp, side="right"))
 
 
 def build_review_times(dataset: Dataset) -> pa.Table:

@@ -14,6 +14,7 @@ from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.inputs.leaks import LeakCounts
 from drp_ray.job.model_check import problem_of, problems_found_meanwhile
 from drp_ray.job.opened_job import OpenedJob
+from drp_ray.running.blocks import start_ray_data
 from drp_ray.running.cluster import Claim, Say, check_resources, connect
 from drp_ray.running.monitor import start_monitor
 from drp_ray.running.stage_info import RunOptions
@@ -52,21 +53,25 @@ def prepared(
     for job in jobs:
         check_api_keys(job, names)
     left = {job.config.name: _stages_to_run(job, retry_errors) for job in jobs}
-    _check_endpoints(_models(jobs, left, names, "openai"), say)
-    _check_datasets(jobs, say)
-    for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
-        say(f"Note: {note}")
     models, embedders = _models(jobs, left, names, "vllm"), _embedders(jobs, left, names)
     # A Ray that starts here has no other machine: what its models are is found out while it starts.
     is_here = ray_address() is None and not ray.is_initialized()
     aside: list[Checked] = [*embedders, *models] if is_here else embedders
-    with problems_found_meanwhile([model for _, model in aside]) as problems, connect(runtime.num_cpus):
-        for job in jobs:
-            check_resources(claims_of(job, names), runtime.resources_wait_s, say)
-        _check_on_nodes([] if is_here else models)
-        for (name, _), problem in zip(aside, problems(), strict=True):
-            _refuse(name, problem)
-        yield RunOptions(runtime.heartbeat_s, runtime.lease_ttl_s if use_lease else None, retry_errors, start_monitor())
+    with problems_found_meanwhile([model for _, model in aside]) as problems:
+        _check_endpoints(_models(jobs, left, names, "openai"), say)
+        _check_datasets(jobs, say)
+        for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
+            say(f"Note: {note}")
+        with connect(runtime.num_cpus):
+            for job in jobs:
+                check_resources(claims_of(job, names), runtime.resources_wait_s, say)
+            _check_on_nodes([] if is_here else models)
+            monitor = start_monitor()
+            if aside:
+                start_ray_data()
+            for (name, _), problem in zip(aside, problems(), strict=True):
+                _refuse(name, problem)
+            yield RunOptions(runtime.heartbeat_s, runtime.lease_ttl_s if use_lease else None, retry_errors, monitor)
 
 
 def check_api_keys(job: OpenedJob, names: Iterable[str]) -> None:

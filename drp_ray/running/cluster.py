@@ -15,6 +15,16 @@ from drp_ray.running.keeper import Keeper
 
 Say = Callable[[str], None]
 
+WORKERS_KEPT_PER_CPU = 3
+"""Worker processes that stay though nothing runs in them: Ray 2.60 ends those beyond one a CPU after a second.
+
+Tasks that read, tasks that shuffle, which Ray Data gives processes of their own, and those that wait take turns in
+every stage; to start a process and import what a task needs takes two seconds of CPU.
+"""
+
+SHUFFLE_INPUT_BYTES = 128 * 2**20
+"""How much a task of a shuffle takes in. With the 1 GiB of Ray 2.60 a few of them hold all that is shuffled at once."""
+
 
 @contextmanager
 def _stderr_set_aside() -> Iterator[None]:
@@ -51,7 +61,9 @@ def _init(ray: Any, num_cpus: int | None) -> str:
         started = ray.init(address=address, **quiet)
     else:
         # Not looked for on this machine: Ray 2.60 waits many minutes for a cluster that was killed.
-        started = ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+        cpus = num_cpus or os.cpu_count() or 1
+        kept = {"num_workers_soft_limit": WORKERS_KEPT_PER_CPU * cpus}
+        started = ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, _system_config=kept, **quiet)
     return str(started.address_info["session_dir"])
 
 
@@ -74,6 +86,7 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     # What fails in a stage is raised here, and reported by the command line.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     DataContext.get_current().enable_progress_bars = False
+    DataContext.get_current().shuffle_input_batch_bytes = SHUFFLE_INPUT_BYTES
     yield ray
     # Not after a failure: while workers still die, Ray 2.60's shutdown can end this process on the spot, before the
     # failure was reported. Ray then ends with the process.

@@ -1,6 +1,8 @@
 """Runs a step that regroups rows: a shuffle on Ray Data whose output counts as absent until its manifest is there."""
 
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -78,6 +80,17 @@ def placeholders(n_parts: int, columns: pa.Schema) -> ray.data.Dataset:
 def _with_nulls(batch: pa.Table, columns: pa.Schema) -> pa.Table:
     nulls = {field.name: pa.nulls(batch.num_rows, field.type) for field in columns}
     return pa.table({**nulls, "part": batch["part"].cast(pa.int32())}, schema=columns)
+
+
+def in_few_tasks(
+    rows: Sequence[Mapping[str, Any]], work: Callable[..., pa.Table], arguments: Mapping[str, Any]
+) -> ray.data.Dataset:
+    """What `work` makes of the rows, given as a table of some 32: a task costs some 50 ms of CPU whatever it does.
+
+    What is done for a row must not depend on the rows beside it.
+    """
+    blocks = ray.data.from_items([dict(row) for row in rows], override_num_blocks=shuffle_partitions(len(rows)))
+    return blocks.map_batches(work, batch_size=None, batch_format="pyarrow", fn_kwargs=dict(arguments))
 
 
 @ray.remote(num_cpus=1)

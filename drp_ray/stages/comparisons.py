@@ -68,7 +68,7 @@ def compare_item(item: Row, vectors: Mapping[str, np.ndarray], settings: Selecti
     """The comparisons of one item, in the order of its requests."""
     reviews = item["reviews"]
     position_of = {review["user_id"]: position for position, review in enumerate(reviews)}
-    choose_among: dict[int | None, tuple[list[Row], Any]] = {}
+    choose_among: dict[int | None, tuple[list[Row], dict[str, int], Any]] = {}
     pairs = []
     for request in item["requested_by"]:
         own = reviews[position_of[request["user_id"]]]
@@ -77,10 +77,11 @@ def compare_item(item: Row, vectors: Mapping[str, np.ndarray], settings: Selecti
         cut_off = latest if settings.as_of == "target" else None
         if cut_off not in choose_among:
             seen = [review for review in reviews if cut_off is None or review["timestamp"] <= cut_off]
-            choose_among[cut_off] = (seen, find_strategy(settings.strategy)(item["item_id"], seen, vectors, settings))
-        seen, choose = choose_among[cut_off]
-        place = next(index for index, review in enumerate(seen) if review["user_id"] == own["user_id"])
-        pairs.append(_pair(item, request, own, seen, choose(place)))
+            place_of = {review["user_id"]: place for place, review in enumerate(seen)}
+            choose = find_strategy(settings.strategy)(item["item_id"], seen, vectors, settings)
+            choose_among[cut_off] = seen, place_of, choose
+        seen, place_of, choose = choose_among[cut_off]
+        pairs.append(_pair(item, request, own, seen, choose(place_of[own["user_id"]])))
     return pairs
 
 

@@ -1,6 +1,6 @@
 """contexts: everything a method may know of a user, in one row: past reviews, differences, and the target."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,10 @@ import pyarrow.compute as pc
 import ray
 
 from drp_ray import schema
-from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.inputs.catalogue import Catalogue, Items
 from drp_ray.methods.needs import Need
-from drp_ray.running.blocks import one_block_each
 from drp_ray.running.part_outcomes import committed_table
-from drp_ray.running.regrouping import concatenated, placeholders, shuffle_partitions
+from drp_ray.running.regrouping import concatenated, in_few_tasks, placeholders, shuffle_partitions
 from drp_ray.schema import Row
 from drp_ray.stages.differences import Source, found_differences
 from drp_ray.stages.items import Table
@@ -52,62 +51,75 @@ class ContextParts:
         if not parts:
             return None
         numbered = [{"part": name, "number": number} for number, name in enumerate(names)]
-        users = one_block_each(numbered).map_batches(
-            users_of_part, batch_size=1, batch_format="pyarrow", fn_kwargs={"retrieved": self.retrieved}
-        )
-        return one_block_each(parts).map_batches(
-            differences_of_part,
-            batch_size=1,
-            batch_format="pyarrow",
-            fn_kwargs={
-                "differences": self.differences,
-                "source": self.source,
-                "part_of_user": concatenated.remote(*users.to_arrow_refs()),
-            },
-        )
+        users = in_few_tasks(numbered, users_of_parts, {"retrieved": self.retrieved})
+        arguments = {
+            "differences": self.differences,
+            "source": self.source,
+            "part_of_user": concatenated.remote(*users.to_arrow_refs()),
+        }
+        return in_few_tasks(parts, differences_of_parts, arguments)
 
 
-def users_of_part(batch: pa.Table, retrieved: Folder) -> pa.Table:
-    """Who is in a part."""
-    users = read_part(retrieved, batch["part"][0].as_py()).rows["user_id"]
-    return pa.table({"user_id": users, "part": pa.array([batch["number"][0].as_py()] * len(users), pa.int32())})
+def users_of_parts(batch: pa.Table, retrieved: Folder) -> pa.Table:
+    """Who is in which part."""
+    users = [
+        pa.table({"user_id": ids, "part": pa.array([unit["number"]] * len(ids), pa.int32())})
+        for unit in batch.to_pylist()
+        for ids in [read_part(retrieved, unit["part"]).rows["user_id"]]
+    ]
+    return pa.concat_tables(users)
 
 
-def differences_of_part(batch: pa.Table, differences: Folder, source: Source, part_of_user: Table) -> pa.Table:
-    """What every comparison of a part found, each with its user's part."""
-    rows = read_part(differences, batch["part"][0].as_py()).rows
+def differences_of_parts(batch: pa.Table, differences: Folder, source: Source, part_of_user: Table) -> pa.Table:
+    """What every comparison of some parts found, each with its user's part."""
+    rows = pa.concat_tables([read_part(differences, name).rows for name in batch["part"].to_pylist()])
     found = found_differences(rows, source)
     users = ray.get(part_of_user)
     part = users["part"].take(pc.index_in(rows["user_id"], users["user_id"].combine_chunks()))
     outcomes = pa.array([each.outcome for each in found], pa.string())
     texts = pa.array([each.text for each in found], pa.string())
     columns = [part, rows["user_id"], outcomes, rows["rank"], rows["item_id"], rows["title"], texts]
-    return pa.table(columns, schema=FOUND)
+    return pa.table(columns, schema=FOUND).combine_chunks()
 
 
 def write_context_part(found: pa.Table, source: ContextParts, folder: Folder, names: list[str]) -> pa.Table:
     """Write the contexts of one part of users."""
-    name = names[found["part"][0].as_py()]
-    items = Catalogue(ray.get(source.catalogue))
+    name, shows_profile = names[found["part"][0].as_py()], "profile" in source.needs.columns
+    users = read_part(source.users, name).rows.to_pylist()
     positions = {row["user_id"]: row["history"] for row in read_part(source.retrieved, name).rows.to_pylist()}
     peers = read_part(source.peers, name).rows.to_pylist() if source.peers else []
     peers_of = {row["user_id"]: row["reviews"] for row in peers}
     of_user: dict[str, list[Row]] = {}
     for row in found.filter(pc.is_valid(found["user_id"])).to_pylist():
         of_user.setdefault(row["user_id"], []).append(row)
+    items = Catalogue(ray.get(source.catalogue)).of(_items_shown(users, positions, peers_of, shows_profile))
     contexts = [
         {
             **context_of(user, positions[user["user_id"]], of_user.get(user["user_id"], []), items),
-            "profile": with_items(in_time_order(user["profile"]), items) if "profile" in source.needs.columns else None,
+            "profile": with_items(in_time_order(user["profile"]), items) if shows_profile else None,
             "peers": with_items(peers_of[user["user_id"]], items) if source.peers else None,
         }
-        for user in read_part(source.users, name).rows.to_pylist()
+        for user in users
     ]
     committed = commit_part(folder, name, pa.Table.from_pylist(contexts, schema.CONTEXTS), {}, "")
     return committed_table(committed)
 
 
-def context_of(user: Row, history: list[int], found: list[Row], items: Catalogue) -> Row:
+def _items_shown(
+    users: Sequence[Row],
+    positions: Mapping[str, Sequence[int]],
+    peers_of: Mapping[str, Sequence[Row]],
+    shows_profile: bool,
+) -> Iterator[str]:
+    """The items of all reviews that the users' contexts hold."""
+    for user in users:
+        profile = user["profile"]
+        yield user["target"]["item_id"]
+        past = profile if shows_profile else [profile[position] for position in positions[user["user_id"]]]
+        yield from (review["item_id"] for review in (*past, *peers_of.get(user["user_id"], ())))
+
+
+def context_of(user: Row, history: list[int], found: list[Row], items: Items) -> Row:
     """One user's context: the target's text is the reference and nowhere else."""
     target, outcomes = user["target"], [row["outcome"] for row in found]
     differences = [row for row in found if row["text"] is not None]
@@ -128,7 +140,7 @@ def in_time_order(profile: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
     return sorted(profile, key=lambda review: review["timestamp"])
 
 
-def with_items(reviews: Sequence[Mapping[str, Any]], items: Catalogue) -> list[Row]:
+def with_items(reviews: Sequence[Mapping[str, Any]], items: Items) -> list[Row]:
     """Put what is known of its item beside every review."""
     found = [(review, items[review["item_id"]]) for review in reviews]
     return [{**review, "item_title": item.title, "item_description": item.description} for review, item in found]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from drp_ray import schema
 from drp_ray.config import Embedding
@@ -42,7 +43,7 @@ class Embed(Worker):
 
     def asked(self, part: str, rows: pa.Table) -> Iterable[Key]:
         """The texts that this part embeds, for itself and for others."""
-        return [(name,) for name in _own_texts(part, rows)]
+        return [(name,) for name in dict.fromkeys(_of_own_reviews("text_id", part, rows))]
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Items in, one vector a distinct text out."""
@@ -88,9 +89,16 @@ class Embed(Worker):
 
 
 def _own_texts(part: str, rows: pa.Table) -> dict[str, str]:
+    return dict(zip(*(_of_own_reviews(field, part, rows) for field in ("text_id", "text")), strict=True))
+
+
+def _of_own_reviews(field: str, part: str, rows: pa.Table) -> list[str]:
+    """A field of the reviews whose texts a part embeds; one text may stand there again and again."""
     number = int(part.removeprefix("part-").removesuffix(".parquet"))
-    reviews = rows["reviews"].combine_chunks().flatten().to_pylist()
-    return {review["text_id"]: review["text"] for review in reviews if review["embedded_in"] == number}
+    reviews = pc.list_flatten(rows["reviews"].combine_chunks())
+    is_own = pc.equal(pc.struct_field(reviews, "embedded_in"), number)
+    found: list[str] = pc.struct_field(reviews, field).filter(is_own).to_pylist()
+    return found
 
 
 def _settings(spec: JobSpec) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import ray
 
 from drp_ray import schema
 from drp_ray.engines.embedder import text_id
-from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.inputs.catalogue import Catalogue, Items
 from drp_ray.inputs.dataset import Dataset, RowGroup
 from drp_ray.running.blocks import one_block_each
 from drp_ray.running.part_outcomes import committed_table
-from drp_ray.running.regrouping import shuffle_partitions
+from drp_ray.running.regrouping import in_few_tasks, shuffle_partitions
 from drp_ray.stages.stage import Stage, StageContext, after, for_need
 from drp_ray.storage.folder import Folder
 from drp_ray.storage.parts import commit_part, part_name, read_manifest, read_part
@@ -57,12 +57,7 @@ class ItemParts:
     def _requests(self) -> Table:
         manifest = read_manifest(self.retrieved)
         names = [{"part": entry.name} for entry in manifest.parts] if manifest else []
-        found = one_block_each(names).map_batches(
-            requests_of_part,
-            batch_size=1,
-            batch_format="pyarrow",
-            fn_kwargs={"users": self.users, "retrieved": self.retrieved},
-        )
+        found = in_few_tasks(names, requests_of_parts, {"users": self.users, "retrieved": self.retrieved})
         return assign_parts.remote(self.rows_per_part, *found.to_arrow_refs())
 
     def _reviews(self, requests: Table) -> ray.data.Dataset:
@@ -85,9 +80,12 @@ REQUESTS = pa.schema(
 )
 
 
-def requests_of_part(batch: pa.Table, users: Folder, retrieved: Folder) -> pa.Table:
-    """The (item, user, rank) of every eligible review of a part's users."""
-    name = batch["part"][0].as_py()
+def requests_of_parts(batch: pa.Table, users: Folder, retrieved: Folder) -> pa.Table:
+    """The (item, user, rank) of every eligible review of some parts' users."""
+    return pa.concat_tables([_requests_of(name, users, retrieved) for name in batch["part"].to_pylist()])
+
+
+def _requests_of(name: str, users: Folder, retrieved: Folder) -> pa.Table:
     profiles = read_part(users, name).rows
     positions = {row["user_id"]: row["eligible"] for row in read_part(retrieved, name).rows.to_pylist()}
     return pa.Table.from_pylist(
@@ -158,8 +156,8 @@ def write_item_part(reviews: pa.Table, requests: Table, catalogue: Table, owners
     asked = ray.get(requests)
     asked = asked.filter(pc.equal(asked["part"], part)).drop_columns("part")
     shared = dict(zip(*(column.to_pylist() for column in ray.get(owners).columns), strict=True))
-    items = Catalogue(ray.get(catalogue))
     reviews_of, requests_of = _by_item(reviews), _by_item(asked)
+    items = Catalogue(ray.get(catalogue)).of(requests_of)
     rows = [
         item_row(items, item_id, reviews_of[item_id], requests_of[item_id], part, shared)
         for item_id in sorted(requests_of)
@@ -180,7 +178,7 @@ def _by_item(rows: pa.Table) -> dict[str, list[dict[str, Any]]]:
 
 
 def item_row(
-    items: Catalogue,
+    items: Items,
     item_id: str,
     reviews: list[dict[str, Any]],
     requests: list[dict[str, Any]],

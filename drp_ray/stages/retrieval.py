@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from drp_ray.config import DocumentField, Retrieval
-from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.inputs.catalogue import Items
 from drp_ray.inputs.review_times import ReviewTimes
 
 Review = Mapping[str, Any]
+
+OTHER = ""
+"""Stands for a token that is not in the query. No token is empty."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Retrieved:
 def retrieve(
     profile: Sequence[Review],
     target: Review,
-    catalogue: Catalogue,
+    catalogue: Items,
     settings: Retrieval,
     k: int,
     times: ReviewTimes | None = None,
@@ -41,8 +44,8 @@ def retrieve(
             return catalogue[review["item_id"]].reviewers
         return times.reviewers_until(review["item_id"], max(target["timestamp"], review["timestamp"]))
 
-    query = text_of(target, settings.query, catalogue)
-    documents = [text_of(review, settings.document, catalogue) for review in profile]
+    query = _tokens(text_of(target, settings.query, catalogue), settings)
+    documents = _documents([text_of(review, settings.document, catalogue) for review in profile], query, settings)
     eligible = [position for position in _newest_of_each_item(profile) if reviewers(profile[position]) - 1 >= k]
     everything = list(range(len(profile)))
     history = _best(everything, profile, documents, query, settings)
@@ -51,7 +54,7 @@ def retrieve(
     return Retrieved(history, _best(eligible, profile, documents, query, settings))
 
 
-def text_of(review: Review, fields: Sequence[DocumentField], catalogue: Catalogue) -> str:
+def text_of(review: Review, fields: Sequence[DocumentField], catalogue: Items) -> str:
     """Join the named fields of a review and of its item; what is null is left out."""
     item = catalogue[review["item_id"]]
     values: dict[DocumentField, str | None] = {
@@ -68,18 +71,32 @@ def bm25_scores(documents: Sequence[str], query: str, settings: Retrieval) -> np
 
     Tokens are what white space separates, as they stand or lower-cased.
     """
+    wanted = _tokens(query, settings)
+    return _scores(_documents(documents, wanted, settings), wanted, settings)
+
+
+def _documents(texts: Sequence[str], query: Sequence[str], settings: Retrieval) -> list[list[str]]:
+    """The tokens of every text, those that the query lacks as `OTHER`: what counts of them is how many there are."""
+    wanted = set(query)
+    return [_with_others(_tokens(text, settings), wanted) for text in texts]
+
+
+def _with_others(tokens: list[str], wanted: set[str]) -> list[str]:
+    shared = [token for token in wanted.intersection(tokens) for _ in range(tokens.count(token))]
+    return shared + [OTHER] * (len(tokens) - len(shared))
+
+
+def _scores(documents: Sequence[list[str]], query: Sequence[str], settings: Retrieval) -> np.ndarray:
+    known = {token for document in documents for token in document}
+    shared = [token for token in query if token in known]
+    if not shared:
+        return np.zeros(len(documents), np.float32)
     # Imported here: bm25s brings numba, which the driver need not load.
     import bm25s
 
-    tokens = [_tokens(document, settings) for document in documents]
-    if not any(tokens):
-        return np.zeros(len(documents), np.float32)
     index = bm25s.BM25(method=settings.variant)
-    index.index(tokens, show_progress=False)
-    known = [token for token in _tokens(query, settings) if token in index.vocab_dict]
-    if not known:
-        return np.zeros(len(documents), np.float32)
-    return np.asarray(index.get_scores(known))
+    index.index(documents, show_progress=False)
+    return np.asarray(index.get_scores(shared))
 
 
 def _tokens(text: str, settings: Retrieval) -> list[str]:
@@ -89,12 +106,12 @@ def _tokens(text: str, settings: Retrieval) -> list[str]:
 def _best(
     positions: Sequence[int],
     profile: Sequence[Review],
-    documents: Sequence[str],
-    query: str,
+    documents: Sequence[list[str]],
+    query: Sequence[str],
     settings: Retrieval,
 ) -> list[int]:
     """The `n` best of some positions. Ties: the more recent, then the smaller item id."""
-    scores = bm25_scores([documents[position] for position in positions], query, settings)
+    scores = _scores([documents[position] for position in positions], query, settings)
     score_of = dict(zip(positions, scores.tolist(), strict=True))
 
     def order(position: int) -> tuple[float, int, str]:

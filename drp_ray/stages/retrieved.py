@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from drp_ray import schema
 from drp_ray.config import Retrieval
-from drp_ray.inputs.catalogue import Catalogue
+from drp_ray.inputs.catalogue import Catalogue, Item
 from drp_ray.inputs.review_times import ReviewTimes, build_review_times
 from drp_ray.running.worker import Worker
 from drp_ray.stages.retrieval import retrieve
@@ -36,10 +36,12 @@ class Retrieve(Worker):
 
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:
         """Users in, positions out."""
-        return pa.Table.from_pylist([self._retrieve(user) for user in rows.to_pylist()], schema.RETRIEVED)
+        users = rows.to_pylist()
+        items = self._items.of(review["item_id"] for user in users for review in (*user["profile"], user["target"]))
+        return pa.Table.from_pylist([self._retrieve(user, items) for user in users], schema.RETRIEVED)
 
-    def _retrieve(self, user: dict[str, Any]) -> dict[str, Any]:
-        found = retrieve(user["profile"], user["target"], self._items, self.settings, self.k, self._times)
+    def _retrieve(self, user: dict[str, Any], items: dict[str, Item]) -> dict[str, Any]:
+        found = retrieve(user["profile"], user["target"], items, self.settings, self.k, self._times)
         return {"user_id": user["user_id"], "history": found.history, "eligible": found.eligible}
 
 

@@ -57,9 +57,12 @@ def test_every_item_has_its_number_of_reviewers(tmp_path_factory, profiles, grou
     items = Catalogue(table)
     for name in wanted:
         assert items[name] == Item(name, f"title of {name}", name or None, counted[name])
+    assert items.of([*wanted, *wanted[::-1]]) == {name: items[name] for name in wanted}
     for name in {*NAMES, "0", "zz", "\U0010ffff\U0010ffff"} - set(wanted):
         with pytest.raises(KeyError):
             items[name]
+        with pytest.raises(KeyError):
+            items.of([*wanted, name])
 
 
 def test_a_user_who_reviewed_an_item_twice_is_one_reviewer(tmp_path):

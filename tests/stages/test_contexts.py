@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from drp_ray import schema
-from drp_ray.stages.contexts import differences_of_part, in_time_order
+from drp_ray.stages.contexts import differences_of_parts, in_time_order
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import commit_part
 
@@ -35,7 +35,7 @@ def test_the_configured_source_is_read_and_what_has_no_text_is_left_out(ray_here
     folder = LocalFolder(tmp_path)
     commit_part(folder, "part-00000.parquet", pa.Table.from_pylist(ROWS, schema.DIFFERENCES), {}, "")
     parts = ray_here.put(pa.table({"user_id": ["b", "a"], "part": pa.array([7, 3], pa.int32())}))
-    found = differences_of_part(pa.table({"part": ["part-00000.parquet"]}), folder, source, parts)
+    found = differences_of_parts(pa.table({"part": ["part-00000.parquet"]}), folder, source, parts)
     rows = found.to_pylist()
     assert [(row["part"], row["user_id"], row["text"]) for row in rows if row["text"] is not None] == texts
     assert [row["outcome"] for row in rows] == ["unparsed", "unparsed", "not compared", "failed"]

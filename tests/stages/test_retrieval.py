@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+import bm25s
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -66,6 +67,23 @@ def atire(documents, query):
 def test_scores_are_the_formulas(documents, query):
     scores = bm25_scores(documents, query, Retrieval())
     np.testing.assert_allclose(scores, atire(documents, query), rtol=1e-5, atol=1e-6)
+
+
+@given(
+    st.lists(WORDS | ANY_TEXT.filter(bool), min_size=1, max_size=8),
+    WORDS | ANY_TEXT.filter(bool),
+    st.sampled_from(["atire", "lucene", "robertson", "bm25+", "bm25l"]),
+    st.booleans(),
+)
+def test_scores_are_bit_for_bit_those_of_an_index_of_all_tokens(documents, query, variant, lowercase):
+    found = bm25_scores(documents, query, Retrieval(variant=variant, lowercase=lowercase))
+    tokens = [(text.lower() if lowercase else text).split() for text in [query, *documents]]
+    whole = bm25s.BM25(method=variant)
+    if any(tokens[1:]):
+        whole.index(tokens[1:], show_progress=False)
+    known = [token for token in tokens[0] if any(token in document for document in tokens[1:])]
+    plain = whole.get_scores(known) if known else np.zeros(len(documents), np.float32)
+    assert found.dtype == plain.dtype and found.tobytes() == plain.tobytes()
 
 
 def test_the_formula_tells_documents_apart():

@@ -4,29 +4,32 @@ What copies the profile looks personal to every metric that compares ways of wri
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pydantic import Field
 
 from drp_ray.evaluation.metrics.base import Metric, ProfileMetric, Scores, metric
 from drp_ray.evaluation.words import words_of
 
+_OTHER = "\0"
+"""Stands in a profile for a word that the prediction lacks, and between reviews: no copy goes across it."""
 
-def _as_letters(prediction: str, profile: Sequence[str]) -> tuple[str, str]:
-    """The prediction and the whole profile with a letter for each word, and one between reviews that is no word.
 
-    Runs of words are then substrings, which Python finds quickly.
+@lru_cache(maxsize=256)
+def _as_letters(prediction: str, profile: tuple[str, ...]) -> tuple[str, str]:
+    """The prediction and the whole profile with a letter for each word of the prediction.
+
+    Runs of words are then substrings, which Python finds quickly. Remembered, since both metrics ask for every row.
     """
     letters: dict[str, str] = {}
-
-    def letters_of(text: str) -> str:
-        return "".join(letters.setdefault(word, chr(1 + len(letters))) for word in words_of(text))
-
-    return letters_of(prediction), "\0".join(letters_of(review) for review in profile)
+    written = "".join([letters.setdefault(word, chr(1 + len(letters))) for word in words_of(prediction)])
+    read = ["".join([letters.get(word, _OTHER) for word in words_of(review)]) for review in profile]
+    return written, _OTHER.join(read)
 
 
 def copied_share(prediction: str, profile: Sequence[str], at_least: int) -> float:
     """The share of the prediction's words that lie in a run of `at_least` words that one review has too."""
-    written, read = _as_letters(prediction, profile)
+    written, read = _as_letters(prediction, tuple(profile))
     copied, end = 0, 0
     for start in range(len(written) - at_least + 1):
         if written[start : start + at_least] in read:
@@ -37,7 +40,7 @@ def copied_share(prediction: str, profile: Sequence[str], at_least: int) -> floa
 
 def longest_copy(prediction: str, profile: Sequence[str]) -> int:
     """How many words the longest run has that one review has too."""
-    written, read = _as_letters(prediction, profile)
+    written, read = _as_letters(prediction, tuple(profile))
     longest = 0
     for start in range(len(written)):
         while start + longest < len(written) and written[start : start + longest + 1] in read:

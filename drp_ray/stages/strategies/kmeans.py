@@ -18,6 +18,7 @@ from drp_ray.stages.strategies.base import (
     scale_of,
     strategy,
 )
+from drp_ray.stages.strategies.few_points import MOST_POINTS, kmeans_of_few
 
 WEIGHT_STEP = 1e-9
 """Each point weighs this much less than the point before it: see `_kmeans`."""
@@ -95,10 +96,14 @@ def _kmeans(points: np.ndarray, settings: Selection) -> np.ndarray:
     between them, and with the choice all random numbers after it lead to other centres. The weights of the points make
     the first user's text the choice; they are too nearly equal to change anything else.
     """
-    # Imported here: scikit-learn takes a second, which the driver need not pay.
+    groups = count_distinct(points, at_most=settings.k + 1)
+    weights = 1 - WEIGHT_STEP * np.arange(len(points))
+    if len(points) <= MOST_POINTS:
+        found = kmeans_of_few(points, weights, groups, settings.n_init, settings.seed)
+        if found is not None:
+            return found
+    # Imported here: scikit-learn takes a second, which the driver need not pay, nor a worker without large items.
     from sklearn.cluster import KMeans
 
-    groups = count_distinct(points, at_most=settings.k + 1)
     model = KMeans(groups, random_state=settings.seed, n_init=settings.n_init)
-    weights = 1 - WEIGHT_STEP * np.arange(len(points))
     return np.asarray(model.fit_predict(points, sample_weight=weights))
