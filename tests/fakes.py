@@ -19,7 +19,7 @@ class ScriptedEngine:
 
     `delay_s`: seconds a call takes. `refuse`, `kill_engine`, `kill_process`: texts; a prompt that holds one is
     refused, kills the engine, or kills the process. `replies`: answers by a text of the prompt.
-    `log`: a file that gets a line for every call. The script
+    `log`: a file that gets a line for every call; `starts`: one that gets a line for every start. The script
     is read anew for every call, so a test can change it while a job runs.
     """
 
@@ -32,7 +32,10 @@ class ScriptedEngine:
         self._is_dead = False
 
     async def start(self) -> None:
-        pass
+        script = json.loads(self._script.read_text())
+        if "starts" in script:
+            with Path(script["starts"]).open("a") as starts:
+                starts.write(f"{os.getpid()}\n")
 
     async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
         script = json.loads(self._script.read_text())

@@ -14,7 +14,7 @@ from drp_ray.inputs.dataset_check import check_dataset
 from drp_ray.inputs.leaks import LeakCounts
 from drp_ray.job.model_check import problem_of, problems_found_meanwhile
 from drp_ray.job.opened_job import OpenedJob
-from drp_ray.running.cluster import Claim, Say, check_resources, connect
+from drp_ray.running.cluster import Claim, Say, check_resources, connect, loss_told
 from drp_ray.running.monitor import start_monitor
 from drp_ray.running.stage_info import RunOptions
 from drp_ray.running.survey import can_improve
@@ -60,7 +60,7 @@ def prepared(
     # A Ray that starts here has no other machine: what its models are is found out while it starts.
     is_here = ray_address() is None and not ray.is_initialized()
     aside: list[Checked] = [*embedders, *models] if is_here else embedders
-    with problems_found_meanwhile([model for _, model in aside]) as problems, connect(runtime.num_cpus):
+    with problems_found_meanwhile([model for _, model in aside]) as problems, connect(runtime.num_cpus), loss_told():
         for job in jobs:
             check_resources(claims_of(job, names), runtime.resources_wait_s, say)
         _check_on_nodes([] if is_here else models)
