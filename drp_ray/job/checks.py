@@ -15,7 +15,7 @@ from drp_ray.inputs.leaks import LeakCounts
 from drp_ray.job.model_check import problem_of, problems_found_meanwhile
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.running.blocks import start_ray_data
-from drp_ray.running.cluster import Claim, Say, check_resources, connect
+from drp_ray.running.cluster import Claim, Say, check_resources, connect, loss_told
 from drp_ray.running.monitor import start_monitor
 from drp_ray.running.stage_info import RunOptions
 from drp_ray.running.survey import can_improve
@@ -62,7 +62,7 @@ def prepared(
         _check_datasets(jobs, say)
         for note in dict.fromkeys(note for job in jobs for note in notes_on(job)):
             say(f"Note: {note}")
-        with connect(runtime.num_cpus):
+        with connect(runtime.num_cpus), loss_told():
             for job in jobs:
                 check_resources(claims_of(job, names), runtime.resources_wait_s, say)
             _check_on_nodes([] if is_here else models)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from drp_ray.config import ray_address
-from drp_ray.errors import BadInput
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.running.keeper import Keeper
 
 Say = Callable[[str], None]
@@ -94,6 +94,31 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
         ray.shutdown()
         if keeper is not None:
             keeper.release(session)
+
+
+@contextmanager
+def loss_told() -> Iterator[None]:
+    """Say what a person can do where Ray has lost what the job cannot go on without: its head, above all.
+
+    Raises:
+        JobFailed: it has.
+    """
+    from ray import exceptions
+
+    try:
+        yield
+    except (
+        exceptions.RayActorError,
+        exceptions.LocalRayletDiedError,
+        exceptions.NodeDiedError,
+        exceptions.RpcError,
+        exceptions.WorkerCrashedError,
+    ) as error:
+        said = str(error).splitlines()[0]
+        raise JobFailed(
+            "Ray lost what this job cannot go on without, as when its head ends: what was committed stays, and the "
+            f"same command continues where there is a Ray again ({said})"
+        ) from error
 
 
 class Claim(NamedTuple):

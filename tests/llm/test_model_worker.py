@@ -877,6 +877,23 @@ def test_every_role_asks_its_own_model(world):
     }  # fmt: skip
 
 
+def test_a_worker_has_room_for_as_many_rows_as_have_neither_seat_nor_wait_for_one(world):
+    world.reply = lambda call: "" if call.text == "bad" else "fine"
+    earlier = pa.Table.from_pylist([{"id": "kept", "reply": "x", "status": "ok", "attempts": 1}], Answer.schema)
+
+    async def run():
+        worker = worker_of(world)
+        await worker.start(world.count)
+        rooms = [worker.room()]
+        done = asyncio.ensure_future(worker.work("part", ids("a", "b", "bad", "kept", "c", "d", "e"), earlier))
+        await asyncio.sleep(0)
+        rooms.append(worker.room())
+        await done
+        return [*rooms, worker.room()]
+
+    assert asyncio.run(run()) == [4, -2, 4]
+
+
 GUESTS = st.lists(
     st.tuples(st.integers(1, 6), st.integers(0, 4), st.none() | st.integers(0, 6)), min_size=1, max_size=12
 )

@@ -5,6 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.dispatch_simulation import SMALL, Replicas, best_span, dealt_span
 from drp_ray.running.dealing import (
     MAX_LOST_WORKERS,
     MOST_SECOND_DEALS,
@@ -101,6 +102,7 @@ class Play:
             if not self.holders(name) and self.deaths[name] < SUSPECT_AFTER:
                 self.undealt[name] = next(part.rows for part in self.parts if part.name == name)
         assert self.dealing.deal(worker, self.now) is None and self.dealing.may_commit(worker, "part-0") is False
+        assert not any(self.dealing.end(worker, name, self.now) for name in held)
         self.born += 1
         self.held[f"w{self.born}"] = []
 
@@ -168,3 +170,30 @@ def test_only_a_part_that_is_far_behind_is_made_twice_and_one_of_the_two_commits
     dealing.lose("b")
     assert dealing.may_commit("a", "part-0") is True and dealing.end("a", "part-0", 1000.0) and dealing.is_over
     assert dealing.may_commit("b", "part-0") is False
+
+
+def test_a_suspect_part_is_dealt_to_an_idle_worker_that_gets_nothing_beside_it():
+    dealing = Dealing([PartToDo("part-0", 9), *(PartToDo(f"part-{number}", 1) for number in range(1, 5))])
+    for worker in ("a", "b"):
+        assert dealing.deal(worker, 0.0).name == "part-0" and dealing.lose(worker) == ()
+    assert [dealing.deal("c", 0.0).name for _ in range(4)] == ["part-1", "part-2", "part-3", "part-4"]
+    assert dealing.deal("c", 0.0) is None  # it holds others
+    assert dealing.deal("d", 0.0).name == "part-0"
+    dealing.lose("c", is_blamed=False)
+    assert dealing.deal("d", 0.0) is None and dealing.deal("e", 0.0).name == "part-1"
+
+
+def test_no_more_than_some_parts_of_a_stage_are_made_twice():
+    dealing = Dealing([PartToDo(f"part-{number}", 1) for number in range(2 * MOST_SECOND_DEALS)])
+    for number in range(2 * MOST_SECOND_DEALS):
+        assert dealing.deal(f"slow {number}", 0.0) is not None
+    second = [dealing.deal(f"idle {number}", 10 * SLOW_S) for number in range(2 * MOST_SECOND_DEALS)]
+    assert len([part for part in second if part is not None]) == MOST_SECOND_DEALS
+
+
+def test_sixty_four_replicas_come_close_to_the_best_that_their_calls_allow():
+    parts, replicas = SMALL.parts(), Replicas(count=64, seats=64, mean_s=1.0, sigma=0.6)
+    seconds = replicas.row_seconds(sum(parts), seed=0)
+    best = best_span(seconds, 64 * 64)
+    assert best / dealt_span(parts, seconds, replicas) > 0.95
+    assert best / dealt_span(parts, seconds, replicas, hoarding=True) < 0.6

@@ -1,5 +1,7 @@
 """The stage runner on a local Ray: resume, retry, order, checks and leases, with workers made for the purpose."""
 
+import os
+import signal
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,8 +36,13 @@ class Square(Worker):
     errors: tuple[int, ...] = ()
     breaks: tuple[int, ...] = ()
     loses: tuple[int, ...] = ()
+    dies: bool = False
     schema: pa.Schema = field(default=SQUARES, init=False)
     keys: tuple[str, ...] = field(default=("n",), init=False)
+
+    async def start(self, count):
+        if self.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     async def work(self, part, rows, earlier):
         with (self.trace / part).open("a") as file:
@@ -199,6 +206,13 @@ def test_a_stage_that_was_not_confirmed_is_not_done_though_all_its_parts_are_the
     manifest = read_manifest(bench.folder)
     assert not manifest.is_done and not is_current(manifest, {"numbers": read_manifest(bench.source_folder)})
     assert run_part_stage(bench.stage(), without_lease).is_done
+
+
+def test_workers_that_die_before_they_can_work_end_the_job_with_a_line(tmp_path, options):
+    with pytest.raises(
+        JobFailed, match="squares: 5 worker processes in a row died before they had loaded what they need"
+    ):
+        run_part_stage(Bench(tmp_path, [[1], [2]]).stage(dies=True), options)
 
 
 def test_a_part_that_lost_a_row_is_not_committed(tmp_path, options):

@@ -27,7 +27,7 @@ class Seated(Worker):
     schema, keys = ROWS, ("n",)
 
     def __init__(self, seats: int) -> None:
-        self.seats, self.open, self.failure = seats, 0, None
+        self.seats, self.open, self.answered, self.failure = seats, 0, 0, None
 
     async def start(self, count):
         self.count, self.free = count, asyncio.Semaphore(self.seats)
@@ -47,6 +47,7 @@ class Seated(Worker):
             for _ in range(n % 3):
                 await asyncio.sleep(0)
         self.open -= 1
+        self.answered += 1
         self.count(rows=1)
 
 
@@ -66,7 +67,7 @@ class FakeMonitor:
     def __init__(self, parts, worker, taken=()) -> None:
         self.dealing, self.worker, self.taken = Dealing(parts), worker, taken
         self.over, self.rows_under_way, self.most_parts, self.outcomes, self.counted = Future(), [], 0, {}, 0
-        self.failed, self.dealt = [], 0
+        self.failed, self.dealt, self.rows_dealt = [], 0, 0
         self.changed = asyncio.Event()
 
     def __getattr__(self, name):
@@ -76,7 +77,8 @@ class FakeMonitor:
         while True:
             part = self.dealing.deal(worker, 0.0)
             if part is not None:
-                self.rows_under_way.append(self.worker.open)
+                self.rows_under_way.append(self.rows_dealt - self.worker.answered)
+                self.rows_dealt += part.rows
                 self.dealt += 1
                 self.most_parts = max(self.most_parts, self.dealt - len(self.outcomes))
                 return part
