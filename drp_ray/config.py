@@ -33,6 +33,7 @@ PROTOCOL_NAMES = ("dpl", "drp", "yelp-100x5", "full")
 
 DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
 Count = Annotated[int, Field(ge=1)]
+Price = Annotated[float, Field(ge=0)]
 
 
 def known_protocol(name: str) -> str:
@@ -206,6 +207,7 @@ class Model(Section):
     concurrency: Count | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 120
     max_retries: Annotated[int, Field(ge=0)] = 6
+    usd_per_million_tokens: tuple[Price, Price] | None = None
 
     @model_validator(mode="after")
     def _fits_engine(self) -> "Model":
