@@ -380,6 +380,7 @@ class Runtime(Section):
     resources_wait_s: Annotated[float, Field(ge=0)] = 0
     cache: str | None = None
     keep: tuple[Literal["thinking", "prompts"], ...] = ()
+    reuse: bool = False
 
 
 class Config(Section):
