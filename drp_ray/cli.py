@@ -225,9 +225,15 @@ def status(
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look with --watch.")] = 10,
 ) -> None:
     """Say how far every stage of a job is, read from storage alone."""
+    from drp_ray.job.budget import budget_line
+    from drp_ray.job.waves import budget_of
+
     with failures_reported(), stopped_by_signals():
         job = _open(config, overrides)
         show_table(partial(_status_table, job), every if watch else None)
+        budget = budget_of(job.opened)
+        if budget is not None:
+            say(budget_line(budget))
 
 
 def _status_table(job: "Job") -> tuple[Table, bool]:
@@ -548,6 +554,10 @@ def _print_result(result: "Result") -> None:
             f"Author identification by chance: {metrics['author_identification']['chance']:.2f}; see docs/evaluation.md"
         )
     _print_by_method(f"{metrics['run']}, by method", metrics["method"], metrics["by_method"])
+    if "budget" in metrics:
+        from drp_ray.job.budget import budget_line
+
+        say(budget_line(metrics["budget"]))
     coverage = Table("coverage", "")
     for what, numbers in coverage_lines(result.metrics["coverage"]):
         coverage.add_row(what, numbers)

@@ -383,6 +383,23 @@ class Runtime(Section):
     reuse: bool = False
 
 
+class Budget(Section):
+    """What a run may take: it works on as many users as that is enough for, a random sample of them (`job.budget`).
+
+    `tokens` are those of prompts and replies; `usd` is what they cost at `models.NAME.usd_per_million_tokens`; `hours`
+    are the run's on the clock.
+    """
+
+    tokens: Count | None = None
+    usd: Annotated[float, Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        return {name: float(value) for name, value in self.model_dump(exclude_none=True).items()}
+
+
 class Config(Section):
     """A job."""
 
@@ -401,6 +418,7 @@ class Config(Section):
     prompts: Place | None = None
     evaluation: Evaluation = Evaluation()
     report: bool = True
+    budget: Budget = Budget()
     runtime: Runtime = Runtime()
     protocol: str | None = None
 
@@ -415,6 +433,17 @@ class Config(Section):
             name = getattr(self.roles, role)
             if name is not None and name not in self.models:
                 raise ValueError(f"roles.{role} names the model {name!r}: {nearest(name, self.models)}")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_can_be_kept(self) -> "Config":
+        if self.budget.limits and self.users.limit is not None:
+            raise ValueError("budget works on a random sample: give users.sample in place of users.limit")
+        for name, model in self.models.items() if self.budget.usd is not None else ():
+            if model.usd_per_million_tokens is None:
+                raise ValueError(
+                    f"budget.usd needs the price of every model: give models.{name}.usd_per_million_tokens"
+                )
         return self
 
     @model_validator(mode="after")
