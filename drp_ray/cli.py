@@ -225,9 +225,15 @@ def status(
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look with --watch.")] = 10,
 ) -> None:
     """Say how far every stage of a job is, read from storage alone."""
+    from drp_ray.job.budget import budget_line
+    from drp_ray.job.waves import budget_of
+
     with failures_reported(), stopped_by_signals():
         job = _open(config, overrides)
         show_table(partial(_status_table, job), every if watch else None)
+        budget = budget_of(job.opened)
+        if budget is not None:
+            say(budget_line(budget))
 
 
 def _status_table(job: "Job") -> tuple[Table, bool]:
@@ -345,6 +351,50 @@ def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B0
     """Check a job's configuration and dataset; nothing is started and nothing is written."""
     with failures_reported():
         say(_open(config, overrides).validate())
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    sample: Annotated[int, typer.Option(min=2, metavar="USERS", help="Users whose prompts are made.")] = 100,
+    seed: Annotated[int, typer.Option(help="The seed of this sample.")] = 0,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Start the models and measure them for two minutes.")
+    ] = False,
+    reply_tokens: Annotated[
+        list[str], typer.Option("--reply-tokens", metavar="ROLE=N", help="The mean length of a role's replies.")
+    ] = [],  # noqa: B006
+    tokens_per_second: Annotated[
+        list[str],
+        typer.Option("--tokens-per-second", metavar="[MODEL=]N", help="What a replica does, as you know it."),
+    ] = [],  # noqa: B006
+    usd_per_gpu_hour: Annotated[float | None, typer.Option(min=0, metavar="USD", help="The price of a GPU.")] = None,
+    usd_per_million_tokens: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="IN OUT", help="The prices of endpoints; models.NAME.usd_per_million_tokens has others."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write all numbers there as JSON.")
+    ] = None,
+) -> None:
+    """Say what a job will ask of its models, how long that takes and what it costs; nothing is made."""
+    from drp_ray.planning.cost_plan import PlanOptions, plan_cost
+    from drp_ray.planning.costs import Prices
+    from drp_ray.planning.shown import as_json, cost_table, notes_on
+
+    with failures_reported(), stopped_by_signals():
+        prices = Prices(usd_per_gpu_hour, usd_per_million_tokens)
+        options = PlanOptions(sample, seed, calibrate, reply_tokens, tokens_per_second, prices)
+        found = plan_cost(_open(config, overrides).opened, options, say)
+        print_table(cost_table(found))
+        for line in notes_on(found):
+            say(line)
+        if json_file is not None:
+            try:
+                json_file.write_text(as_json(found), encoding="utf-8")
+            except OSError as error:
+                raise BadInput(f"--json {json_file}: cannot be written: {error}") from error
 
 
 @app.command()
@@ -504,6 +554,10 @@ def _print_result(result: "Result") -> None:
             f"Author identification by chance: {metrics['author_identification']['chance']:.2f}; see docs/evaluation.md"
         )
     _print_by_method(f"{metrics['run']}, by method", metrics["method"], metrics["by_method"])
+    if "budget" in metrics:
+        from drp_ray.job.budget import budget_line
+
+        say(budget_line(metrics["budget"]))
     coverage = Table("coverage", "")
     for what, numbers in coverage_lines(result.metrics["coverage"]):
         coverage.add_row(what, numbers)

@@ -35,6 +35,7 @@ PROTOCOL_NAMES = ("dpl", "drp", "yelp-100x5", "full")
 DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
 Count = Annotated[int, Field(ge=1)]
 Cpus = Annotated[float, Field(ge=0)]
+Price = Annotated[float, Field(ge=0)]
 
 
 def known_protocol(name: str) -> str:
@@ -232,6 +233,7 @@ class Model(Section):
     concurrency: Count | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 120
     max_retries: Annotated[int, Field(ge=0)] = 6
+    usd_per_million_tokens: tuple[Price, Price] | None = None
 
     @model_validator(mode="after")
     def _fits_engine(self) -> "Model":
@@ -404,6 +406,24 @@ class Runtime(Section):
     resources_wait_s: Annotated[float, Field(ge=0)] = 0
     cache: str | None = None
     keep: tuple[Literal["thinking", "prompts"], ...] = ()
+    reuse: bool = False
+
+
+class Budget(Section):
+    """What a run may take: it works on as many users as that is enough for, a random sample of them (`job.budget`).
+
+    `tokens` are those of prompts and replies; `usd` is what they cost at `models.NAME.usd_per_million_tokens`; `hours`
+    are the run's on the clock.
+    """
+
+    tokens: Count | None = None
+    usd: Annotated[float, Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        return {name: float(value) for name, value in self.model_dump(exclude_none=True).items()}
 
 
 class Config(Section):
@@ -424,6 +444,7 @@ class Config(Section):
     prompts: Place | None = None
     evaluation: Evaluation = Evaluation()
     report: bool = True
+    budget: Budget = Budget()
     runtime: Runtime = Runtime()
     protocol: str | None = None
 
@@ -438,6 +459,17 @@ class Config(Section):
             name = getattr(self.roles, role)
             if name is not None and name not in self.models:
                 raise ValueError(f"roles.{role} names the model {name!r}: {nearest(name, self.models)}")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_can_be_kept(self) -> "Config":
+        if self.budget.limits and self.users.limit is not None:
+            raise ValueError("budget works on a random sample: give users.sample in place of users.limit")
+        for name, model in self.models.items() if self.budget.usd is not None else ():
+            if model.usd_per_million_tokens is None:
+                raise ValueError(
+                    f"budget.usd needs the price of every model: give models.{name}.usd_per_million_tokens"
+                )
         return self
 
     @model_validator(mode="after")

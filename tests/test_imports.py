@@ -23,7 +23,7 @@ LAYERS = (
     {"methods"},
     {"stages"},
     {"job", "data", "embedding"},
-    {"viewer"},
+    {"viewer", "planning"},
     {"cli", "__init__"},
     {"__main__"},
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from drp_ray.config import Config, cache_folder, pseudonym_key, s3_options
 from drp_ray.inputs.dataset import Dataset
+from drp_ray.job.budget import read_ledger, within_budget
 from drp_ray.job.plan import Plan, make_plan
 from drp_ray.job.revisions import Revisions, look_up, pinned
 from drp_ray.job.run_record import read_record, recorded_revisions
@@ -67,6 +68,8 @@ def open_job(config: Config) -> OpenedJob:
     folder = root.at(dataset.name)
     revisions = look_up(config, recorded_revisions(read_record(folder.at("runs", config.name))))
     config = pinned(config, revisions)
+    if config.budget.limits:
+        config = within_budget(config, read_ledger(folder.at("runs", config.name)))
     key = pseudonym_key() if config.users.pseudonyms else None
     dataset = replace(dataset, drops_leaks=config.users.leaks == "drop", pseudonym_key=key)
     plan = make_plan(config, dataset.name, dataset.identity(), root)

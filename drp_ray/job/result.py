@@ -48,6 +48,7 @@ def report(
     cache: Path,
     users: UserScores,
     judged: Sequence[Judged] = (),
+    budget: Mapping[str, Any] | None = None,
 ) -> Result:
     """Compute the numbers of a run from its stages' totals and its users' scores; written beside `run.json`."""
     totals = {name: manifest.totals or {} for name, manifest in manifests.items()}
@@ -64,6 +65,7 @@ def report(
         "judges": {each.name: {**each.numbers(), **_judge_value(each, users)} for each in judged},
         "coverage": coverage_of({**{each.stage: each.totals for each in judged}, **totals}),
         "published": _published(config, plan),
+        **({"budget": dict(budget)} if budget is not None else {}),
         **_between_controls(opened, judges, users, controls),
     }
     rates = [_error_rate(facts) for facts in totals.values() if "errors" in facts]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from drp_ray.errors import BadInput, CannotWrite, JobFailed, nearest
+from drp_ray.job.budget import Ledger
 from drp_ray.job.checks import prepared
 from drp_ray.job.judged import judged_of
 from drp_ray.job.levels import run_levels
@@ -10,6 +11,7 @@ from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.result import Result, report
 from drp_ray.job.run_record import check_run_name, write_run
 from drp_ray.job.run_scores import read_user_scores
+from drp_ray.job.waves import budget_of, run_waves
 from drp_ray.llm.kept import parts_without_kept
 from drp_ray.running.cluster import Say
 from drp_ray.running.survey import can_improve, is_current
@@ -25,10 +27,27 @@ def run(
         BadInput: before anything was written.
         JobFailed: what was committed stays; the same call continues.
     """
+    if job.config.budget.limits:
+        return _run_within_budget(job, say, retry_errors, use_lease, until)
     wanted = _stages_until(job, until)
     check_run_name(job.run_folder, job.config, job.plan)
     _make(job, wanted, say, retry_errors, use_lease)
     return result_of(job, wanted, say) if until is None else None
+
+
+def _run_within_budget(job: OpenedJob, say: Say, retry_errors: bool, use_lease: bool, until: str | None) -> Result:
+    """Run wave after wave; the result is that of the last one."""
+    if until is not None:
+        raise BadInput(f"--until {until}: a job with a budget is run as a whole; leave one of them out")
+
+    def run_wave(wave: OpenedJob, ledger: Ledger) -> None:
+        check_run_name(wave.run_folder, wave.config, wave.plan)
+        ledger.write(wave.run_folder)
+        say(f"Wave {len(ledger.sizes)}: {ledger.worked:,} of {ledger.of:,} users")
+        _make(wave, list(wave.plan.stages), say, retry_errors, use_lease)
+
+    last = run_waves(job, run_wave)
+    return result_of(last, last.plan.stages, say)
 
 
 def evaluate(job: OpenedJob, say: Say, retry_errors: bool = False, use_lease: bool = True) -> Result:
@@ -75,6 +94,8 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
         JobFailed: as `run`.
     """
     for job in jobs:
+        if job.config.budget.limits:
+            raise BadInput(f"{job.config.name}: a budget is for single runs; leave it out of a sweep")
         check_run_name(job.run_folder, job.config, job.plan)
     unfinished = [job for job in jobs if not _is_complete(job, job.plan.stages, retry_errors)]
     results: dict[str, Result] = {}
@@ -118,7 +139,7 @@ def result_of(job: OpenedJob, names: Iterable[str], say: Say) -> Result:
         say(f"Note: {error}")
     judged = judged_of(job)
     users = read_user_scores(job.plan, judged)
-    return report(job.config, job.plan, job.run_folder, manifests, job.cache, users, judged)
+    return report(job.config, job.plan, job.run_folder, manifests, job.cache, users, judged, budget_of(job))
 
 
 def _stages_until(job: OpenedJob, until: str | None) -> list[str]:

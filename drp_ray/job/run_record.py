@@ -74,7 +74,10 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
     record = read_record(folder)
     if record is None:
         return
-    differing = sorted(_differences_of(_identity(record["made_from"]), _made_from(config, plan)))
+    earlier, now = _identity(record["made_from"]), _made_from(config, plan)
+    if config.budget.limits and any((record["config"].get("budget") or {}).values()):
+        earlier, now = _without_size(earlier), _without_size(now)  # the run's ledger says whose waves these are
+    differing = sorted(_differences_of(earlier, now))
     if differing:
         raise BadInput(
             f"{folder.uri}: a run named {config.name!r} exists with other settings "
@@ -85,6 +88,16 @@ def check_run_name(folder: Folder, config: Config, plan: Plan) -> None:
 def _made_from(config: Config, plan: Plan) -> Any:
     stages = {name: {"settings": info.made_from["settings"]} for name, info in plan.stages.items()}
     return _identity(json.loads(without_passwords(json.dumps({"method": config.method, "stages": stages}))))
+
+
+def _without_size(made_from: Any) -> Any:
+    """Leave out how many users a wave has, and with which seed they are drawn where some are."""
+    users = made_from["stages"]["users"]
+    chosen = _without(users["settings"]["users"], ("sample", "limit", "seed"))
+    return {
+        **made_from,
+        "stages": {**made_from["stages"], "users": {"settings": {**users["settings"], "users": chosen}}},
+    }
 
 
 def _identity(made_from: Any) -> Any:

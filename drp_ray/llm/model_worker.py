@@ -18,6 +18,7 @@ from drp_ray.engines.base import CallGivenUp, EngineDied, ModelSpec
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.llm.kept import KeepSettings
 from drp_ray.llm.live_engine import LiveEngine
+from drp_ray.llm.memory import REUSED, Content, Memory, content_digest
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
 from drp_ray.llm.seats import Seats
@@ -63,11 +64,17 @@ def call_facts(rows: pa.Table) -> Facts:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """How a stage asks about one row: `answer` makes the columns of its result, `blank` those of an error row."""
+    """How a stage asks about one row: `answer` makes the columns of its result, `blank` those of an error row.
+
+    `content` is all that the answer depends on besides the stage's settings, as JSON has it; where it is None, the row
+    is never taken over from an earlier folder. What `labels` name is not of the content: columns that `blank` has.
+    """
 
     key: str
     answer: Callable[[RowCaller], Awaitable[Row]]
     blank: Row
+    content: Any = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass
@@ -101,11 +108,13 @@ class ModelWorker(Worker):
     seed: int
     max_attempts: int
     keep: KeepSettings = field(default_factory=KeepSettings, kw_only=True)
+    memory: Memory = field(default_factory=Memory, kw_only=True)
     _loaded: "LoadedModels | None" = field(default=None, init=False, repr=False)
     _exchanges: dict[Key, list[Exchange]] = field(default_factory=dict, init=False, repr=False)
     _finished: int = field(default=0, init=False, repr=False)
     _unforeseen: int = field(default=0, init=False, repr=False)
     _broken: set[Key] = field(default_factory=set, init=False, repr=False)
+    _taken: dict[Key, Row] = field(default_factory=dict, init=False, repr=False)
 
     @abstractmethod
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
@@ -128,6 +137,7 @@ class ModelWorker(Worker):
         self._count = count
         if self._loaded is None:
             self._loaded = await LoadedModels.load(self.models)
+        await asyncio.to_thread(self.memory.learn, self._contents)
 
     @property
     def _ready(self) -> "LoadedModels":
@@ -140,14 +150,19 @@ class ModelWorker(Worker):
         before = {self._key(row): row for row in earlier.to_pylist()} if earlier is not None else {}
         kept = {key: row for key, row in before.items() if row["status"] == "ok"}
         wanted = self.rows_of(rows)
-        asked = [row for row in wanted if self._key(row.blank) not in kept]
-        self._ready.n_open += len(asked)  # before anything is awaited: what is under way is never counted as room
-        self._count(rows=len(kept))
-        attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
+        unknown = [row for row in wanted if self._key(row.blank) not in kept]
+        self._ready.n_open += len(unknown)  # before anything is awaited: what is under way is never counted as room
         try:
+            remembered = await self._remembered(unknown)
+            kept |= remembered
+            self._ready.n_open -= len(remembered)
+            asked = [row for row in unknown if self._key(row.blank) not in remembered]
+            self._count(rows=len(kept))
+            attempts = [before.get(self._key(row.blank), {"attempts": 0})["attempts"] for row in asked]
             answered = await asyncio.gather(*map(self._answer, asked, attempts))
         except asyncio.CancelledError:  # another worker commits the part; the engines may go on with other stages
-            self._ready.n_open -= sum(self._key(row.blank) not in self._exchanges for row in asked)
+            done_with = self._exchanges.keys() | kept.keys()
+            self._ready.n_open -= sum(self._key(row.blank) not in done_with for row in unknown)
             raise
         done = {**kept, **{self._key(row): row for row in answered}}
         made = self._table([(row, done[self._key(row.blank)]) for row in wanted])
@@ -167,6 +182,7 @@ class ModelWorker(Worker):
         facts = call_facts(rows)
         broken = self._broken.intersection(keys_of(rows, self.keys))
         self._broken -= broken
+        facts |= self._facts_of_taken(rows)
         return {**facts, "broken_control_strings": len(broken)} if broken else facts
 
     async def close(self) -> None:
@@ -176,6 +192,35 @@ class ModelWorker(Worker):
 
     def _key(self, row: Row) -> Key:
         return tuple(row[name] for name in self.keys)
+
+    def _contents(self, rows: pa.Table) -> list[Content]:
+        """The contents of an input part's rows, without those that have none."""
+        wanted = (row for row in self.rows_of(rows) if row.content is not None)
+        return [Content(content_digest(row.key, row.content), self._key(row.blank)) for row in wanted]
+
+    async def _remembered(self, rows: Sequence[ModelRow]) -> dict[Key, Row]:
+        """The rows that an earlier folder has, with the labels that they have here."""
+        if not self.memory.earlier:
+            return {}
+        digests = {content_digest(row.key, row.content): row for row in rows if row.content is not None}
+        wanted = [Content(digest, self._key(row.blank)) for digest, row in digests.items()]
+        found = await asyncio.to_thread(self.memory.rows, wanted, self.keys)
+        taken: dict[Key, Row] = {
+            self._key(digests[digest].blank): {
+                **made,
+                **{name: digests[digest].blank[name] for name in digests[digest].labels},
+            }
+            for digest, made in found.items()
+        }
+        self._taken |= taken
+        return taken
+
+    def _facts_of_taken(self, rows: pa.Table) -> Facts:
+        """How many rows were taken over, and their tokens; nothing where none was."""
+        taken = [row for key in keys_of(rows, self.keys) if (row := self._taken.pop(key, None)) is not None]
+        if not taken:
+            return {}
+        return {REUSED: len(taken), **{f"{REUSED}_{name}": sum(row[name] for row in taken) for name in COUNTED}}
 
     async def _answer(self, row: ModelRow, attempts_before: int) -> Row:
         """Try a row until its replies can be used, its attempts are spent or it has killed too many engines.

@@ -1,21 +1,25 @@
 """What stages that ask language models have in common: settings, resources, and the arguments of their workers."""
 
+import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from drp_ray.config import Model, Role, api_key
+from drp_ray.config import Model, Role, api_key, s3_options
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.engines.vllm import MAX_NUM_SEQS
 from drp_ray.inputs.import_path import source_digest
 from drp_ray.inputs.packaged_model import locate_language_model
 from drp_ray.llm.kept import KEPT, KeepSettings
+from drp_ray.llm.memory import Memory, earlier_folders
 from drp_ray.llm.replies import Thinking
 from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.methods.base import Programme
 from drp_ray.running.worker import Pool
 from drp_ray.stages.stage import JobSpec, Resources, StageContext
 from drp_ray.storage.fingerprint import model_identity
+from drp_ray.storage.folder import parent_of
 
 ALWAYS_THINKS = re.compile(r"deepseek-?r1|r1-distill|deepseek-reasoner|qwq|thinking", re.IGNORECASE)
 """Names of models that think before every answer."""
@@ -136,6 +140,18 @@ def asking_arguments(context: StageContext, stage: str, programme: Programme) ->
         "max_attempts": spec.config.runtime.max_attempts,
         "keep": KeepSettings(context.folders[stage].at(KEPT), "thinking" in keep, "prompts" in keep),
     }
+
+
+def memory_of(context: StageContext, stage: str, source: str, version: int, settings: Mapping[str, Any]) -> Memory:
+    """Where `runtime.reuse` is set, the stage's earlier folders, whose first input is `source`; else none."""
+    if not context.config.runtime.reuse:
+        return Memory()
+    own, inputs = context.folders[stage], context.folders[source]
+    made_from = {"version": version, "settings": json.loads(json.dumps(settings))}
+    siblings = parent_of(own, s3_options())
+    return Memory(
+        earlier_folders(siblings, own.uri.rpartition("/")[2], parent_of(inputs, s3_options()), source, made_from)
+    )
 
 
 def _role_spec(spec: JobSpec, role: Role) -> RoleSpec:

@@ -15,9 +15,12 @@ from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import DifferenceProgramme
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.schema import Row
-from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
+from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings, memory_of
 from drp_ray.stages.stage import JobSpec, Stage, StageContext, after, for_need
 from drp_ray.storage.parts import Facts
+
+VERSION = 3
+"""The stage's version."""
 
 Source = Literal["validated", "raw"]
 """Which of DRP's differences the summarizer reads."""
@@ -49,13 +52,19 @@ class FindDifferences(ModelWorker):
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
         """One row a comparison; comparisons without representatives make no model call."""
         return [
-            ModelRow(f"{row['user_id']}\0{row['item_id']}", partial(self._find, row), _blank(row))
+            ModelRow(
+                f"{row['user_id']}\0{row['item_id']}",
+                partial(self._find, row),
+                _blank(row),
+                _content(row, self.programme),
+                labels=("rank",),
+            )
             for row in rows.to_pylist()
         ]
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: representatives, and what became of the comparisons."""
-        return difference_facts(rows)
+        return {**super().facts(rows), **difference_facts(rows)}
 
     async def _find(self, comparison: Row, ask: RowCaller) -> Row:
         if not comparison["representatives"]:
@@ -94,6 +103,12 @@ def _found(row: Mapping[str, Any], source: Source) -> Found:
     return Found("none", None) if says_none(text) else Found("unparsed", text)
 
 
+def _content(row: Row, programme: DifferenceProgramme) -> Row:
+    """What the differences follow from. A programme of a user's own may read the place of a comparison too."""
+    not_read = () if programme.origin else ("rank", "cluster", "target_timestamp")
+    return {name: value for name, value in row.items() if name not in not_read}
+
+
 def _blank(row: Row) -> Row:
     return {
         "user_id": row["user_id"],
@@ -122,12 +137,13 @@ def _make(context: StageContext) -> FindDifferences:
         programme=programme,
         prompts=context.spec.prompts,
         dimensions=context.config.differences.dimensions,
+        memory=memory_of(context, "differences", "comparisons", VERSION, _settings(context.spec)),
     )
 
 
 DIFFERENCES = Stage(
     "differences",
-    version=3,
+    version=VERSION,
     inputs=after("comparisons"),
     settings=_settings,
     resources=lambda spec: asking_resources(spec, _programme(spec)),

@@ -60,7 +60,7 @@ class MapFeatures(ModelWorker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: features, and those without a key."""
-        return feature_facts(rows)
+        return {**super().facts(rows), **feature_facts(rows)}
 
     async def _map(self, row: Row, ask: RowCaller) -> Row:
         if row["status"] != "ok":

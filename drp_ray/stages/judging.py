@@ -87,7 +87,7 @@ class JudgeTexts(ModelWorker):
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: what could not be read, and what is reported of every judged text."""
-        return judgement_facts(rows)
+        return {**super().facts(rows), **judgement_facts(rows)}
 
     def _cases(self) -> Iterable[tuple[str, int]]:
         """What is judged of every user: the names of the texts, and the numbers of the samples."""

@@ -12,9 +12,12 @@ from drp_ray.llm.row_caller import RowCaller
 from drp_ray.methods.base import Method, UserContext, method_or_fallback
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.schema import Row
-from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings
+from drp_ray.stages.asking import asking_arguments, asking_resources, asking_settings, memory_of
 from drp_ray.stages.stage import Stage, StageContext, after
 from drp_ray.storage.parts import Facts
+
+VERSION = 3
+"""The stage's version."""
 
 
 def prediction_facts(rows: pa.Table) -> Facts:
@@ -39,11 +42,14 @@ class Predict(ModelWorker):
 
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
         """One row a user."""
-        return [ModelRow(row["user_id"], partial(self._predict, row), self._blank(row)) for row in rows.to_pylist()]
+        return [
+            ModelRow(row["user_id"], partial(self._predict, row), self._blank(row), content=row)
+            for row in rows.to_pylist()
+        ]
 
     def facts(self, rows: pa.Table) -> Facts:
         """Besides the calls: users by the method that wrote for them, and comparisons that were read."""
-        return prediction_facts(rows)
+        return {**super().facts(rows), **prediction_facts(rows)}
 
     async def _predict(self, row: Row, ask: RowCaller) -> Row:
         user = UserContext.from_row(row)
@@ -84,12 +90,14 @@ def fallback_reason(method: Method, row: Row) -> str | None:
 
 def _make(context: StageContext) -> Predict:
     method = context.spec.method
-    return Predict(**asking_arguments(context, "predictions", method), method=method, prompts=context.spec.prompts)
+    memory = memory_of(context, "predictions", "contexts", VERSION, asking_settings(context.spec, method))
+    arguments = asking_arguments(context, "predictions", method)
+    return Predict(**arguments, method=method, prompts=context.spec.prompts, memory=memory)
 
 
 PREDICTIONS = Stage(
     "predictions",
-    version=3,
+    version=VERSION,
     inputs=after("contexts"),
     settings=lambda spec: asking_settings(spec, spec.method),
     resources=lambda spec: asking_resources(spec, spec.method),

@@ -1,12 +1,14 @@
 """What the summarizer reads of a comparison: features rendered from their fields, or nothing where none was found."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
 from drp_ray import schema
 from drp_ray.methods.base import DIFFERENCES
 from drp_ray.prompts.pack import PromptPack
-from drp_ray.stages.differences import FindDifferences, found_differences
+from drp_ray.stages.differences import FindDifferences, _content, found_differences
 
 NONE = "No difference distinguishes this user."
 REMARKS = (
@@ -62,3 +64,14 @@ def test_comparisons_without_a_difference_and_unread_replies_are_counted_apart()
     assert {name: facts[name] for name in counted} == {
         "no_difference": 2, "unparsed": 1, "errors": 1, "no_representatives": 1, "representatives": 5,
     }  # fmt: skip
+
+
+def test_what_an_answer_depends_on_is_all_but_the_place_of_a_comparison():
+    row = {"user_id": "u", "item_id": "i", "rank": 0, "cluster": 1, "target_timestamp": 5, "title": "T"}
+    row |= {"description": None, "review": {"text": "mine"}, "representatives": [{"text": "one", "cluster": 2}]}
+    own = replace(DIFFERENCES["drp"], origin={"import_path": "a.module:drp"})
+    moved = {**row, "rank": 3, "cluster": 2, "target_timestamp": 9}
+    assert _content(row, DIFFERENCES["drp"]) == _content(moved, DIFFERENCES["drp"])
+    assert _content(row, own) != _content(moved, own)
+    for other in ({"review": {"text": "other"}}, {"representatives": []}, {"title": "S"}, {"description": "D"}):
+        assert _content({**row, **other}, DIFFERENCES["drp"]) != _content(row, DIFFERENCES["drp"])

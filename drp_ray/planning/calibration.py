@@ -1,0 +1,135 @@
+"""Asks the job's own prompts of its real engines for a short time: how fast they are, and how they reply."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import ray
+
+from drp_ray.config import Model, api_key
+from drp_ray.engines.base import Engine, ModelSpec
+from drp_ray.llm.live_engine import LiveEngine
+from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.planning.asked import Call, RecordingEngine, Reply, made_row
+from drp_ray.planning.replies import MOST_REPLIES, Known
+from drp_ray.planning.throughput import Throughput
+from drp_ray.planning.trial import Asked, Made, Trial
+
+CALIBRATION_S = 120.0
+"""Seconds of asking, over all stages; the start of engines comes on top."""
+
+
+class Timed(NamedTuple):
+    """How long a stage was asked, and the calls that were answered meanwhile, also of rows that were not finished."""
+
+    seconds: float
+    calls: list[Call]
+
+
+class Calibration(NamedTuple):
+    """What was measured: tokens a second by stage and model, and replies by stage and role."""
+
+    throughputs: Mapping[tuple[str, str], Throughput]
+    replies: Mapping[tuple[str, str], Known]
+
+
+@dataclass
+class _RealEngines:
+    """Asks rows on real engines, as many at once as these want, until a stage's time is up."""
+
+    seconds: float
+    engines: Mapping[str, Engine]
+    timed: dict[str, Timed] = field(default_factory=dict)
+
+    async def ask(
+        self, name: str, worker: ModelWorker, rows: Sequence[ModelRow], before: Sequence[Sequence[ModelRow]]
+    ) -> list[Asked]:
+        """The rows that were answered in time."""
+        began, waiting, done, begun = time.monotonic(), iter(rows), list[Asked](), list[list[Call]]()
+        at_once = min(self.engines[spec.model].concurrency for spec in worker.roles.values())
+
+        async def one_after_another() -> None:
+            for row in waiting:
+                calls: list[Call] = []
+                begun.append(calls)
+                recorded = {
+                    role: RecordingEngine(role, spec.model, self.engines[spec.model], calls)
+                    for role, spec in worker.roles.items()
+                }
+                done.append(Asked(row.blank["user_id"], await made_row(row, worker, recorded), calls))
+
+        asking = [asyncio.ensure_future(one_after_another()) for _ in range(at_once)]
+        finished, late = await asyncio.wait(asking, timeout=self.seconds)
+        self.timed[name] = Timed(time.monotonic() - began, [call for calls in begun for call in calls])
+        for each in late:
+            each.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        for each in finished:
+            each.result()
+        return done
+
+
+def measure(
+    trial: Trial, names: Sequence[str], models: Mapping[str, Model], seconds: float
+) -> tuple[Made, dict[str, Timed]]:
+    """Start engines, and go through some stages with them, each for some seconds."""
+
+    async def run() -> dict[str, Timed]:
+        engines = {name: LiveEngine(ModelSpec.of(model, api_key(model))) for name, model in models.items()}
+        try:
+            for engine in engines.values():
+                await engine.start()
+            real = _RealEngines(seconds, engines)
+            await trial.go_through(real.ask, names)
+            return real.timed
+        finally:
+            for engine in engines.values():
+                await engine.close()
+
+    timed = asyncio.run(run())
+    return trial.made, timed
+
+
+def calibrate(trial: Trial, seconds: float = CALIBRATION_S) -> Calibration:
+    """Go through all stages on the cluster, each where its models are; neighbours that ask the same models share them.
+
+    Raises:
+        JobFailed: a model cannot be loaded, or an endpoint refuses.
+    """
+    names, resources = trial.stages(), trial.plan.resources()
+    timed: dict[str, Timed] = {}
+    for group in _with_the_same_models(trial, names):
+        needs = resources[group[0]]
+        task = ray.remote(num_cpus=needs.pool.num_cpus, num_gpus=needs.pool.num_gpus)(measure)
+        trial.made, of_group = ray.get(task.remote(trial, group, needs.models, seconds / max(len(names), 1)))
+        timed |= of_group
+    return measured(timed)
+
+
+def _with_the_same_models(trial: Trial, names: Sequence[str]) -> list[list[str]]:
+    groups: list[list[str]] = []
+    resources = trial.plan.resources()
+    for name in names:
+        if groups and resources[groups[-1][0]].models == resources[name].models:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+def measured(timed: Mapping[str, Timed]) -> Calibration:
+    """What the calls of some stages say of the models: stages without a call say nothing."""
+    throughputs: dict[tuple[str, str], Throughput] = {}
+    replies: dict[tuple[str, str], list[Reply]] = {}
+    for stage, (seconds, calls) in timed.items():
+        tokens = sum(call.prompt - call.cached + call.output for call in calls)
+        if calls:
+            rate = Throughput(tokens / seconds, f"measured in {seconds:.0f} s, {len(calls):,} calls")
+            throughputs |= {(stage, call.model): rate for call in calls}
+        for call in calls:
+            if call.is_free and call.text:
+                replies.setdefault((stage, call.role), []).append(Reply(call.text, call.output))
+    known = {key: Known(some[:MOST_REPLIES], "measured", "--calibrate") for key, some in replies.items()}
+    return Calibration(throughputs, known)

@@ -1,0 +1,111 @@
+"""A cost plan as tables and lines for a person, and as JSON for a program."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from drp_ray.console import Table
+from drp_ray.planning.costs import CostPlan, StageCost, relative
+from drp_ray.planning.estimate import Estimate
+
+NOT_KNOWN = "not known"
+EVERYTHING = "what is left"
+
+
+def cost_table(plan: CostPlan) -> Table:
+    """One line a stage, and the sum of what is left to be done."""
+    columns = ["stage", "calls", "prompt tokens", "cached", "output", "hours", "GPU-hours", "USD"]
+    title = f"{plan.users:,} users, {plan.comparisons:,} comparisons; estimated from {plan.sampled:,} users"
+    table = Table(*columns, title=title)
+    for stage in plan.stages:
+        name = f"{stage.stage} (done)" if stage.is_done else stage.stage
+        table.add_row(name, *_cells(partial(_of_stage, stage), stage.is_bound))
+    table.add_section()
+    table.add_row(EVERYTHING, *_cells(plan.total, any(stage.is_bound for stage in plan.left)))
+    return table
+
+
+def _of_stage(stage: StageCost, name: str) -> Estimate | None:
+    found: Estimate | None = stage.tokens[name] if name in stage.tokens else getattr(stage, name)
+    return found
+
+
+def _cells(of: Callable[[str], Estimate | None], is_bound: bool) -> Iterator[str]:
+    yield shown(of("calls"))
+    yield shown(of("prompt"), is_bound)
+    yield shown(of("cached"), is_bound)
+    yield shown(of("output"), is_bound)
+    for name in ("wall_hours", "gpu_hours", "usd"):
+        yield shown(of(name), is_bound, digits=2)
+
+
+def shown(estimate: Estimate | None, is_bound: bool = False, digits: int = 0) -> str:
+    """A number with half of its 95% interval in percent, where it is not exact; a bound with a sign before it."""
+    if estimate is None:
+        return NOT_KNOWN
+    number = f"{estimate.value:,.{digits}f}"
+    share = "" if estimate.is_exact else f" ±{relative(estimate):.0%}"
+    return f"≤ {number}{share}" if is_bound else f"{number}{share}"
+
+
+def notes_on(plan: CostPlan) -> Iterator[str]:
+    """What the numbers rest on."""
+    for stage in plan.stages:
+        for role, known in stage.bases.items():
+            yield f"{stage.stage}: replies of the {role}: {_basis(known)}"
+        for model, speed in stage.speeds.items():
+            yield f"{stage.stage}: {model} does {speed.tokens_per_second:,.0f} tokens a second ({speed.source})"
+    if any(stage.hours is None for stage in plan.stages):
+        yield "Hours are not known without a speed: --calibrate measures it, or give --tokens-per-second"
+    for model, about in plan.tokenizers.items():
+        yield f"{model}: tokens are {about}"
+    yield (
+        "± is half of a 95% interval over who was sampled and how few replies are known. Representatives are stood in "
+        "for, retries and evictions from the prefix cache are not counted."
+    )
+    if plan.texts_to_embed is not None:
+        yield f"embeddings: at most {plan.texts_to_embed:,} texts, which are not in hours or USD"
+    for name in plan.unplanned:
+        yield f"{name} asks language models too, and cannot be planned"
+
+
+def _basis(known: Any) -> str:
+    mean = sum(reply.tokens for reply in known.replies) / len(known.replies)
+    if known.basis == "at most":
+        return (
+            f"not known, so taken at their limit ({known.source}); give --reply-tokens, --calibrate, or run a few users"
+        )
+    return f"{mean:,.0f} tokens on average, {known.basis} ({known.source})"
+
+
+def as_json(plan: CostPlan) -> str:
+    """All numbers of a plan."""
+    totals = {name: plan.total(name) for name in (*TOTALS, "prompt", "cached", "output", "output_limit")}
+    document = {
+        "users": plan.users,
+        "sampled": plan.sampled,
+        "comparisons": plan.comparisons,
+        "texts_to_embed": plan.texts_to_embed,
+        "stages": {stage.stage: _stage_as_json(stage) for stage in plan.stages},
+        "left": {name: None if found is None else found.as_json() for name, found in totals.items()},
+        "tokenizers": dict(plan.tokenizers),
+        "unplanned": list(plan.unplanned),
+    }
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+TOTALS = ("calls", "wall_hours", "gpu_hours", "usd")
+
+
+def _stage_as_json(stage: StageCost) -> dict[str, Any]:
+    numbers = {name: getattr(stage, name) for name in TOTALS} | dict(stage.tokens)
+    return {
+        "done": stage.is_done,
+        "rows": stage.rows,
+        "replicas": stage.replicas,
+        "gpus": stage.gpus,
+        **{name: None if found is None else found.as_json() for name, found in numbers.items()},
+        "replies": {role: {"basis": known.basis, "source": known.source} for role, known in stage.bases.items()},
+        "speeds": {model: speed._asdict() for model, speed in stage.speeds.items()},
+    }
