@@ -1,13 +1,14 @@
 """How many of DRP's prompt tokens vLLM has in its prefix cache, where the cache is too small for what is in flight.
 
-    python -m benchmarks.prefix_reuse DATASET [--pairs 160] [--max-num-seqs 16] [--kv-share 0.44] [--variants NAME …]
+    python -m benchmarks.prefix_reuse DATASET [--pairs 160] [--max-num-seqs 16] [--kv-shares 0.44 1 1.5]
+                                              [--variants NAME …] [--out FILE]
 
 DATASET is a folder as jobs read it, such as `benchmarks/yelp_shape.py` writes. Comparisons of neighbouring items are
 made of it (N = 8, K = 4; vectors follow from the texts' digests), and a real vLLM with the tiny model gets their
 extractions and validations as the stage `differences` sends them: two calls of a row in sequence, and twice as many
 rows in flight as the scheduler runs at once. Reviews are replaced by English of the same length, which the tiny model's
 tokenizer knows. The model's replies are noise, so every validation gets a text of the length of real differences
-instead. The cache has room for `--kv-share` of the sequences that the scheduler may run: 0.44 is what
+instead. The cache has room for a share of the sequences that the scheduler may run (`--kv-shares`): 0.44 is what
 an H100 has for 256 sequences of these lengths of a model of 14 billion parameters (40 GB at 192 KB a token).
 
 The figures are counts of tokens and do not depend on how fast the machine is. The variants:
@@ -110,6 +111,8 @@ VARIANTS: dict[str, Variant] = {
     "oldest row first, rows by group": Variant(order=by_group, by_age=True),
     "oldest row first, rows by group, shared first": Variant(order=by_group, arrange=shared_first, by_age=True),
     "oldest row first, dealt to two": Variant(order=lambda rows: rows[::2], by_age=True),
+    "oldest row first, one after another": Variant(rows_per_seat=1, by_age=True),
+    "oldest row first, one after another, by group, shared first": Variant(by_group, shared_first, 1, True),
 }
 
 
@@ -119,15 +122,17 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--pairs", type=int, default=160)
     parser.add_argument("--max-num-seqs", type=int, default=16)
-    parser.add_argument("--kv-share", type=float, default=0.44)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--kv-shares", type=float, nargs="+", default=[0.44, 1.0, 1.5])
     parser.add_argument("--out", type=Path, default=RESULTS / "prefix_reuse.json")
     arguments = parser.parse_args()
     rows = comparisons_of(arguments.dataset, arguments.pairs)
     with tempfile.TemporaryDirectory() as scratch:
         model = build_tiny_model(Path(scratch) / "model")
-        figures = asyncio.run(measure(arguments, rows, str(model)))
-    write_result(arguments.out, figures)
+        figures: dict[str, Any] = {}
+        for share in arguments.kv_shares:
+            figures[f"{share:g}"] = asyncio.run(measure(arguments, rows, str(model), share))
+            write_result(arguments.out, figures)
 
 
 def comparisons_of(dataset: Path, count: int) -> list[Compared]:
@@ -193,10 +198,10 @@ def shared_groups(rows: Sequence[Compared]) -> dict[str, Counter[int]]:
     return shared
 
 
-async def measure(arguments: argparse.Namespace, rows: list[Compared], model: str) -> dict[str, Any]:
+async def measure(arguments: argparse.Namespace, rows: list[Compared], model: str, kv_share: float) -> dict[str, Any]:
     """The share of cached prompt tokens in every variant, with one engine whose cache is emptied between them."""
     tokens = await tokens_of(rows, model)
-    blocks = round(arguments.kv_share * arguments.max_num_seqs * tokens / BLOCK)
+    blocks = round(kv_share * arguments.max_num_seqs * tokens / BLOCK)
     engine = VllmEngine(spec_of(model, max_num_seqs=arguments.max_num_seqs, num_gpu_blocks_override=blocks))
     await engine.start()
     items = len({row.item_id for row in rows})

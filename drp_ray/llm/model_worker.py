@@ -83,6 +83,7 @@ class ModelWorker(Worker):
     _finished: int = field(default=0, init=False, repr=False)
     _unforeseen: int = field(default=0, init=False, repr=False)
     _broken: set[Key] = field(default_factory=set, init=False, repr=False)
+    _begun: int = field(default=0, init=False, repr=False)
 
     @abstractmethod
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
@@ -135,7 +136,8 @@ class ModelWorker(Worker):
         Raises:
             Exception: what nobody foresaw, where it happens to many rows.
         """
-        caller = RowCaller(row.key, self.roles, self._engines, self.seed)
+        self._begun += 1
+        caller = RowCaller(row.key, self.roles, self._engines, self.seed, place=self._begun)
         attempt, error, unusable, deaths = attempts_before, "", 0, 0
         unforeseen: Exception | None = None
         said: Row = {}
