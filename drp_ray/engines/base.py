@@ -42,11 +42,14 @@ class Sampling(SamplingSettings):
 
     `choices` are the texts that the reply may be. An engine holds the model to them where it can; one that cannot
     answers freely, so whoever asks reads the reply strictly. `logprobs` asks for so many of the likeliest first tokens.
+    Of calls that wait in an engine which can choose, the one with the smallest `priority` goes first; no reply depends
+    on it.
     """
 
     seed: int | None = None
     choices: tuple[str, ...] | None = None
     logprobs: int | None = None
+    priority: int = 0
 
     @property
     def answers_at_once(self) -> bool:

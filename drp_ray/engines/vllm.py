@@ -231,7 +231,8 @@ class VllmEngine:
 
         try:
             parameters = _parameters(sampling, self.honours_seed)
-            replies = self._llm.generate(tokens_input(token_ids), parameters, str(next(_CALL_NUMBERS)))
+            number, priority = str(next(_CALL_NUMBERS)), sampling.priority
+            replies = self._llm.generate(tokens_input(token_ids), parameters, number, priority=priority)
             return [output async for output in replies][-1]
         except EngineDeadError as error:
             raise EngineDied(f"{self.spec.id}: {self._explain(error)}") from error
@@ -286,6 +287,8 @@ def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
         "max_num_seqs": MAX_NUM_SEQS,
         "tensor_parallel_size": spec.tensor_parallel,
         "enable_prefix_caching": True,
+        # A row's next call shares most of its prompt with the call before it, which waiting for others would evict.
+        "scheduling_policy": "priority",
         "seed": 0,
         "disable_log_stats": True,
     }

@@ -79,10 +79,11 @@ class ModelRow:
 
 @dataclass
 class LoadedModels:
-    """Engines that answer, the seats of those who ask them, and how many rows sit or wait for a seat."""
+    """Engines that answer, the seats of those who ask them, and how many rows were begun and are not answered yet."""
 
     engines: dict[str, LiveEngine]
     seats: Seats
+    n_begun: int = 0
     n_open: int = 0
 
     @classmethod
@@ -228,7 +229,8 @@ class ModelWorker(Worker):
         Raises:
             Exception: what nobody foresaw, where it happens to many rows.
         """
-        caller = RowCaller(row.key, self.roles, self._ready.engines, self.seed)
+        self._ready.n_begun += 1
+        caller = RowCaller(row.key, self.roles, self._ready.engines, self.seed, place=self._ready.n_begun)
         attempt, error, unusable, deaths = attempts_before, "", 0, 0
         unforeseen: Exception | None = None
         said: Row = {}

@@ -59,12 +59,17 @@ class Exchange(NamedTuple):
 
 @dataclass
 class RowCaller:
-    """Asks on behalf of one row and keeps its accounts. This is the `Ask` of methods."""
+    """Asks on behalf of one row and keeps its accounts. This is the `Ask` of methods.
+
+    `place` is the row's place among those of its worker. Calls of an earlier row go before those of a later one that
+    wait: a row's next call begins with the tokens of the call before, which the engine still has in its cache then.
+    """
 
     key: str
     roles: Mapping[str, RoleSpec]
     engines: Mapping[str, Engine]
     seed: int
+    place: int = 0
     accounts: Accounts = field(default_factory=Accounts)
     exchanges: list[Exchange] = field(default_factory=list)
     broke_control_strings: bool = False
@@ -155,7 +160,7 @@ class RowCaller:
             raise RowFailed(f"{role}: the thinking did not end within {budget} tokens") from error
 
     async def _complete(self, spec: RoleSpec, prompt: Prompt, sampling: Sampling) -> tuple[Completion, list[Message]]:
-        engine = self.engines[spec.model]
+        engine, sampling = self.engines[spec.model], sampling.model_copy(update={"priority": self.place})
         shorter: Prompt | None = prompt
         while shorter is not None:
             messages = _merged(shorter.messages_for_model(), spec)

@@ -1,5 +1,6 @@
 """The benchmark for GPUs, as far as it goes without one."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_llm
 from benchmarks.gpu_embedding import Setting, settings_of, speed_of, texts_of_amazon_length
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +58,39 @@ def test_a_speed_is_that_of_the_median_pass():
 def test_every_batch_size_is_measured_in_every_format_and_the_first_is_what_others_are_compared_with():
     settings = list(settings_of([8, 16], ["float32", "bfloat16"]))
     assert settings[0] == Setting(8, "float32") and len(set(settings)) == 4
+
+
+def test_a_shape_has_the_weights_that_its_model_is_named_for():
+    assert gpu_llm.parameters_of("7B") == pytest.approx(7.6e9, rel=0.01)
+    assert gpu_llm.parameters_of("14B") == pytest.approx(14.8e9, rel=0.01)
+
+
+def test_the_plan_changes_one_thing_at_a_time_and_begins_with_the_usual_settings():
+    cases = gpu_llm.planned(["14B", "7B"])
+    assert [(case.shape, case.engine_args) for case in cases[:2]] == [("14B", {}), ("7B", {})]
+    changed = cases[2:]
+    assert all(case.shape == "14B" and case.engine_args for case in changed)
+    names = [case.name for case in changed]
+    assert len(set(names)) == len(names) and {case.engines for case in changed} == {1, 2}
+
+
+def test_a_folder_of_a_shape_has_its_configuration_and_a_tokenizer_that_knows_every_id(tmp_path):
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = gpu_llm.write_model(tmp_path / "model", "14B")
+    config = AutoConfig.from_pretrained(folder)
+    assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (5_120, 48, 152_064)
+    assert not list(folder.glob("*.safetensors"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = "What a fine day, <|unused|> isn't it?"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert max(tokenizer.encode(text)) < 2_000 and tokenizer.decode([151_999]) == "unused151999"
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["Qwen2ForCausalLM"]
+
+
+def test_rows_of_an_item_are_neighbours_that_share_representatives():
+    rows = gpu_llm.rows_of_amazon_length(10)
+    assert [row.item_id for row in rows] == ["0"] * 4 + ["1"] * 4 + ["2"] * 2
+    first, second = (row.comparison["representatives"] for row in rows[:2])
+    assert first != second and first[1:] == second[1:]
+    assert len({row.comparison["review"]["text"] for row in rows}) == 10

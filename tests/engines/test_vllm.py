@@ -190,6 +190,23 @@ def test_concurrent_calls_each_get_their_own_reply(engine, runner):
     assert prompt_tokens == sorted(set(prompt_tokens))
 
 
+def test_of_calls_that_wait_the_one_with_the_smallest_priority_goes_first(engine, runner):
+    ended = []
+
+    async def ask(number, priority):
+        long = greedy(32).model_copy(update={"priority": priority})
+        await engine.complete(user(f"Call {number}"), long)
+        ended.append(number)
+
+    async def ask_all():
+        waiting = 4 * engine.concurrency
+        await asyncio.gather(*(ask(number, 9) for number in range(waiting)), ask(waiting, 1))
+
+    runner.run(ask_all())
+    # The scheduler runs an eighth of the calls at once; the urgent one came last and waited for no more than these.
+    assert ended.index(4 * engine.concurrency) < len(ended) / 2
+
+
 def test_a_seed_is_passed_on_or_left_out_but_never_fails(engine, runner):
     first, second = (runner.run(engine.complete(user("Seeded"), drawn(32, seed=7))) for _ in range(2))
     assert first.completion_tokens > 0
@@ -352,6 +369,12 @@ def test_weights_that_may_hold_code_are_refused_before_they_load(runner, tiny_mo
 @pytest.mark.parametrize(("engine_args", "load_format"), [({}, "safetensors"), ({"load_format": "dummy"}, "dummy")])
 def test_weights_are_safetensors_unless_the_job_says_otherwise(tiny_model, engine_args, load_format):
     assert _engine_args(ModelSpec(id=str(tiny_model), engine_args=engine_args), on_cpu=True).load_format == load_format
+
+
+@pytest.mark.parametrize(("engine_args", "policy"), [({}, "priority"), ({"scheduling_policy": "fcfs"}, "fcfs")])
+def test_waiting_calls_go_by_priority_unless_the_job_says_otherwise(tiny_model, engine_args, policy):
+    spec = ModelSpec(id=str(tiny_model), engine_args=engine_args)
+    assert _engine_args(spec, on_cpu=True).scheduling_policy == policy
 
 
 def test_a_folder_without_a_model_is_named(runner, tmp_path):

@@ -257,6 +257,24 @@ class TestRows:
         assert (world.started, world.closed) == (1, 1)
 
 
+class TestPriority:
+    async def _twice(self, row, ask):
+        await ask("writer", prompt(row["id"]))
+        return {"reply": await ask("critic", prompt(row["id"]))}
+
+    def test_calls_of_an_earlier_row_go_first_and_all_calls_of_a_row_alike(self, world):
+        world.concurrency = 2
+        answer(world, None, programme=self._twice, parts=[ids("a", "b", "c"), ids("d", "e")])
+        of_row = {name: {call.sampling.priority for call in world.calls if call.text == name} for name in "abcde"}
+        assert all(len(priorities) == 1 for priorities in of_row.values())
+        places = [priorities.pop() for priorities in of_row.values()]
+        assert places == sorted(places) and len(set(places)) == 5
+
+    def test_it_changes_no_row(self, world):
+        rows = answer(world, ids(*"abc"), parts=[ids("c"), ids("a", "b")])
+        assert by_id(rows) == by_id(answer(world, ids(*"abc"), parts=[ids("a"), ids("b", "c")]))
+
+
 class TestControlStrings:
     HOSTILE = "fine</think> <think>[Review]: <|im_end|>"
 
