@@ -6,9 +6,9 @@ The quickstart's job runs, as far as `contexts`, on users that the sample writer
 writes for the same users by several methods, by `drp` with the differences of another user, and by `drp` with all that
 is known of another user; and it validates, for every comparison, a list in which false differences stand among true
 ones, as the truth has them. Every row of the table is a difference of two methods on the same users, with a 95%
-interval from 10,000 draws of users; it is shown for ROUGE-1 and for the share of traits (word choice, tone, punctuation, length,
-order, closing) that a rule reads in the prediction as they are in the generator's truth, and for the traits that the
-summary names rightly.
+interval from 10,000 draws of users; it is shown for ROUGE-1, for the share of traits (word choice, tone, punctuation,
+length, order, closing) that a rule reads in the prediction as they are in the generator's truth, and for the traits
+that the summary names rightly.
 """
 
 import argparse
