@@ -93,7 +93,7 @@ def _iterate(points: Points, first: np.ndarray, groups: int, tolerance: float) -
             return None
         moved = new_shares - shares[moving]
         stays = (now == labels[moving]).all(axis=1)
-        arrived = ((moved @ points.inner) * moved).sum(axis=(1, 2)) <= tolerance
+        arrived = (_inner(points, moved) * moved).sum(axis=(1, 2)) <= tolerance
         labels[moving], shares[moving] = now, new_shares
         settling = moving[arrived & ~stays]
         labels[settling] = _nearest(points, shares[settling])
@@ -111,8 +111,13 @@ def _to_centres(points: Points, shares: np.ndarray) -> np.ndarray:
 
     A row of `shares`, float64[n_init, groups, n], says of which points a centre is the mean.
     """
-    inner = shares @ points.inner
+    inner = _inner(points, shares)
     return np.asarray((inner * shares).sum(axis=2, keepdims=True) - 2 * inner)
+
+
+def _inner(points: Points, shares: np.ndarray) -> np.ndarray:
+    """The inner products of all centres of all starts with all points, by one product of matrices."""
+    return np.asarray((shares.reshape(-1, shares.shape[-1]) @ points.inner).reshape(shares.shape))
 
 
 def _nearest(points: Points, shares: np.ndarray) -> np.ndarray:
