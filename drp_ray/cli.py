@@ -357,7 +357,7 @@ def validate(config: ConfigFile, overrides: Overrides = []) -> None:  # noqa: B0
 def plan(
     config: ConfigFile,
     overrides: Overrides = [],  # noqa: B006
-    sample: Annotated[int, typer.Option(min=2, metavar="USERS", help="Users whose prompts are made.")] = 100,
+    sample: Annotated[int, typer.Option(min=2, metavar="USERS", help="Users whose prompts are made.")] = 50,
     seed: Annotated[int, typer.Option(help="The seed of this sample.")] = 0,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Start the models and measure them for two minutes.")

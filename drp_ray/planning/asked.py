@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from drp_ray.engines.base import CallGivenUp, Completion, Engine, Message, PromptTooLong, Sampling
+from drp_ray.engines.base import CallGivenUp, Completion, Engine, Message, PromptTooLong, RequestRefused, Sampling
 from drp_ray.llm.model_worker import ModelRow, ModelWorker
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import RowCaller, RowFailed
@@ -66,6 +66,9 @@ class CountingEngine:
     replies: Sequence[Reply]
     context_length: int | None
     calls: list[Call]
+    most_calls: int | None = None
+    """Calls after which it refuses, for a row whose first prompts are all that matters."""
+
     concurrency: int = 1
     honours_seed: bool = True
 
@@ -80,7 +83,10 @@ class CountingEngine:
 
         Raises:
             PromptTooLong: as the real engine.
+            RequestRefused: it was asked as often as was wanted.
         """
+        if len(self.calls) == self.most_calls:
+            raise RequestRefused("nothing more is asked")
         tokens = self.tokenizer.of_chat(messages)
         if self.context_length is not None and len(tokens) + sampling.max_tokens > self.context_length:
             raise PromptTooLong(f"{len(tokens)} tokens")

@@ -28,7 +28,7 @@ from drp_ray.running.survey import is_current
 class PlanOptions:
     """How a plan is made, and at which prices."""
 
-    sample: int = 100
+    sample: int = 50
     seed: int = 0
     calibrate: bool = False
     reply_tokens: Sequence[str] = ()

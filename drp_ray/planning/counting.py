@@ -38,7 +38,7 @@ class Counting:
         done = []
         for row, earlier in zip(rows, before, strict=True):
             for other in earlier:
-                await made_row(other, worker, self._engines(name, worker, other, caches, []))
+                await made_row(other, worker, self._engines(name, worker, other, caches, [], most_calls=1))
             calls: list[Call] = []
             made = await made_row(row, worker, self._engines(name, worker, row, caches, calls))
             done.append(Asked(row.blank["user_id"], made, calls))
@@ -50,7 +50,13 @@ class Counting:
         return {role: self.bases[stage, role] for role in sorted(roles)}
 
     def _engines(
-        self, name: str, worker: ModelWorker, row: ModelRow, caches: Mapping[str, PrefixCache], calls: list[Call]
+        self,
+        name: str,
+        worker: ModelWorker,
+        row: ModelRow,
+        caches: Mapping[str, PrefixCache],
+        calls: list[Call],
+        most_calls: int | None = None,
     ) -> dict[str, Engine]:
         models = self.job.plan.models()
         return {
@@ -63,6 +69,7 @@ class Counting:
                 self.bases[name, role].replies,
                 context_length(models[spec.model]),
                 calls,
+                most_calls,
             )
             for role, spec in worker.roles.items()
         }

@@ -37,14 +37,15 @@ def _cells(of: Callable[[str], Estimate | None], is_bound: bool) -> Iterator[str
     yield shown(of("cached"), is_bound)
     yield shown(of("output"), is_bound)
     for name in ("wall_hours", "gpu_hours", "usd"):
-        yield shown(of(name), is_bound, digits=2)
+        yield shown(of(name), is_bound, is_whole=False)
 
 
-def shown(estimate: Estimate | None, is_bound: bool = False, digits: int = 0) -> str:
+def shown(estimate: Estimate | None, is_bound: bool = False, is_whole: bool = True) -> str:
     """A number with half of its 95% interval in percent, where it is not exact; a bound with a sign before it."""
     if estimate is None:
         return NOT_KNOWN
-    number = f"{estimate.value:,.{digits}f}"
+    is_small = not is_whole and 0 < estimate.value < 1
+    number = f"{estimate.value:.2g}" if is_small else f"{estimate.value:,.{0 if is_whole else 2}f}"
     share = "" if estimate.is_exact else f" ±{relative(estimate):.0%}"
     return f"≤ {number}{share}" if is_bound else f"{number}{share}"
 
@@ -62,7 +63,7 @@ def notes_on(plan: CostPlan) -> Iterator[str]:
         yield f"{model}: tokens are {about}"
     yield (
         "± is half of a 95% interval over who was sampled and how few replies are known. Representatives are stood in "
-        "for, retries and evictions from the prefix cache are not counted."
+        "for, speeds are taken as given, retries and evictions from the prefix cache are not counted."
     )
     if plan.texts_to_embed is not None:
         yield f"embeddings: at most {plan.texts_to_embed:,} texts, which are not in hours or USD"

@@ -18,6 +18,9 @@ CHARACTERS_PER_TOKEN = 4
 BLOCK_OF_GPU, BLOCK_OF_CPU = 16, 128
 """Tokens in a block of vLLM's prefix cache where `engine_args.block_size` does not say (vLLM 0.29)."""
 
+LONGEST_PROMPT = 10**9
+"""What fits a model is asked about elsewhere; a tokenizer would only warn."""
+
 Tokens = Sequence[Any]
 """The tokens of a text, as values that can be compared."""
 
@@ -109,6 +112,7 @@ def open_tokenizer(name: str, model: Model) -> Tokenizer:
             place, revision=model.revision, trust_remote_code=model.trust_remote_code
         )
         tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False, **model.chat_template_kwargs)
+        tokenizer.model_max_length = LONGEST_PROMPT
     except Exception as error:  # transformers and the hub raise what they like here
         raise BadInput(f"models.{name}: its tokenizer cannot be used: {type(error).__name__}: {error}") from error
     return OwnTokenizer(tokenizer, model.chat_template_kwargs, _block_of(model))

@@ -64,6 +64,11 @@ def test_the_nearest_limit_ends_a_run():
     assert spent.hours <= 2.0
 
 
+def test_a_few_users_do_not_tell_what_all_will_cost():
+    costs = np.full(8, 100.0)
+    assert continued(Ledger(Users(), 10_000, (8,)), {"tokens": 1e12}, Spent(800.0), {"tokens": costs}).worked == 128
+
+
 def test_more_money_goes_on_where_a_run_has_ended():
     costs = np.full(1000, 100.0)
     ended, spent = simulated(1000, costs, {"tokens": 20_000})

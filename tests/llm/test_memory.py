@@ -148,5 +148,12 @@ def test_a_part_whose_input_is_another_one_now_or_that_is_damaged_is_asked_again
     assert made.uri.endswith("old")
 
 
+def test_a_row_keeps_its_answer_and_gets_the_place_that_it_has_now(tmp_path):
+    folder_with(tmp_path, "old", {"u0": "a", "u1": "b"}, FROM)
+    rows, facts = work_in_pieces(worker(memory_at(tmp_path, FROM)), "part", table({"u1": "b", "u0": "a"}), 1)
+    assert facts["reused"] == 2
+    assert dict(zip(rows["user_id"].to_pylist(), rows["rank"].to_pylist(), strict=True)) == {"u1": 0, "u0": 1}
+
+
 def test_seeds_are_of_the_key_so_that_another_user_with_the_same_text_is_asked():
     assert content_digest("u", {"text": "a"}) != content_digest("v", {"text": "a"})
