@@ -2,6 +2,8 @@
 
 import json
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +44,14 @@ def test_it_retrieves_what_the_package_retrieves(config):
         found = retrieve(profile, case.user["target"], known, config.retrieval, config.selection.k)
         assert [past["item_id"] for past in case.history] == [profile[place]["item_id"] for place in found.history]
         assert [pair.item_id for pair in case.pairs] == [profile[place]["item_id"] for place in found.eligible]
+
+
+def test_items_beside_the_dataset_are_those_inside_it(config, tmp_path):
+    inside = Path(config.dataset)
+    shutil.copytree(inside / "users", tmp_path / "test" / "users")
+    shutil.copytree(inside / "items", tmp_path / "items")
+    beside = config.model_copy(update={"dataset": str(tmp_path / "test")})
+    assert reference.load_cases(beside)[1] == reference.load_cases(config)[1] != {}
 
 
 class Echo:
