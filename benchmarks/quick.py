@@ -90,6 +90,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    if not (arguments.record or (arguments.results / "quick.json").exists()):
+        sys.exit("No ratios are recorded yet: on a machine that does nothing else, make bench-quick RECORD=1")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         ratios = measured(Path(scratch), arguments.repeats)

@@ -39,6 +39,12 @@ def test_the_median_counts_and_a_fall_is_an_exit_code(tmp_path, monkeypatch, cap
         quick.main()
 
 
+def test_without_recorded_ratios_nothing_is_measured_and_the_way_to_record_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["quick", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit, match="make bench-quick RECORD=1"):
+        quick.main()
+
+
 def test_what_is_recorded_is_what_is_compared_next(tmp_path, monkeypatch):
     monkeypatch.setattr(quick, "measured", lambda folder, repeats: {"calls": [2.0, 1.0, 3.0]})
     monkeypatch.setattr(sys, "argv", ["quick", "--record", "--results", str(tmp_path)])
