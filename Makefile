@@ -4,12 +4,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test soak check audit install clean
+.PHONY: help run test soak bench-quick check audit install clean
 
 MODEL =
 ENDPOINT =
 USERS =
 KILLS = 100
+RECORD =
 PYTHON =
 
 VENV := .venv
@@ -27,6 +28,8 @@ help:
 	@echo "              USERS=100                         how many users to generate (48; 8 with a MODEL)"
 	@echo "make test     the whole test suite"
 	@echo "make soak     kill one run again and again (KILLS=100), and count what that cost; long"
+	@echo "make bench-quick  the benchmarks' ratios in small (three minutes): fails where one fell by more than a tenth"
+	@echo "              RECORD=1                          writes benchmarks/results/quick.json instead"
 	@echo "make check    lint, formatting, types, secrets; and what is known against the pinned packages, which does not fail it"
 	@echo "make audit    fail where something is known against a pinned package"
 	@echo "make install  only install, into $(VENV) (PYTHON=… chooses the Python)"
@@ -40,6 +43,9 @@ test: $(VENV)/.dev-installed $(VENV)/.browser-looked-for
 
 soak: $(VENV)/.dev-installed
 	@$(BIN)/python -m benchmarks.soak --kills $(KILLS)
+
+bench-quick: $(VENV)/.dev-installed
+	@$(BIN)/python -m benchmarks.quick $(if $(RECORD),--record)
 
 check: $(VENV)/.dev-installed
 	@$(BIN)/ruff check

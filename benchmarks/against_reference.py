@@ -259,7 +259,8 @@ def read_calls(log: Path) -> list[Call]:
 def check_representatives(of_reference: dict[str, list[str]], of_job: dict[str, list[str]]) -> None:
     """Assert that the reference chose for each pair that it prepared whom the job chose."""
     unlike = [pair for pair, chosen in of_reference.items() if of_job.get(pair) != chosen]
-    assert not unlike, f"{len(unlike)} of {len(of_reference)} pairs have other representatives: {unlike[:5]}"
+    told = [f"{pair}: {of_reference[pair]}, the job {of_job.get(pair)}" for pair in unlike[:5]]
+    assert not unlike, f"{len(unlike)} of {len(of_reference)} pairs have other representatives: {'; '.join(told)}"
 
 
 def check_prompts(calls: list[Call], chosen: dict[str, list[str]], config: Config, predictions: list[Any]) -> None:

@@ -97,7 +97,8 @@ def load_cases(config: Config) -> tuple[list[Case], dict[str, Row]]:
     """The users to predict for with what is retrieved for each, and the items by id."""
     dataset = Path(config.dataset)
     users = [row for path in sorted(dataset.glob("users/*.parquet")) for row in pq.read_table(path).to_pylist()]
-    tables = [pq.read_table(path) for path in sorted(dataset.glob("items/*.parquet"))]
+    inside, beside = (sorted(folder.glob("items/*.parquet")) for folder in (dataset, dataset.parent))
+    tables = [pq.read_table(path) for path in inside or beside]
     items = {row["item_id"]: row for table in tables for row in table.to_pylist()}
     reviews_of = reviews_by_item(users)
     return [case_of(user, items, reviews_of, config) for user in users[: config.users.limit]], items

@@ -1,6 +1,7 @@
 """What the README and the other documents say is true of the code."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -109,6 +110,35 @@ def recipe(heading: str) -> dict[str, object]:
     defined: dict[str, object] = {"__name__": "example"}
     exec(re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1), defined)
     return defined
+
+
+FIGURE = re.compile(r"^\| .* \| ([\d.]+) \| `([\w.]+)` `([^`]+)` \|$", re.MULTILINE)
+"""A row of the README's table of figures: the figure, the result file, and the path of keys in its figures."""
+
+
+def result_of(file, path):
+    value = json.loads((ROOT / "benchmarks" / "results" / file).read_text())["figures"]
+    for key in path.split("/"):
+        value = value[key]
+    return value
+
+
+def test_every_figure_of_the_readme_is_that_of_its_result_file():
+    rows = re.findall(r"^\|.*\|$", README.partition("## Figures")[2].partition("\n## ")[0], re.MULTILINE)
+    figures = FIGURE.findall("\n".join(rows))
+    assert len(figures) == len(rows) - 2, "every row below the head has a figure and its place"
+    for shown, file, path in figures:
+        decimals = len(shown.partition(".")[2])
+        assert f"{result_of(file, path):.{decimals}f}" == shown, path
+
+
+def test_the_tables_of_scaling_are_those_of_their_result_files():
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    for ratio in result_of("barriers.json", "ratios").values():
+        assert f"| {ratio:.2f} |" in text
+    for size in ("0.44", "1"):
+        for name, variant in result_of("prefix_reuse.json", f"{size}/variants").items():
+            assert f" {variant['cached']:.3f} |" in text, (size, name)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

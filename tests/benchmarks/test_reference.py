@@ -2,6 +2,8 @@
 
 import json
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -26,8 +28,6 @@ def config(tmp_path_factory):
 
 
 def test_it_retrieves_what_the_package_retrieves(config):
-    cases, _ = reference.load_cases(config)
-    assert len(cases) == 40
     users, catalogue = sample_dataset(USERS, 3)
     reviewers: dict[str, set[str]] = {}
     for user in users.to_pylist():
@@ -37,11 +37,24 @@ def test_it_retrieves_what_the_package_retrieves(config):
         row["item_id"]: type("Item", (), {**row, "reviewers": len(reviewers.get(row["item_id"], ()))})
         for row in catalogue.to_pylist()
     }
+    # An item has just as many other reviewers as are needed, so that counting one too few or too many is seen.
+    k = sorted(map(len, reviewers.values()))[len(reviewers) // 2] - 1
+    config = config.model_copy(update={"selection": config.selection.model_copy(update={"k": k})})
+    cases, _ = reference.load_cases(config)
+    assert len(cases) == 40 and any(len(case.pairs) < config.retrieval.n for case in cases)
     for case in cases:
         profile = case.user["profile"]
         found = retrieve(profile, case.user["target"], known, config.retrieval, config.selection.k)
         assert [past["item_id"] for past in case.history] == [profile[place]["item_id"] for place in found.history]
         assert [pair.item_id for pair in case.pairs] == [profile[place]["item_id"] for place in found.eligible]
+
+
+def test_items_beside_the_dataset_are_those_inside_it(config, tmp_path):
+    inside = Path(config.dataset)
+    shutil.copytree(inside / "users", tmp_path / "test" / "users")
+    shutil.copytree(inside / "items", tmp_path / "items")
+    beside = config.model_copy(update={"dataset": str(tmp_path / "test")})
+    assert reference.load_cases(beside)[1] == reference.load_cases(config)[1] != {}
 
 
 class Echo:
