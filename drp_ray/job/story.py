@@ -35,6 +35,12 @@ class Story:
 
     @property
     def dropped(self) -> list[Feature]:
+        """The differences that validation left out."""
+        kept = {feature["name"] for feature in self.kept}
+        return [feature for feature in self.found if feature["name"] not in kept]
+
+    @property
+    def changed(self) -> list[Feature]:
         """The differences that validation left out or put otherwise."""
         return [feature for feature in self.found if feature not in self.kept]
 
@@ -44,11 +50,12 @@ def choose_story(
 ) -> Story | None:
     """The story of the first user, by id, whose validation dropped one difference and kept another.
 
-    Where there is none, that of the first user with any difference; None where no comparison found one.
+    Where there is none, that of the first user whose validation put one otherwise, or else who has any; None where no
+    comparison found one.
     """
     stories = _stories(comparisons, differences, predictions, beside)
     told = [story for story in stories if story.kept]
-    return next((story for story in told if story.dropped), told[0] if told else None)
+    return min(told, key=lambda story: (not story.dropped, not story.changed), default=None)
 
 
 def _stories(

@@ -82,6 +82,16 @@ def test_without_a_dropped_difference_the_first_user_with_any_is_told_of():
     assert choose_story(*tables(found)).prediction["user_id"] == "user-2"
 
 
+def test_a_difference_that_was_left_out_tells_more_than_one_that_was_put_otherwise():
+    comparisons, differences, predictions = tables(FOUND)
+    rows = differences.to_pylist()
+    rows[0]["features"][0]["description"] = "the tone, put otherwise"
+    otherwise = pa.Table.from_pylist(rows, schema=schema.DIFFERENCES)
+    assert choose_story(comparisons, otherwise, predictions).prediction["user_id"] == "user-2"
+    alone = [table.slice(0, 1) for table in (comparisons, otherwise, predictions)]
+    assert [each["name"] for each in choose_story(*alone).changed] == ["Tone"] and not choose_story(*alone).dropped
+
+
 @pytest.mark.parametrize("found", [{}, {"user-1": (["Tone"], [])}])
 def test_where_no_comparison_found_a_difference_there_is_no_story(found):
     assert choose_story(*tables(found)) is None
