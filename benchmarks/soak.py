@@ -240,6 +240,7 @@ def main() -> None:
         while outcome.kills < arguments.kills:
             file = write_job(Path(folder) / f"run-{outcome.runs}")
             finish(file, outcome, disturb(file, arguments.kills, chance, outcome))
+            print(f"so far: {outcome.line()}", flush=True)
     print(f"{outcome.line()}; {time.monotonic() - began:,.0f} s")
     raise SystemExit(0 if outcome.is_good else 1)
 
