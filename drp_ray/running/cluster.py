@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from drp_ray.config import ray_address
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.running.keeper import Keeper
+from drp_ray.running.last_words import be_spoken_for
 
 Say = Callable[[str], None]
 
@@ -80,6 +81,8 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
 
     is_ours, keeper = not ray.is_initialized(), None
     if is_ours:
+        if ray_address() is not None:
+            be_spoken_for()  # while standard error is where the line is to be read
         with _stderr_set_aside(), _signal_handlers_kept():
             keeper = Keeper() if ray_address() is None else None
             session = _init(ray, num_cpus)
