@@ -45,8 +45,13 @@ class Standby:
     def dismiss(self) -> None:
         """Let all that wait free what they hold, and end them."""
         actors, self._actors = self._actors, []
-        freed = [actor.free.remote() for actor in actors]
-        if freed:
-            ray.wait(freed, num_returns=len(freed), timeout=CLOSING_S)
-        for actor in actors:
-            ray.kill(actor)
+        free_and_end(actors)
+
+
+def free_and_end(actors: Sequence[Any]) -> None:
+    """Let actors that have no work free what they hold, and end them."""
+    freed = [actor.free.remote() for actor in actors]
+    if freed:
+        ray.wait(freed, num_returns=len(freed), timeout=CLOSING_S)
+    for actor in actors:
+        ray.kill(actor)
