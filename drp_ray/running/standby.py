@@ -47,6 +47,12 @@ class Standby:
         actors, self._actors = self._actors, []
         free_and_end(actors)
 
+    def kill(self) -> None:
+        """End all that wait at once."""
+        actors, self._actors = self._actors, []
+        for actor in actors:
+            ray.kill(actor)
+
 
 def free_and_end(actors: Sequence[Any]) -> None:
     """Let actors that have no work free what they hold, and end them."""
