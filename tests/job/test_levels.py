@@ -1,11 +1,13 @@
 """Jobs level by level, without Ray: which of them go on when one fails, and what is told."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from drp_ray.errors import BadInput, DatasetChanged, JobFailed
 from drp_ray.job import levels
+from drp_ray.job import run as run_module
 from drp_ray.job.levels import run_levels
 from drp_ray.running.stage_info import RunOptions, StageInfo
 from drp_ray.running.standby import Standby
@@ -145,3 +147,29 @@ def test_an_interruption_ends_the_job_and_the_workers_that_stand_by(tmp_path, ma
     with pytest.raises(KeyboardInterrupt):
         run([Job(tmp_path, "a"), Job(tmp_path, "b")], standby)
     assert standby.done[-1] == "kill"
+
+
+def test_a_result_that_cannot_be_made_hides_no_earlier_failure_and_no_other_result(tmp_path, monkeypatch):
+    jobs = [Job(tmp_path, name) for name in ("a", "b", "c")]
+    for job in jobs:
+        job.config.budget = SimpleNamespace(limits={})
+
+    @contextmanager
+    def prepared(*_):
+        yield None
+
+    def result_of(job, names, say):
+        done.append(job.config.name)
+        if job.config.name == "b":
+            raise BadInput("the result of b")
+
+    done = []
+    completed = iter([False, False, False, False, True, True])
+    monkeypatch.setattr(run_module, "check_run_name", lambda *_: None)
+    monkeypatch.setattr(run_module, "prepared", prepared)
+    monkeypatch.setattr(run_module, "_is_complete", lambda *_, **__: next(completed))
+    monkeypatch.setattr(run_module, "run_levels", lambda *_: JobFailed("first"))
+    monkeypatch.setattr(run_module, "result_of", result_of)
+    with pytest.raises(JobFailed, match=r"^first$"):
+        run_module.run_all(jobs, lambda line: None)
+    assert done == ["b", "c"]
