@@ -52,8 +52,8 @@ class _Going:
         self.failures.append(failure)
         left = [(job, names) for job, names in self.wanted if not folders & _folders_of(job, names)]
         stopped = [job.config.name for job, names in self.wanted if (job, names) not in left]
-        if left and stopped:
-            self.say(f"No further goes {', '.join(stopped)}: {failure}")
+        if stopped and (left or len(self.failures) > 1):  # a failure that is the only one is raised
+            self.say(f"Goes no further: {', '.join(stopped)} ({failure})")
         self.wanted = left
 
 

@@ -82,7 +82,7 @@ def test_a_job_whose_stage_cannot_be_begun_goes_no_further_and_the_others_go_on(
     jobs = [Job(tmp_path, "a", refuses={"contexts": DatasetChanged("changed")}), Job(tmp_path, "b")]
     failure, said = run(jobs)
     assert str(failure) == "changed" and of(made, "a") == ["users"] and of(made, "b") == list(LEVELS[1:])
-    assert "No further goes a: changed" in said
+    assert "Goes no further: a (changed)" in said
 
 
 def test_the_first_failure_is_told_whatever_fails_later(tmp_path, made):
@@ -91,7 +91,7 @@ def test_the_first_failure_is_told_whatever_fails_later(tmp_path, made):
         [Job(tmp_path, "a"), Job(tmp_path, "b", refuses={"scores": BadInput("later")}), Job(tmp_path, "c")]
     )
     assert str(failure) == "first" and of(made, "c") == list(LEVELS[1:])
-    assert [line for line in said if "further" in line] == ["No further goes a: first", "No further goes b: later"]
+    assert [line for line in said if "further" in line] == ["Goes no further: a (first)", "Goes no further: b (later)"]
 
 
 def test_a_job_whose_stage_was_finished_goes_on_though_another_of_its_crew_failed(tmp_path, made, monkeypatch):
@@ -106,7 +106,19 @@ def test_all_jobs_that_need_a_stage_that_failed_go_no_further(tmp_path, made):
     jobs = [Job(tmp_path, "a", LEVELS[:2]), Job(tmp_path, "b", LEVELS[:2]), Job(tmp_path, "c", LEVELS[:1])]
     failure, said = run(jobs)
     assert str(failure) == "no" and not of(made, "b") and of(made, "c") == list(LEVELS[1:])
-    assert "No further goes a, b: no" in said
+    assert "Goes no further: a, b (no)" in said
+
+
+def test_a_later_failure_of_the_last_job_is_told_too(tmp_path, made):
+    made.fails |= {("contexts", "a"): JobFailed("first"), ("scores", "b"): JobFailed("later")}
+    failure, said = run([Job(tmp_path, "a"), Job(tmp_path, "b")])
+    assert str(failure) == "first" and said[-1] == "Goes no further: b (later)"
+
+
+def test_the_failure_of_an_only_job_is_told_once(tmp_path, made):
+    made.fails["contexts", "a"] = JobFailed("first")
+    failure, said = run([Job(tmp_path, "a")])
+    assert str(failure) == "first" and not any("first" in line for line in said)
 
 
 class Waiting(Standby):
