@@ -5,8 +5,9 @@ workers, with one tail in all; and where a later level asks the same models, the
 sweep starts each model once, or once a level where models take turns.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from drp_ray.running.cluster import Say
 from drp_ray.running.part_stage import run_part_stages
 from drp_ray.running.regrouping import run_regroup_stage
 from drp_ray.running.stage_info import PartStage, RegroupStage, RunOptions
+from drp_ray.running.survey import can_improve
 from drp_ray.running.worker import Worker
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import StageContext, base_name
@@ -37,40 +39,75 @@ Wanted = Sequence[tuple[OpenedJob, Sequence[str]]]
 """Jobs, and the names of the stages that each of them wants."""
 
 
+@dataclass
+class _Going:
+    """The jobs that go on, with what they want, and the failures that ended others."""
+
+    wanted: Wanted
+    say: Say
+    failures: list[BadInput | JobFailed] = field(default_factory=list)
+
+    def stop(self, folders: Set[str], failure: BadInput | JobFailed) -> None:
+        """Go no further with the jobs that need one of these folders."""
+        self.failures.append(failure)
+        left = [(job, names) for job, names in self.wanted if not folders & _folders_of(job, names)]
+        stopped = [job.config.name for job, names in self.wanted if (job, names) not in left]
+        if stopped and (left or len(self.failures) > 1):  # a failure that is the only one is raised
+            self.say(f"Goes no further: {', '.join(stopped)} ({failure})")
+        self.wanted = left
+
+
 def run_levels(wanted: Wanted, say: Say, options: RunOptions) -> BadInput | JobFailed | None:
     """Run what is pending of the wanted stages of all jobs.
 
     A job whose stage fails goes no further, and the others go on. What comes back is the first failure: what was
     committed stays, and the same call continues.
     """
-    catalogues: dict[Dataset, Any] = {}
-    failures: list[BadInput | JobFailed] = []
     for job, _ in wanted:
         job.run_folder.delete_temporary_files(older_than_s=OLD_S)
         write_run(job.run_folder, job.config, job.plan, job.revisions)
-    levels = sorted({name for _, names in wanted for name in names}, key=_place)
+    going = _Going(wanted, say)
+    try:
+        _run_levels(going, options)
+    except BaseException:
+        with suppress(Exception):  # what ended the work is told, and not what its clean-up met
+            options.standby.kill()
+        raise
+    options.standby.dismiss()
+    return going.failures[0] if going.failures else None
+
+
+def _run_levels(going: _Going, options: RunOptions) -> None:
+    catalogues: dict[Dataset, Any] = {}
+    is_one, levels = len(going.wanted) == 1, sorted({name for _, names in going.wanted for name in names}, key=_place)
     for number, name in enumerate(levels):
         later = set(levels[number + 1 :])
-        for group in _groups(_stages_of_level(wanted, name, catalogues)):
-            keep_workers = any(_asks_again(stage, job, names, later) for stage in group for job, names in wanted)
+        for group in _groups(_stages_of_level(going, name, catalogues, options)):
+            keep_workers = any(_asks_again(stage, job, names, later) for stage in group for job, names in going.wanted)
             try:
                 manifests = _run(group, replace(options, keep_workers=keep_workers))
             except (BadInput, JobFailed) as failure:
-                failures.append(failure)
-                wanted = _without(wanted, group)
+                going.stop({_uri(stage) for stage in group if not _is_made(stage, options.retry_errors)}, failure)
                 continue
             for stage, manifest in zip(group, manifests, strict=True):
-                say(stage_line(name, manifest) + (f" ({stage.job.config.name})" if len(wanted) > 1 else ""))
-    options.standby.dismiss()
-    return failures[0] if failures else None
+                going.say(stage_line(name, manifest) + ("" if is_one else f" ({stage.job.config.name})"))
 
 
-def _without(wanted: Wanted, failed: Sequence[_StageOfJob]) -> Wanted:
-    """The jobs that need none of these stages."""
-    folders = {stage.job.plan.stages[stage.name].folder.uri for stage in failed}
-    return [
-        (job, names) for job, names in wanted if not any(job.plan.stages[name].folder.uri in folders for name in names)
-    ]
+def _folders_of(job: OpenedJob, names: Iterable[str]) -> set[str]:
+    return {job.plan.stages[name].folder.uri for name in names}
+
+
+def _uri(stage: _StageOfJob) -> str:
+    return stage.job.plan.stages[stage.name].folder.uri
+
+
+def _is_made(stage: _StageOfJob, retry_errors: bool) -> bool:
+    """Whether a stage was finished although others that share its workers were not."""
+    try:
+        manifests = stage.job.current_manifests([stage.name])
+    except (BadInput, JobFailed):  # what ended the work is told
+        return False
+    return manifests is not None and not (retry_errors and can_improve(manifests[stage.name].totals))
 
 
 def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOptions) -> Manifest:
@@ -83,15 +120,21 @@ def _place(name: str) -> tuple[int, str]:
     return [stage.name for stage in STAGES].index(base_name(name)), name
 
 
-def _stages_of_level(wanted: Wanted, name: str, catalogues: dict[Dataset, Any]) -> list[_StageOfJob]:
-    """The stages of this name, those that jobs share once."""
+def _stages_of_level(
+    going: _Going, name: str, catalogues: dict[Dataset, Any], options: RunOptions
+) -> list[_StageOfJob]:
+    """The stages of this name, those that jobs share once; a job whose stage cannot be begun goes no further."""
     found: dict[str, _StageOfJob] = {}
-    for job in (job for job, names in wanted if name in names):
+    for job in [job for job, names in going.wanted if name in names]:
         uri = job.plan.stages[name].folder.uri
-        if uri not in found:
+        if uri not in found and any(job is going_on for going_on, _ in going.wanted):
             folders = {each: info.folder for each, info in job.plan.stages.items()}
-            context = StageContext(job.plan.spec, job.dataset, folders, job.cache, catalogues)
-            found[uri] = _StageOfJob(job, name, _work(job, name, context))
+            make_room = options.standby.leave_room
+            context = StageContext(job.plan.spec, job.dataset, folders, job.cache, catalogues, make_room)
+            try:
+                found[uri] = _StageOfJob(job, name, _work(job, name, context))
+            except (BadInput, JobFailed) as failure:
+                going.stop({uri}, failure)
     return list(found.values())
 
 

@@ -106,9 +106,12 @@ def run_all(jobs: Sequence[OpenedJob], say: Say, retry_errors: bool = False, use
         with prepared(unfinished, stages, say, retry_errors, use_lease) as options:
             failure = run_levels([(job, list(job.plan.stages)) for job in unfinished], say, options)
             for job in unfinished:
-                if failure is None or _is_complete(job, job.plan.stages, retry_errors=False):
-                    say(f"Run {job.config.name}")
-                    results[job.run_folder.uri] = result_of(job, job.plan.stages, say)
+                try:
+                    if failure is None or _is_complete(job, job.plan.stages, retry_errors=False):
+                        say(f"Run {job.config.name}")
+                        results[job.run_folder.uri] = result_of(job, job.plan.stages, say)
+                except (BadInput, JobFailed) as error:
+                    failure = failure or error  # the first one is told, and the other jobs have their results
             if failure is not None:
                 raise failure
     for note in dict.fromkeys(note for job in jobs for note in _notes_on_kept(job, job.plan.stages)):

@@ -52,6 +52,7 @@ class LiveEngine:
     def __init__(self, spec: ModelSpec) -> None:
         self._spec, self._engine = spec, make_engine(spec)
         self._restarting = asyncio.Lock()
+        self._replacing: set[asyncio.Task[None]] = set()
         self._given_up_in_a_row = self._deaths_in_a_row = 0
         self._stopped: ModelNotLoaded | None = None
 
@@ -99,14 +100,19 @@ class LiveEngine:
                 "command continues when the key, the account and the model's name are right"
             ) from error
         except EngineDied as error:
-            await self._replace(engine, error)
+            # Not the call's own: where that is cancelled, later ones (of other stages too) find a whole engine.
+            replacing = asyncio.ensure_future(self._replace(engine, error))
+            self._replacing.add(replacing)
+            replacing.add_done_callback(self._replacing.discard)
+            await asyncio.shield(replacing)
             raise
         self._given_up_in_a_row = self._deaths_in_a_row = 0
         return completion
 
     async def close(self) -> None:
-        """Stop the engine."""
-        await self._engine.close()
+        """Stop the engine, also one that is being started."""
+        async with self._restarting:
+            await self._engine.close()
 
     def _stop(self, why: str) -> ModelNotLoaded:
         """Answer no further call; what comes back is to be raised."""

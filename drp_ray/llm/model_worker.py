@@ -150,6 +150,7 @@ class ModelWorker(Worker):
         """Answer all rows of a part, or those that had errors earlier."""
         before = {self._key(row): row for row in earlier.to_pylist()} if earlier is not None else {}
         kept = {key: row for key, row in before.items() if row["status"] == "ok"}
+        own = set(kept)  # of rows that are taken over from other folders no calls are kept
         wanted = self.rows_of(rows)
         unknown = [row for row in wanted if self._key(row.blank) not in kept]
         self._ready.n_open += len(unknown)  # before anything is awaited: what is under way is never counted as room
@@ -168,7 +169,7 @@ class ModelWorker(Worker):
         done = {**kept, **{self._key(row): row for row in answered}}
         made = self._table([(row, done[self._key(row.blank)]) for row in wanted])
         exchanges = {self._key(row.blank): self._exchanges.pop(self._key(row.blank), []) for row in asked}
-        await asyncio.to_thread(self.keep.write, part, made, self.keys, exchanges, kept.keys())
+        await asyncio.to_thread(self.keep.write, part, made, self.keys, exchanges, own)
         return made
 
     def room(self) -> int:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import ray
+from ray.exceptions import RayTaskError
 
-from drp_ray.config import Model, api_key
+from drp_ray.config import api_key
 from drp_ray.engines.base import Engine, ModelSpec
+from drp_ray.errors import BadInput, JobFailed
 from drp_ray.llm.live_engine import LiveEngine
 from drp_ray.llm.model_worker import ModelRow, ModelWorker
 from drp_ray.planning.asked import Call, RecordingEngine, Reply, made_row
@@ -72,12 +74,12 @@ class _RealEngines:
 
 
 def measure(
-    trial: Trial, names: Sequence[str], models: Mapping[str, Model], seconds: float
+    trial: Trial, names: Sequence[str], models: Mapping[str, ModelSpec], seconds: float
 ) -> tuple[Made, dict[str, Timed]]:
     """Start engines, and go through some stages with them, each for some seconds."""
 
     async def run() -> dict[str, Timed]:
-        engines = {name: LiveEngine(ModelSpec.of(model, api_key(model))) for name, model in models.items()}
+        engines = {name: LiveEngine(model) for name, model in models.items()}
         try:
             for engine in engines.values():
                 await engine.start()
@@ -96,6 +98,7 @@ def calibrate(trial: Trial, seconds: float = CALIBRATION_S) -> Calibration:
     """Go through all stages on the cluster, each where its models are; neighbours that ask the same models share them.
 
     Raises:
+        BadInput: the key of an endpoint is not set.
         JobFailed: a model cannot be loaded, or an endpoint refuses.
     """
     names, resources = trial.stages(), trial.plan.resources()
@@ -103,7 +106,14 @@ def calibrate(trial: Trial, seconds: float = CALIBRATION_S) -> Calibration:
     for group in _with_the_same_models(trial, names):
         needs = resources[group[0]]
         task = ray.remote(num_cpus=needs.pool.num_cpus, num_gpus=needs.pool.num_gpus)(measure)
-        trial.made, of_group = ray.get(task.remote(trial, group, needs.models, seconds / max(len(names), 1)))
+        # With their keys: the environment of another node does not have them.
+        models = {name: ModelSpec.of(model, api_key(model)) for name, model in needs.models.items()}
+        try:
+            trial.made, of_group = ray.get(task.remote(trial, group, models, seconds / max(len(names), 1)))
+        except RayTaskError as error:
+            if isinstance(error.cause, BadInput | JobFailed):
+                raise error.cause from None  # and not the lines of Ray around it
+            raise
         timed |= of_group
     return measured(timed)
 

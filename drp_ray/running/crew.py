@@ -21,7 +21,7 @@ from drp_ray.running.dealing import MAX_LOST_WORKERS, PartToDo
 from drp_ray.running.monitor import Outcome
 from drp_ray.running.part_work import Assignment, PartActor, serve_in_task
 from drp_ray.running.stage_info import PartStage, RunOptions
-from drp_ray.running.standby import CLOSING_S
+from drp_ray.running.standby import CLOSING_S, free_and_end
 
 LOOK_EVERY_S = 1.0
 """How often it is looked whether the cluster has grown."""
@@ -32,11 +32,12 @@ LOST = (RayActorError, WorkerCrashedError, NodeDiedError, LocalRayletDiedError, 
 
 @dataclass(frozen=True)
 class Hand:
-    """A worker process: its name, and how it is ended by force."""
+    """A worker process: its name, and how it is ended by force. One that `stood_by` has loaded what it needs."""
 
     worker: str
     kill: Callable[[], None]
     actor: Any = None
+    stood_by: bool = False
 
 
 class Crew:
@@ -80,12 +81,14 @@ class Crew:
     def end(self) -> None:
         """Let workers that have begun free their models, or stand by; end the others, and those that take too long."""
         begun = set(ray.get(self._monitor.begun.remote(self._deal)))
-        closing = [ref for ref, hand in self._hands.items() if hand.worker in begun]
+        closing = [ref for ref, hand in self._hands.items() if hand.stood_by or hand.worker in begun]
         closed = ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)[0] if closing else []
         left = [self._hands.pop(ref) for ref in closed]
         if self._held is not None and self._is_kept:
             self._standby.add(self._held, [*(hand.actor for hand in left), *self._waiting])
-            self._waiting = []
+        else:
+            free_and_end(self._waiting)
+        self._waiting = []
         self.kill()
 
     def kill(self) -> None:
@@ -111,8 +114,9 @@ class Crew:
             self._hands[task] = Hand(assignment.worker, lambda: ray.cancel(task, force=True))
             return
         here = _PartActor.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus)
-        actor = self._waiting.pop() if self._waiting else here.remote()
-        self._hands[actor.serve.remote(assignment)] = Hand(assignment.worker, lambda: ray.kill(actor), actor)
+        stood_by = bool(self._waiting)
+        actor = self._waiting.pop() if stood_by else here.remote()
+        self._hands[actor.serve.remote(assignment)] = Hand(assignment.worker, lambda: ray.kill(actor), actor, stood_by)
 
     def _see_off(self, ended: Any) -> None:
         """Take leave of a worker that has ended, or was lost: then its parts are dealt again.
@@ -135,7 +139,8 @@ class Crew:
                 raise JobFailed(
                     f"{stage}: {MAX_LOST_WORKERS} worker processes died while they worked on {part}"
                 ) from loss
-            self._n_lost_at_start = 0 if has_begun else self._n_lost_at_start + 1
+            # One that stood by had loaded all: it may have gone with its node while other work was done.
+            self._n_lost_at_start = 0 if has_begun else self._n_lost_at_start + (not hand.stood_by)
             if self._n_lost_at_start >= MAX_LOST_WORKERS:
                 raise JobFailed(
                     f"{self._stages[0].info.name}: {self._n_lost_at_start} worker processes in a row died before they "

@@ -68,7 +68,8 @@ class Monitor:
 
     async def ask(self, deal: str, worker: str, node: str) -> PartToDo | None:
         """The next part for a worker on a node, as soon as there is one; None once every part has ended."""
-        self._nodes[worker] = node
+        if deal == self._deal:  # workers of another deal may be called alike
+            self._nodes[worker] = node
         while not self._is_over(deal) and not self._dealing.has_gone(worker):
             part = self._dealing.deal(worker, time.monotonic())
             if part is not None:

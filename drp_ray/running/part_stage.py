@@ -26,7 +26,7 @@ the output part itself. So a part is whole on storage the moment it is done, and
 | Ray outlives the driver               | `keeper`                         | what is left of it is ended in seconds  |
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
 import ray
@@ -59,7 +59,7 @@ def run_part_stages(stages: Sequence[PartStage], options: RunOptions) -> list[Ma
         JobFailed: as `run_part_stage`. What is done of each stage stays.
     """
     manifests: dict[int, Manifest] = {}
-    runs: dict[int, StageRun] = {}
+    pending: dict[int, tuple[Manifest, Callable[[], None]]] = {}
     with ExitStack() as leases:
         for number, stage in enumerate(stages):
             source = _complete_source(stage)
@@ -67,8 +67,12 @@ def run_part_stages(stages: Sequence[PartStage], options: RunOptions) -> list[Ma
             if manifest is not None and _is_finished(manifest, source, options):
                 manifests[number] = manifest
             else:
-                check_lease = leases.enter_context(optional_lease(stage.info.folder, options.lease_ttl_s))
-                runs[number] = StageRun(stage, source, options.retry_errors, check_lease)
+                pending[number] = source, leases.enter_context(optional_lease(stage.info.folder, options.lease_ttl_s))
+        # Once all leases are held, since a run begins with a manifest that says that it is not done.
+        runs = {
+            number: StageRun(stages[number], source, options.retry_errors, check_lease)
+            for number, (source, check_lease) in pending.items()
+        }
         manifests |= zip(runs, _run_pending(list(runs.values()), options), strict=True)
     return [manifests[number] for number in range(len(stages))]
 

@@ -80,7 +80,12 @@ class StageRun:
         return manifest
 
     def leave(self) -> None:
-        """Say what is done of a stage whose work has ended too early."""
+        """Say what is done of a stage whose work has ended too early.
+
+        Raises:
+            JobFailed: another job holds the lease, and says it.
+        """
+        self._check_lease()
         # Without totals: all parts may be there, and the dataset not confirmed.
         write_manifest(impatient(self.stage.info.folder), self._manifest().model_copy(update={"totals": None}))
 

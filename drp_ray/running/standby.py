@@ -45,8 +45,19 @@ class Standby:
     def dismiss(self) -> None:
         """Let all that wait free what they hold, and end them."""
         actors, self._actors = self._actors, []
-        freed = [actor.free.remote() for actor in actors]
-        if freed:
-            ray.wait(freed, num_returns=len(freed), timeout=CLOSING_S)
+        free_and_end(actors)
+
+    def kill(self) -> None:
+        """End all that wait at once."""
+        actors, self._actors = self._actors, []
         for actor in actors:
             ray.kill(actor)
+
+
+def free_and_end(actors: Sequence[Any]) -> None:
+    """Let actors that have no work free what they hold, and end them."""
+    freed = [actor.free.remote() for actor in actors]
+    if freed:
+        ray.wait(freed, num_returns=len(freed), timeout=CLOSING_S)
+    for actor in actors:
+        ray.kill(actor)

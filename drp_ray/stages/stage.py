@@ -34,7 +34,7 @@ class StageContext:
     """What the work of a stage is made with: the job, its dataset, the folders of its stages, and a local cache.
 
     `catalogues` has the item catalogues that this process has built, by dataset and how that is
-    read: jobs of one sweep share it.
+    read: jobs of one sweep share it. To build one takes a CPU, for which `make_room` is called first.
     """
 
     spec: JobSpec
@@ -42,6 +42,7 @@ class StageContext:
     folders: Mapping[str, Folder]
     cache: Path
     catalogues: dict[Dataset, Any]
+    make_room: Callable[[], None] = lambda: None
 
     @property
     def config(self) -> Config:
@@ -51,6 +52,7 @@ class StageContext:
     def catalogue(self) -> Any:
         """Ray's reference to the dataset's item catalogue, which is built when it is first asked for."""
         if self.dataset not in self.catalogues:
+            self.make_room()
             self.catalogues[self.dataset] = built_on_ray(build_catalogue, self.dataset)
         return self.catalogues[self.dataset]
 

@@ -1,5 +1,6 @@
 """Rows that an earlier folder has are taken over where all that they depend on is the same, and are asked elsewhere."""
 
+import dataclasses
 import hashlib
 from functools import partial
 
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from drp_ray import schema
 from drp_ray.engines.base import Completion, ModelSpec, Sampling
+from drp_ray.llm.kept import KeepSettings
 from drp_ray.llm.memory import Memory, content_digest, earlier_folders
 from drp_ray.llm.model_worker import ModelRow, ModelWorker
 from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.storage.folder import LocalFolder
-from drp_ray.storage.parts import Manifest, commit_part, part_name, write_manifest
+from drp_ray.storage.parts import Manifest, commit_part, part_name, read_part, write_manifest
 from tests.stages.working import work_in_pieces
 
 ASKED = pa.schema([("user_id", pa.string()), ("text", pa.string()), ("rank", pa.int32())])
@@ -157,3 +159,16 @@ def test_a_row_keeps_its_answer_and_gets_the_place_that_it_has_now(tmp_path):
 
 def test_seeds_are_of_the_key_so_that_another_user_with_the_same_text_is_asked():
     assert content_digest("u", {"text": "a"}) != content_digest("v", {"text": "a"})
+
+
+def test_the_calls_of_a_row_that_failed_here_are_not_kept_as_those_of_one_that_is_taken_over(tmp_path):
+    folder_with(tmp_path, "old", {"u0": "a", "u1": "b"}, FROM)
+    kept = LocalFolder(tmp_path / "kept")
+    asked = table({"u0": "a", "u1": "b"})
+    first = dataclasses.replace(worker(), keep=KeepSettings(kept, prompts=True))
+    made, _ = work_in_pieces(first, part_name(0), asked, 1)
+    status = pa.array(["error", "ok"])
+    failed = made.set_column(made.schema.get_field_index("status"), made.schema.field("status"), status)
+    again = dataclasses.replace(worker(memory_at(tmp_path, FROM)), keep=KeepSettings(kept, prompts=True))
+    _, facts = work_in_pieces(again, part_name(0), asked, 1, earlier=failed)
+    assert facts["reused"] == 1 and read_part(kept, part_name(0)).rows["user_id"].to_pylist() == ["u1"]

@@ -872,6 +872,40 @@ class TestDeaths:
             answer(world, ids("a"))
 
 
+def test_an_engine_whose_only_call_is_cancelled_while_it_is_started_again_serves_later_ones(world, monkeypatch):
+    """As where another worker commits the part: the engines stay for the next stage."""
+    gate, start = asyncio.Event(), FakeEngine.start
+
+    async def slow_start(self):
+        await start(self)
+        if world.started > 1:
+            await gate.wait()
+
+    def reply(call):
+        if call.number == 0:
+            raise Kill
+        return "answered"
+
+    async def go():
+        engine = LiveEngine(ModelSpec(engine=f"{__name__}:FakeEngine", id=world.name))
+        await engine.start()
+        asked = [{"role": "user", "content": "Hi"}]
+        call = asyncio.ensure_future(engine.complete(asked, Sampling()))
+        while world.started < 2:
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        gate.set()
+        completion = await engine.complete(asked, Sampling())
+        await engine.close()
+        return completion.text
+
+    monkeypatch.setattr(FakeEngine, "start", slow_start)
+    world.reply = reply
+    assert asyncio.run(asyncio.wait_for(go(), 20)) == "answered"
+    assert (world.started, world.closed) == (2, 2)
+
+
 def test_every_role_asks_its_own_model(world):
     world.concurrency = 2
 

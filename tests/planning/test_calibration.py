@@ -1,7 +1,16 @@
 """What is measured on real engines in a short time."""
 
+import os
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from drp_ray.config import Model
+from drp_ray.engines.base import ModelNotLoaded, ModelSpec
+from drp_ray.planning import calibration
 from drp_ray.planning.asked import Call
-from drp_ray.planning.calibration import Timed, measure, measured
+from drp_ray.planning.calibration import Timed, calibrate, measure, measured
 from drp_ray.planning.census import take_census
 from drp_ray.planning.sampled_users import draw_places, sample_users
 from drp_ray.planning.trial import Trial
@@ -11,6 +20,10 @@ from tests.planning.test_cost_plan import opened, place  # noqa: F401 (a fixture
 def trial_of(job, users):
     census = take_census(job.dataset, job.config)
     return Trial(job.plan, job.dataset, sample_users(job.dataset, census, job.config, draw_places(census, users, 0)))
+
+
+def specs(job):
+    return {name: ModelSpec.of(model, None) for name, model in job.plan.models().items()}
 
 
 def test_speed_is_of_tokens_that_are_computed_and_replies_are_kept_by_role():
@@ -30,7 +43,7 @@ def test_speed_is_of_tokens_that_are_computed_and_replies_are_kept_by_role():
 def test_all_stages_are_gone_through_on_the_engines_of_the_job(place):  # noqa: F811
     job = opened(place)
     trial = trial_of(job, 4)
-    made, timed = measure(trial, trial.stages(), job.plan.models(), seconds=60)
+    made, timed = measure(trial, trial.stages(), specs(job), seconds=60)
     assert list(made) == list(timed) == ["differences", "predictions", "judgements"]
     assert len(made["differences"]) == len(trial.sample.comparisons)
     assert all(asked.row["status"] == "ok" for stage in made.values() for asked in stage)
@@ -56,7 +69,50 @@ def test_no_row_is_begun_when_the_time_is_up(place, monkeypatch):  # noqa: F811
     monkeypatch.setattr(CountedWriter, "complete", slowly)
     job = opened(place)
     trial = trial_of(job, 12)
-    made, timed = measure(trial, ["differences"], job.plan.models(), seconds=0.7)
+    made, timed = measure(trial, ["differences"], specs(job), seconds=0.7)
     assert 0 < len(made["differences"]) < len(trial.sample.comparisons)
     finished = sum(len(asked.calls) for asked in made["differences"])
     assert finished <= len(timed["differences"].calls) <= finished + CountedWriter.concurrency
+
+
+class Elsewhere:
+    """Ray with another node, whose environment has no keys; its tasks fail as Ray tells it."""
+
+    def __init__(self, fails=None):
+        self.fails, self.keys = fails, []
+
+    def remote(self, **resources):
+        def call(trial, names, models, seconds):
+            self.keys.append({name: model.api_key for name, model in models.items()})
+            return {}, {name: Timed(1.0, []) for name in names}
+
+        return lambda function: SimpleNamespace(remote=call)
+
+    def get(self, result):
+        if self.fails is not None:
+            raise RayTaskError("measure", "Traceback: many lines", self.fails)
+        return result
+
+
+def one_stage_of(model):
+    resources = SimpleNamespace(models={"llm": model}, pool=SimpleNamespace(num_cpus=1, num_gpus=0))
+    plan = SimpleNamespace(resources=lambda: {"predictions": resources})
+    return SimpleNamespace(stages=lambda: ["predictions"], plan=plan, made={})
+
+
+ENDPOINT = Model(id="m", engine="openai", base_url="http://127.0.0.1:1/v1", api_key_env="KEY_OF_A_TEST")
+
+
+def test_the_keys_of_endpoints_are_read_where_the_command_runs(monkeypatch):
+    monkeypatch.setitem(os.environ, "KEY_OF_A_TEST", "secret")
+    elsewhere = Elsewhere()
+    monkeypatch.setattr(calibration, "ray", elsewhere)
+    calibrate(one_stage_of(ENDPOINT))
+    assert elsewhere.keys == [{"llm": "secret"}]
+
+
+def test_a_model_that_cannot_be_loaded_is_told_as_the_engine_said_it(monkeypatch):
+    monkeypatch.setitem(os.environ, "KEY_OF_A_TEST", "secret")
+    monkeypatch.setattr(calibration, "ray", Elsewhere(ModelNotLoaded("no such model")))
+    with pytest.raises(ModelNotLoaded, match=r"^no such model$"):
+        calibrate(one_stage_of(ENDPOINT))
