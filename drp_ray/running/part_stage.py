@@ -92,6 +92,9 @@ def _is_finished(manifest: Manifest, source: Manifest, options: RunOptions) -> b
 def _run_pending(runs: Sequence[StageRun], options: RunOptions) -> list[Manifest]:
     """Make what is pending of all stages, and finish each as soon as it has all its parts."""
     finished: dict[int, Manifest] = {}
+    rows = sum(run.total.rows - run.amount_done.rows for run in runs)
+    for run in runs:
+        run.take_share(rows)
     try:
         for number, run in enumerate(runs):
             if not run.n_left:

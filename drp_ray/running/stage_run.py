@@ -26,6 +26,7 @@ class StageRun:
     def __init__(self, stage: PartStage, source: Manifest, retry_errors: bool, check_lease: Callable[[], None]) -> None:
         folder = stage.info.folder
         self.stage, self._check_lease, self._began = stage, check_lease, time.monotonic()
+        self._share = 1.0
         earlier = read_whole_manifest(folder)
         _delete_damaged(folder, earlier)
         committed = read_committed(folder, (entry.name for entry in source.parts))
@@ -41,6 +42,11 @@ class StageRun:
         )
         write_manifest(folder, self._unfinished)
         self._done = dict(self._found.done)
+
+    def take_share(self, rows_of_all: int) -> None:
+        """Count of the time that passes what this stage's rows are of the rows that are made together."""
+        own = self.total.rows - self.amount_done.rows
+        self._share = own / rows_of_all if rows_of_all else 1.0
 
     @property
     def n_left(self) -> int:
@@ -90,7 +96,9 @@ class StageRun:
         write_manifest(impatient(self.stage.info.folder), self._manifest().model_copy(update={"totals": None}))
 
     def _manifest(self) -> Manifest:
-        return filled_in(self._unfinished, self._done, self._wall_before + time.monotonic() - self._began)
+        return filled_in(
+            self._unfinished, self._done, self._wall_before + self._share * (time.monotonic() - self._began)
+        )
 
 
 def _expected_rows(stage: PartStage, entry: PartEntry) -> int:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -369,11 +370,13 @@ def events(tmp_path: Path) -> dict[str, list[str]]:
 def test_stages_that_load_the_same_are_one_stream_with_what_one_worker_loaded(tmp_path, options):
     one, first = sharing(tmp_path, "one", [[1, 2], [3]])
     other, second = sharing(tmp_path, "other", [[4], [5], [6]])
+    began = time.monotonic()
     manifests = run_part_stages([first, second], options)
     assert [manifest.stage for manifest in manifests] == ["one", "other"] and all(m.is_done for m in manifests)
     assert (sorted(one.squares()), sorted(other.squares())) == ([1, 2, 3], [4, 5, 6])
     assert set(one.worked().values()) == set(other.worked().values()) == {1}
     assert events(tmp_path) == {"loaded": ["the same"], "freed": ["the same"]}
+    assert sum(manifest.wall_s for manifest in manifests) <= time.monotonic() - began, "time counts once"
     alone, third = sharing(tmp_path, "alone", [[4], [5], [6]])
     run_part_stage(third, options)
     assert alone.squares() == other.squares()
