@@ -393,8 +393,14 @@ def test_a_failure_in_one_stage_keeps_what_every_stage_has_and_finishes_those_th
     assert one.worked() == {part_name(0): 1} and sorted(other.squares()) == [4, 5]
 
 
-def test_workers_stand_by_for_a_stage_that_needs_the_same_and_are_dismissed_by_another(tmp_path, options):
-    keeping = replace(options, keep_workers=True)
+@pytest.fixture
+def keeping(options):
+    """Options with which workers stand by; none does when the test is over, however it ends."""
+    yield replace(options, keep_workers=True)
+    options.standby.kill()
+
+
+def test_workers_stand_by_for_a_stage_that_needs_the_same_and_are_dismissed_by_another(tmp_path, keeping):
     for name, what in (("one", "the same"), ("two", "the same"), ("three", "something else")):
         run_part_stage(sharing(tmp_path, name, [[1], [2]], what=what)[1], keeping)
     assert events(tmp_path) == {"loaded": ["the same", "something else"], "freed": ["the same"]}
@@ -402,10 +408,10 @@ def test_workers_stand_by_for_a_stage_that_needs_the_same_and_are_dismissed_by_a
     assert events(tmp_path)["freed"] == ["the same", "something else"]
 
 
-def test_work_without_a_model_has_a_cpu_while_workers_stand_by(tmp_path, options):
+def test_work_without_a_model_has_a_cpu_while_workers_stand_by(tmp_path, options, keeping):
     _, stage = sharing(tmp_path, "one", [[1]])
     every_cpu = replace(stage, pool=Pool(1, 0, num_cpus=int(ray.cluster_resources()["CPU"])))
-    run_part_stage(every_cpu, replace(options, keep_workers=True))
+    run_part_stage(every_cpu, keeping)
     (tmp_path / "plain").mkdir()
     plain = Bench(tmp_path / "plain", [[2]])
     run_part_stage(plain.stage(), options)
