@@ -23,6 +23,8 @@ Tasks that read, tasks that shuffle, which Ray Data gives processes of their own
 every stage; to start a process and import what a task needs takes two seconds of CPU.
 """
 
+NOT_UP_IN_TIME = "timed out during startup"
+
 SHUFFLE_INPUT_BYTES = 128 * 2**20
 """How much a task of a shuffle takes in. With the 1 GiB of Ray 2.60 a few of them hold all that is shuffled at once."""
 
@@ -64,7 +66,17 @@ def _init(ray: Any, num_cpus: int | None) -> str:
         # Not looked for on this machine: Ray 2.60 waits many minutes for a cluster that was killed.
         cpus = num_cpus or os.cpu_count() or 1
         kept = {"num_workers_soft_limit": WORKERS_KEPT_PER_CPU * cpus}
-        started = ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, _system_config=kept, **quiet)
+        try:
+            started = ray.init(
+                address="local", num_cpus=num_cpus, include_dashboard=False, _system_config=kept, **quiet
+            )
+        except Exception as error:  # Ray 2.60 raises no class of its own
+            if NOT_UP_IN_TIME not in str(error):
+                raise
+            raise JobFailed(
+                "Ray did not start within the 30 seconds that it has, as on a machine with too much to do: try again "
+                "when there is less"
+            ) from error
     return str(started.address_info["session_dir"])
 
 
