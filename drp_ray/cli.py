@@ -191,11 +191,7 @@ def compare(
             print_table(table)
         for line in lines_of(document):
             say(line)
-        if json_file is not None:
-            try:
-                json_file.write_bytes(as_json(document))
-            except OSError as error:
-                raise BadInput(f"--json {json_file}: cannot be written: {error}") from error
+        _write_json(json_file, as_json(document))
 
 
 @app.command()
@@ -390,11 +386,7 @@ def plan(
         print_table(cost_table(found))
         for line in notes_on(found):
             say(line)
-        if json_file is not None:
-            try:
-                json_file.write_text(as_json(found), encoding="utf-8")
-            except OSError as error:
-                raise BadInput(f"--json {json_file}: cannot be written: {error}") from error
+        _write_json(json_file, as_json(found).encode())
 
 
 @app.command()
@@ -441,11 +433,7 @@ def analyse(
             print_table(table)
         for line in missing_lines(found):
             say(line)
-        if json_file is not None:
-            try:
-                json_file.write_text(as_json(found), encoding="utf-8")
-            except OSError as error:
-                raise BadInput(f"--json {json_file}: cannot be written: {error}") from error
+        _write_json(json_file, as_json(found).encode())
 
 
 @app.command()
@@ -524,6 +512,16 @@ def tiny_model(directory: Annotated[Path, typer.Argument(metavar="DIR")], seed: 
             say(str(build_tiny_model(directory, seed)))
         except OSError as error:
             raise BadInput(f"{directory}: cannot be written: {error}") from error
+
+
+def _write_json(file: Path | None, content: bytes) -> None:
+    """Write what `--json` asks for, where it does."""
+    if file is None:
+        return
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise BadInput(f"--json {file}: cannot be written: {error}") from error
 
 
 def _open(config: Path, overrides: list[str]) -> "Job":

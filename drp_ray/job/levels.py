@@ -22,7 +22,7 @@ from drp_ray.running.stage_info import PartStage, RegroupStage, RunOptions
 from drp_ray.running.survey import can_improve
 from drp_ray.running.worker import Worker
 from drp_ray.stages.order import STAGES
-from drp_ray.stages.stage import StageContext, base_name
+from drp_ray.stages.stage import Resources, StageContext, base_name
 from drp_ray.storage.local import OLD_S
 from drp_ray.storage.parts import Manifest
 
@@ -81,9 +81,9 @@ def _run_levels(going: _Going, options: RunOptions) -> None:
     catalogues: dict[Dataset, Any] = {}
     is_one, levels = len(going.wanted) == 1, sorted({name for _, names in going.wanted for name in names}, key=_place)
     for number, name in enumerate(levels):
-        later = set(levels[number + 1 :])
+        asked_later = _resources_of(going.wanted, set(levels[number + 1 :]))
         for group in _groups(_stages_of_level(going, name, catalogues, options)):
-            keep_workers = any(_asks_again(stage, job, names, later) for stage in group for job, names in going.wanted)
+            keep_workers = any(stage.job.plan.resources().get(name) in asked_later for stage in group)
             try:
                 manifests = _run(group, replace(options, keep_workers=keep_workers))
             except (BadInput, JobFailed) as failure:
@@ -153,11 +153,14 @@ def _groups(stages: Iterable[_StageOfJob]) -> list[list[_StageOfJob]]:
     return groups
 
 
-def _asks_again(stage: _StageOfJob, job: OpenedJob, names: Iterable[str], later: set[str]) -> bool:
-    """Whether a later stage of a job has the resources that this stage has."""
-    own = stage.job.plan.resources().get(stage.name)
-    resources = job.plan.resources()
-    return own is not None and any(resources.get(name) == own for name in names if name in later)
+def _resources_of(wanted: Wanted, names: Set[str]) -> list[Resources]:
+    """What the stages of these names hold on the cluster, of all jobs that want them."""
+    return [
+        resources
+        for job, own_names in wanted
+        for name, resources in job.plan.resources().items()
+        if name in names and name in own_names
+    ]
 
 
 def _work(job: OpenedJob, name: str, context: StageContext) -> PartStage | RegroupStage:
