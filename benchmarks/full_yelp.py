@@ -11,7 +11,6 @@ processes share counts once. `benchmarks/results/full_yelp.json` has the last ru
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import psutil
 import yaml
 
+from benchmarks.record import write_result
 from benchmarks.yelp_shape import write_yelp_shape
 
 ROOT = Path(__file__).parents[1]
@@ -172,10 +172,9 @@ def keep(costs: list[StageCost], arguments: argparse.Namespace) -> None:
         )
     if arguments.until:
         return
-    there = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
-    machine = f"{platform.machine()}, {arguments.cpus} of {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    there = json.loads(arguments.results.read_text())["figures"] if arguments.results.exists() else {}
     there[f"scale {arguments.scale:g}"] = {
-        "machine": machine,
+        "cpus_used": arguments.cpus,
         "load_average": os.getloadavg()[2],
         "delay_s": arguments.delay,
         "stages": [
@@ -183,8 +182,7 @@ def keep(costs: list[StageCost], arguments: argparse.Namespace) -> None:
             for cost in [*costs, total_of(costs)]
         ],
     }
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    arguments.results.write_text(json.dumps(there, indent=1) + "\n")
+    write_result(arguments.results, there)
 
 
 def total_of(costs: list[StageCost]) -> StageCost:

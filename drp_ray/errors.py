@@ -22,7 +22,11 @@ class JobFailed(Exception):
     """The job could not go on; what was committed stays, and the same command continues."""
 
 
-class DatasetChanged(JobFailed):
+class StageFailed(JobFailed):
+    """What one stage could not do, which says nothing of other stages that share its workers: these go on."""
+
+
+class DatasetChanged(StageFailed):
     """The dataset was changed while a job read it: nothing that was made meanwhile may count."""
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, JobFailed, StageFailed
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.run_record import write_run
 from drp_ray.running.cluster import Say
-from drp_ray.running.part_stage import run_part_stages
+from drp_ray.running.part_stage import Made, run_part_stages
 from drp_ray.running.regrouping import run_regroup_stage
 from drp_ray.running.stage_info import PartStage, RegroupStage, RunOptions
 from drp_ray.running.survey import can_improve
@@ -85,12 +85,15 @@ def _run_levels(going: _Going, options: RunOptions) -> None:
         for group in _groups(_stages_of_level(going, name, catalogues, options)):
             keep_workers = any(stage.job.plan.resources().get(name) in asked_later for stage in group)
             try:
-                manifests = _run(group, replace(options, keep_workers=keep_workers))
+                made = _run(group, replace(options, keep_workers=keep_workers))
             except (BadInput, JobFailed) as failure:
                 going.stop({_uri(stage) for stage in group if not _is_made(stage, options.retry_errors)}, failure)
                 continue
-            for stage, manifest in zip(group, manifests, strict=True):
-                going.say(stage_line(name, manifest) + ("" if is_one else f" ({stage.job.config.name})"))
+            for stage, result in zip(group, made, strict=True):
+                if isinstance(result, StageFailed):
+                    going.stop({_uri(stage)}, result)
+                else:
+                    going.say(stage_line(name, result) + ("" if is_one else f" ({stage.job.config.name})"))
 
 
 def _folders_of(job: OpenedJob, names: Iterable[str]) -> set[str]:
@@ -112,8 +115,10 @@ def _is_made(stage: _StageOfJob, retry_errors: bool) -> bool:
 
 def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOptions) -> Manifest:
     """Run what is pending of a stage of a job."""
-    [manifest] = _run([_StageOfJob(job, name, _work(job, name, context))], options)
-    return manifest
+    [made] = _run([_StageOfJob(job, name, _work(job, name, context))], options)
+    if isinstance(made, StageFailed):
+        raise made
+    return made
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -177,7 +182,7 @@ def _work(job: OpenedJob, name: str, context: StageContext) -> PartStage | Regro
     return PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec), confirm)
 
 
-def _run(group: Sequence[_StageOfJob], options: RunOptions) -> list[Manifest]:
+def _run(group: Sequence[_StageOfJob], options: RunOptions) -> Sequence[Made]:
     parts = [stage.work for stage in group if isinstance(stage.work, PartStage)]
     if parts:
         return run_part_stages(parts, options)

@@ -104,6 +104,7 @@ class LoadedModels:
 class ModelWorker(Worker):
     """A worker that answers rows. A stage derives from it and says what a row asks (`rows_of`)."""
 
+    carried = (REUSED, *(f"{REUSED}_{name}" for name in COUNTED))
     models: Mapping[str, ModelSpec]
     roles: Mapping[str, RoleSpec]
     seed: int

@@ -8,6 +8,7 @@ Stages that load the same are worked on by one crew. Workers that later stages n
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,9 +17,10 @@ from typing import Any
 import ray
 from ray.exceptions import LocalRayletDiedError, NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
-from drp_ray.errors import JobFailed
+from drp_ray.errors import JobFailed, StageFailed
 from drp_ray.running.dealing import MAX_LOST_WORKERS, PartToDo
 from drp_ray.running.monitor import Outcome
+from drp_ray.running.part_outcomes import failed_row, fails_its_stage
 from drp_ray.running.part_work import Assignment, PartActor, serve_in_task
 from drp_ray.running.stage_info import PartStage, RunOptions
 from drp_ray.running.standby import CLOSING_S, free_and_end
@@ -44,7 +46,8 @@ class Crew:
     """The workers of stages that load the same, and what became of the parts that they were dealt."""
 
     def __init__(self, stages: Sequence[PartStage], parts: Sequence[PartToDo], options: RunOptions) -> None:
-        self._stages, self._monitor, self._n_left = stages, options.monitor, len(parts)
+        self._stages, self._monitor = stages, options.monitor
+        self._left_of = Counter(part.stage for part in parts)
         self._pool, self._held, self._standby = stages[0].pool, stages[0].held, options.standby
         self._is_kept = options.keep_workers and self._held is not None
         self._deal = uuid.uuid4().hex
@@ -60,13 +63,13 @@ class Crew:
         ray.get(self._monitor.begin_deal.remote(self._deal, list(parts)))
 
     def outcomes(self) -> Iterator[Outcome]:
-        """What becomes of every part, as it happens.
+        """What becomes of every part, as it happens. After the failure of a stage nothing more is told of its parts.
 
         Raises:
-            JobFailed: a part, or the start of workers, has cost too many of them.
+            JobFailed: the start of workers has cost too many of them.
         """
         news = self._monitor.outcomes.remote(self._deal)
-        while self._n_left:
+        while self._left_of.total():
             self._fill()
             ready, _ = ray.wait([news, *self._hands], timeout=LOOK_EVERY_S)
             for ended in ready:
@@ -74,9 +77,16 @@ class Crew:
                     self._see_off(ended)
                     continue
                 for outcome in ray.get(news):
-                    self._n_left -= 1
-                    yield outcome
+                    number = int(outcome["stage"])
+                    if self._left_of[number]:  # else it was withdrawn meanwhile
+                        self._left_of[number] = 0 if fails_its_stage(outcome) else self._left_of[number] - 1
+                        yield outcome
                 news = self._monitor.outcomes.remote(self._deal)
+
+    def withdraw(self, number: int) -> None:
+        """Make no more parts of the stage with this number."""
+        self._left_of[number] = 0
+        ray.get(self._monitor.withdraw.remote(self._deal, number))
 
     def end(self) -> None:
         """Let workers that have begun free their models, or stand by; end the others, and those that take too long."""
@@ -103,7 +113,7 @@ class Crew:
         """Ask Ray for the workers that are missing, as far as there are parts for them."""
         pool = self._pool
         most = pool.replicas if pool is not None else max(1, int(ray.cluster_resources().get("CPU", 1)))
-        while len(self._hands) < min(most, self._n_left):
+        while len(self._hands) < min(most, self._left_of.total()):
             self._n_started += 1
             self._start(replace(self._assignment, worker=f"worker {self._n_started}"))
 
@@ -121,8 +131,10 @@ class Crew:
     def _see_off(self, ended: Any) -> None:
         """Take leave of a worker that has ended, or was lost: then its parts are dealt again.
 
+        A part that this happens to too often fails its stage.
+
         Raises:
-            JobFailed: that happened too often.
+            JobFailed: that happened too often before a worker had loaded what it needs.
         """
         hand = self._hands.pop(ended)
         try:
@@ -136,9 +148,8 @@ class Crew:
             for name in condemned:
                 number, _, part = name.partition("/")
                 stage = self._stages[int(number)].info.name
-                raise JobFailed(
-                    f"{stage}: {MAX_LOST_WORKERS} worker processes died while they worked on {part}"
-                ) from loss
+                failure = StageFailed(f"{stage}: {MAX_LOST_WORKERS} worker processes died while they worked on {part}")
+                ray.get(self._monitor.fail.remote(self._deal, {**failed_row(failure), "stage": number}))
             # One that stood by had loaded all: it may have gone with its node while other work was done.
             self._n_lost_at_start = 0 if has_begun else self._n_lost_at_start + (not hand.stood_by)
             if self._n_lost_at_start >= MAX_LOST_WORKERS:

@@ -9,6 +9,7 @@ that starts late, or is slow, simply asks less often. The largest parts come fir
 | two workers were lost over a part          | from then on it is dealt alone, to an idle worker        |
 | `MAX_LOST_WORKERS` were lost over a part   | the job is to end                                        |
 | a part is far behind, and no other is left | an idle worker gets it too; one of the two may commit it |
+| a stage fails that others share workers with | its parts are withdrawn, and the others go on          |
 """
 
 import heapq
@@ -109,6 +110,18 @@ class Dealing:
         self._left.discard(name)
         self._committing.pop(name, None)
         return True
+
+    def withdraw(self, stage: int) -> None:
+        """Deal no more parts of a stage; those that are being made are not committed."""
+        names = {name for name in self._left if self._parts[name].stage == stage}
+        for name in names:
+            for holder in self._held.pop(name, {}):
+                self._of_worker[holder].discard(name)
+            self._committing.pop(name, None)
+        self._left -= names
+        self._undealt = [(rows, name) for rows, name in self._undealt if name not in names]
+        heapq.heapify(self._undealt)
+        self._suspects = [name for name in self._suspects if name not in names]
 
     def lose(self, worker: str, is_blamed: bool = True) -> tuple[str, ...]:
         """Take back what a lost worker held; the parts that have cost too many workers.

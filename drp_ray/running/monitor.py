@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from drp_ray.running.dealing import Dealing, PartToDo
 from drp_ray.running.metrics import IN_FLIGHT, StageMetrics
+from drp_ray.running.part_outcomes import fails_its_stage
 from drp_ray.running.progress import Counts
 
 NO_STAGE = ""
@@ -99,14 +100,24 @@ class Monitor:
             return
         if seconds is not None:
             self._metrics.part_took(self._stage, seconds)
-        self._outcomes.append(outcome)
-        self._wake()
+        self._tell(outcome)
 
     def fail(self, deal: str, outcome: Outcome) -> None:
-        """Note a failure that belongs to no part."""
+        """Note a failure that no worker tells of a part."""
         if deal == self._deal:
-            self._outcomes.append(outcome)
+            self._tell(outcome)
+
+    def withdraw(self, deal: str, stage: int) -> None:
+        """Deal no more parts of a stage."""
+        if deal == self._deal:
+            self._dealing.withdraw(stage)
             self._wake()
+
+    def _tell(self, outcome: Outcome) -> None:
+        if fails_its_stage(outcome):
+            self._dealing.withdraw(int(outcome["stage"]))
+        self._outcomes.append(outcome)
+        self._wake()
 
     def lose(self, deal: str, worker: str, alive: Collection[str]) -> tuple[bool, tuple[str, ...]]:
         """Deal the parts of a lost worker again, `alive` being the nodes that are still there.

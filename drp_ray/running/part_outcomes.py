@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, JobFailed, StageFailed
 from drp_ray.storage.parts import Committed
 
 
@@ -25,6 +25,21 @@ def committed_table(committed: Committed) -> pa.Table:
     return pa.Table.from_pylist([committed_row(committed)])
 
 
+_KINDS = (StageFailed, BadInput, JobFailed)
+
+
+def failed_row(failure: BadInput | JobFailed, of_all: bool = False) -> dict[str, str]:
+    """The row of a failure that a person can act on; `of_all` where it is that of all stages that share workers."""
+    kind = next(kind for kind in (_KINDS[1:] if of_all else _KINDS) if isinstance(failure, kind))
+    return {"committed": "", "failure": json.dumps([kind.__name__, str(failure)])}
+
+
+def fails_its_stage(row: Mapping[str, Any]) -> bool:
+    """Whether a row says that its stage fails, and nothing of other stages."""
+    failure = row.get("failure") or "[null]"
+    return bool(json.loads(failure)[0] == StageFailed.__name__)
+
+
 @contextmanager
 def failed_part_as_row() -> Iterator[dict[str, str]]:
     """Yield a row to fill in; a failure that a person can act on becomes the row of that failure."""
@@ -32,16 +47,16 @@ def failed_part_as_row() -> Iterator[dict[str, str]]:
     try:
         yield outcome
     except (BadInput, JobFailed) as error:
-        outcome |= {"committed": "", "failure": json.dumps([type(error).__name__, str(error)])}
+        outcome |= failed_row(error)
 
 
 def committed_in(row: Mapping[str, Any]) -> Committed:
     """The committed part that a row is about.
 
     Raises:
-        BadInput, JobFailed: the part failed so.
+        BadInput, JobFailed, StageFailed: the part failed so.
     """
     if row["failure"]:
-        kind, message = json.loads(row["failure"])
-        raise (BadInput if kind == BadInput.__name__ else JobFailed)(message)
+        name, message = json.loads(row["failure"])
+        raise next(kind for kind in _KINDS if kind.__name__ == name)(message)
     return Committed(**json.loads(row["committed"]))

@@ -22,6 +22,7 @@ the output part itself. So a part is whole on storage the moment it is done, and
 | the dataset is changed meanwhile      | `dataset.check_unchanged`        | the job fails; what was made now goes   |
 | an input part was replaced            | `survey`, by the footer's digest | the output part is made again           |
 | two jobs at one folder                | `storage.lease`                  | the second says so and stops            |
+| a stage fails where others share its workers | `dealing`                 | its parts are withdrawn, others go on   |
 | a signal                              | `console.stopped_by_signals`     | exit 130 or 143; committed parts stay   |
 | Ray outlives the driver               | `keeper`                         | what is left of it is ended in seconds  |
 """
@@ -31,7 +32,7 @@ from contextlib import ExitStack, suppress
 
 import ray
 
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, JobFailed, StageFailed
 from drp_ray.running.crew import working
 from drp_ray.running.part_outcomes import committed_in
 from drp_ray.running.progress import Amount, Heartbeat
@@ -39,7 +40,10 @@ from drp_ray.running.stage_info import PartStage, RunOptions
 from drp_ray.running.stage_run import StageRun
 from drp_ray.running.survey import can_improve, is_current
 from drp_ray.storage.lease import optional_lease
-from drp_ray.storage.parts import Committed, Manifest, read_whole_manifest
+from drp_ray.storage.parts import Manifest, read_whole_manifest
+
+Made = Manifest | StageFailed
+"""What became of a stage: its manifest, or why it failed although others may go on."""
 
 
 def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
@@ -48,39 +52,45 @@ def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
     Raises:
         JobFailed: another job holds the folder, or the work could not go on.
     """
-    [manifest] = run_part_stages([stage], options)
-    return manifest
+    [made] = run_part_stages([stage], options)
+    if isinstance(made, StageFailed):
+        raise made
+    return made
 
 
-def run_part_stages(stages: Sequence[PartStage], options: RunOptions) -> list[Manifest]:
+def run_part_stages(stages: Sequence[PartStage], options: RunOptions) -> list[Made]:
     """Run what is pending of stages that load the same, as one stream of parts over one crew of workers.
 
     Raises:
-        JobFailed: as `run_part_stage`. What is done of each stage stays.
+        JobFailed: none of them can go on. What is done of each stage stays.
     """
-    manifests: dict[int, Manifest] = {}
+    made: dict[int, Made] = {}
     pending: dict[int, tuple[Manifest, Callable[[], None]]] = {}
     with ExitStack() as leases:
         for number, stage in enumerate(stages):
-            source = _complete_source(stage)
-            manifest = read_whole_manifest(stage.info.folder)
-            if manifest is not None and _is_finished(manifest, source, options):
-                manifests[number] = manifest
-            else:
-                pending[number] = source, leases.enter_context(optional_lease(stage.info.folder, options.lease_ttl_s))
+            try:
+                source = _complete_source(stage)
+                manifest = read_whole_manifest(stage.info.folder)
+                if manifest is not None and _is_finished(manifest, source, options):
+                    made[number] = manifest
+                else:
+                    lease = optional_lease(stage.info.folder, options.lease_ttl_s)
+                    pending[number] = source, leases.enter_context(lease)
+            except StageFailed as failure:
+                made[number] = failure
         # Once all leases are held, since a run begins with a manifest that says that it is not done.
         runs = {
             number: StageRun(stages[number], source, options.retry_errors, check_lease)
             for number, (source, check_lease) in pending.items()
         }
-        manifests |= zip(runs, _run_pending(list(runs.values()), options), strict=True)
-    return [manifests[number] for number in range(len(stages))]
+        made |= zip(runs, _run_pending(list(runs.values()), options), strict=True)
+    return [made[number] for number in range(len(stages))]
 
 
 def _complete_source(stage: PartStage) -> Manifest:
     source = read_whole_manifest(stage.source.folder)
     if source is None or not source.is_done:
-        raise JobFailed(f"{stage.info.name}: its input {stage.source.folder.uri} is not complete")
+        raise StageFailed(f"{stage.info.name}: its input {stage.source.folder.uri} is not complete")
     return source
 
 
@@ -89,31 +99,45 @@ def _is_finished(manifest: Manifest, source: Manifest, options: RunOptions) -> b
     return is_current(manifest, {source.stage: source}) and not can_do_better
 
 
-def _run_pending(runs: Sequence[StageRun], options: RunOptions) -> list[Manifest]:
+def _run_pending(runs: Sequence[StageRun], options: RunOptions) -> list[Made]:
     """Make what is pending of all stages, and finish each as soon as it has all its parts."""
-    finished: dict[int, Manifest] = {}
+    made: dict[int, Made] = {}
     rows = sum(run.total.rows - run.amount_done.rows for run in runs)
     for run in runs:
         run.take_share(rows)
     try:
         for number, run in enumerate(runs):
             if not run.n_left:
-                finished[number] = run.finish()
-        for number, committed in _run_parts(runs, options):
-            runs[number].note(committed)
-            if not runs[number].n_left:
-                finished[number] = runs[number].finish()
+                made[number] = _finished(run)
+        for number, failure in _run_parts(runs, options):
+            if failure is not None:
+                _leave(runs[number])
+                made[number] = failure
+            elif not runs[number].n_left:
+                made[number] = _finished(runs[number])
     except BaseException:
         for number, run in enumerate(runs):
-            if number not in finished:
-                with suppress(BadInput, JobFailed):  # what ended the work is told, and not what its clean-up met
-                    run.leave()
+            if number not in made:
+                _leave(run)
         raise
-    return [finished[number] for number in range(len(runs))]
+    return [made[number] for number in range(len(runs))]
 
 
-def _run_parts(runs: Sequence[StageRun], options: RunOptions) -> Iterator[tuple[int, Committed]]:
-    """Run the pending parts of all; yields each as it is committed, with the number of its stage."""
+def _finished(run: StageRun) -> Made:
+    try:
+        return run.finish()
+    except StageFailed as failure:
+        _leave(run)
+        return failure
+
+
+def _leave(run: StageRun) -> None:
+    with suppress(BadInput, JobFailed):  # what ended the work is told, and not what its clean-up met
+        run.leave()
+
+
+def _run_parts(runs: Sequence[StageRun], options: RunOptions) -> Iterator[tuple[int, StageFailed | None]]:
+    """Run the pending parts of all; yields a stage's number as each of its parts is committed, or with its failure."""
     to_do = [part for number, run in enumerate(runs) for part in run.parts_to_do(number)]
     if not to_do:
         return
@@ -124,9 +148,15 @@ def _run_parts(runs: Sequence[StageRun], options: RunOptions) -> Iterator[tuple[
     heartbeat = Heartbeat(options.monitor, name, options.heartbeat_s, total, done)
     with heartbeat.beating(), working([run.stage for run in runs], to_do, options) as crew:
         for outcome in crew.outcomes():
-            committed = committed_in(outcome)
-            heartbeat.part_done()
-            yield int(outcome["stage"]), committed
+            number = int(outcome["stage"])
+            try:
+                runs[number].note(committed_in(outcome))
+            except StageFailed as failure:
+                crew.withdraw(number)
+                yield number, failure
+            else:
+                heartbeat.part_done()
+                yield number, None
 
 
 def _told(runs: Sequence[StageRun]) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from drp_ray.errors import JobFailed
+from drp_ray.errors import BadInput, JobFailed, StageFailed
 from drp_ray.running.dealing import PartToDo
-from drp_ray.running.part_outcomes import committed_row, failed_part_as_row
+from drp_ray.running.part_outcomes import committed_row, failed_part_as_row, failed_row
 from drp_ray.running.progress import Counts
 from drp_ray.running.stage_info import PartStage
 from drp_ray.running.worker import Worker, keys_of
@@ -99,11 +99,10 @@ class PartLoop:
         """Load what the work needs, work, and free it again unless it is kept."""
         self._over = asyncio.wrap_future(self._monitor.until_over.remote(self._told.deal).future())
         self._over.add_done_callback(lambda _: self._changed.set())
-        outcome: dict[str, str]
-        with failed_part_as_row() as outcome:
+        try:
             await self._start()
-        if outcome:
-            await self._monitor.fail.remote(self._told.deal, outcome)
+        except (BadInput, JobFailed) as failure:
+            await self._monitor.fail.remote(self._told.deal, {**failed_row(failure, of_all=True), "stage": "0"})
             return
         is_kept = False
         try:
@@ -188,14 +187,17 @@ class PartLoop:
             fits = there is not None and there.input_digest == part.digest
             if there is not None and fits and there.digest != to_do.replaces:
                 return there
-            earlier = await asyncio.to_thread(_rows_to_keep, stage, name) if fits and self._told.retry_errors else None
+            earlier = await asyncio.to_thread(_part_to_mend, stage, name) if fits and self._told.retry_errors else None
         finally:
             self._rows_coming -= to_do.rows
         began = time.monotonic()
-        rows = await self._worked_on(stage, name, part, earlier)
+        rows = await self._worked_on(stage, name, part, earlier.rows if earlier is not None else None)
         check_keys(stage, name, part.rows, rows)
         seconds.append(round(time.monotonic() - began, 3))
         facts = {**stage.worker.facts(rows), "seconds": seconds[0]}
+        before = earlier.facts if earlier is not None else {}
+        for fact in before.keys() & set(stage.worker.carried):
+            facts[fact] = facts.get(fact, 0) + before[fact]
         return await self._committed(to_do, rows, facts, part.digest)
 
     async def _worked_on(self, stage: PartStage, name: str, part: Part, earlier: pa.Table | None) -> pa.Table:
@@ -229,10 +231,10 @@ class PartLoop:
         self._monitor.add.remote(counts, self._told.deal)
 
 
-def _rows_to_keep(stage: PartStage, name: str) -> pa.Table | None:
-    """The rows of an earlier output part; None where it cannot be read, so that all are made again."""
+def _part_to_mend(stage: PartStage, name: str) -> Part | None:
+    """An earlier output part; None where it cannot be read, so that all its rows are made again."""
     try:
-        return read_part(stage.info.folder, name).rows
+        return read_part(stage.info.folder, name)
     except DamagedPart:
         return None
 
@@ -251,12 +253,14 @@ def check_keys(stage: PartStage, name: str, source: pa.Table, rows: pa.Table) ->
     """Refuse a part that does not hold exactly the rows that its input asks for, each once.
 
     Raises:
-        JobFailed: a worker lost, invented or repeated rows, or wrote other columns: a bug, and nothing is written.
+        StageFailed: a worker lost, invented or repeated rows, or wrote other columns: a bug, and nothing is written.
     """
     if rows.schema != stage.worker.schema:
-        raise JobFailed(f"{stage.info.name}/{name}: the rows have the schema {rows.schema}, not {stage.worker.schema}")
+        raise StageFailed(
+            f"{stage.info.name}/{name}: the rows have the schema {rows.schema}, not {stage.worker.schema}"
+        )
     asked = sorted(stage.worker.asked(name, source))
     got = sorted(keys_of(rows, stage.worker.keys))
     if asked != got:
         wrong = sorted(set(asked) ^ set(got)) or [key for key in got if got.count(key) > 1]
-        raise JobFailed(f"{stage.info.name}/{name}: rows that are missing, repeated or not asked for: {wrong[:5]}")
+        raise StageFailed(f"{stage.info.name}/{name}: rows that are missing, repeated or not asked for: {wrong[:5]}")

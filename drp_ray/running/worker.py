@@ -21,6 +21,8 @@ class Worker(ABC):
 
     schema: pa.Schema
     keys: tuple[str, ...]
+    carried: tuple[str, ...] = ()
+    """Facts of an output part that still hold for the rows that stay when its error rows are made again."""
 
     def holds(self) -> Any:
         """What `start` loads, if workers of other stages that load the same may share it; None where they may not."""

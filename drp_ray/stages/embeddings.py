@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from drp_ray import schema
 from drp_ray.config import Embedding
 from drp_ray.engines.embedder import locate_model, make_embedder
-from drp_ray.errors import JobFailed
+from drp_ray.errors import StageFailed
 from drp_ray.inputs.import_path import source_digest
 from drp_ray.running.worker import Key, Pool, Worker
 from drp_ray.stages.stage import JobSpec, Resources, Stage, after, for_need
@@ -53,7 +53,7 @@ class Embed(Worker):
         vectors = await self._encode(list(texts.values()))
         if not np.isfinite(vectors).all():
             unusable = list(texts)[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
-            raise JobFailed(f"embeddings/{part}: the embedding model gave no finite vector for the text {unusable}")
+            raise StageFailed(f"embeddings/{part}: the embedding model gave no finite vector for the text {unusable}")
         flat, width = pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1]
         offsets = pa.array(range(0, len(flat) + 1, width), pa.int32())
         self._count(rows=len(texts))

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from drp_ray.errors import JobFailed
+from drp_ray.errors import StageFailed
 from drp_ray.storage.folder import Folder, impatient
 
 LEASE = "lease.json"
@@ -28,11 +28,11 @@ LAST_TRIES_S = (0.0, 1.0, 2.0)
 """How long to wait before each renewal that `check` tries itself where the lease has expired."""
 
 
-class LeaseHeld(JobFailed):
+class LeaseHeld(StageFailed):
     """Another job works on the folder."""
 
 
-class LeaseLost(JobFailed):
+class LeaseLost(StageFailed):
     """Another job took the folder while this one could not renew its lease."""
 
 

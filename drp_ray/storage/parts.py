@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from drp_ray.errors import BadInput, JobFailed
+from drp_ray.errors import BadInput, StageFailed
 from drp_ray.storage.fingerprint import digest
 from drp_ray.storage.folder import Folder, StorageUnreachable
 from drp_ray.storage.versions import versions
@@ -55,7 +55,7 @@ class Part:
         return self.stored is None or self.stored == _stored_digest(_compact_copy(self.rows))
 
 
-class DamagedPart(JobFailed):
+class DamagedPart(StageFailed):
     """A part is not there, or is not what was committed."""
 
 

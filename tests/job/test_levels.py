@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from drp_ray.errors import BadInput, DatasetChanged, JobFailed
+from drp_ray.errors import BadInput, DatasetChanged, JobFailed, StageFailed
 from drp_ray.job import levels
 from drp_ray.job import run as run_module
 from drp_ray.job.levels import run_levels
@@ -49,19 +49,21 @@ def made(monkeypatch):
 
     def make(group, options):
         options.standby.leave_room()
-        failures = []
+        failures, results = [], []
         for stage in group:
-            if (stage.name, stage.job.config.name) in fails:
-                failures.append(fails[stage.name, stage.job.config.name])
+            failure = fails.get((stage.name, stage.job.config.name))
+            if failure is not None:
+                (results if isinstance(failure, StageFailed) else failures).append(failure)
                 continue
             made.append((stage.name, stage.job.config.name))
             manifest = Manifest(
                 stage=stage.name, fingerprint="f", made_from={}, inputs={}, parts=[], totals={"rows": 0}
             )
             write_manifest(stage.job.plan.stages[stage.name].folder, manifest)
+            results.append(manifest)
         if failures:
             raise failures[0]
-        return [manifest for _ in group]
+        return results
 
     monkeypatch.setattr(levels, "write_run", lambda *_: None)
     monkeypatch.setattr(levels, "_run", make)
@@ -99,6 +101,14 @@ def test_a_job_whose_stage_was_finished_goes_on_though_another_of_its_crew_faile
     made.fails["predictions", "b"] = JobFailed("damaged")
     failure, _ = run([Job(tmp_path, "a"), Job(tmp_path, "b")])
     assert str(failure) == "damaged" and of(made, "a") == list(LEVELS) and "scores" not in of(made, "b")
+
+
+def test_a_job_whose_stage_failed_alone_goes_no_further_and_those_of_its_crew_do(tmp_path, made, monkeypatch):
+    monkeypatch.setattr(levels, "_groups", lambda stages: [list(stages)] if list(stages) else [])
+    made.fails["predictions", "b"] = StageFailed("damaged")
+    failure, said = run([Job(tmp_path, "a"), Job(tmp_path, "b"), Job(tmp_path, "c")])
+    assert str(failure) == "damaged" and "Goes no further: b (damaged)" in said
+    assert of(made, "a") == list(LEVELS) and of(made, "c") == list(LEVELS[1:]) and "scores" not in of(made, "b")
 
 
 def test_all_jobs_that_need_a_stage_that_failed_go_no_further(tmp_path, made):

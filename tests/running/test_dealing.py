@@ -17,7 +17,9 @@ from drp_ray.running.dealing import (
 
 sizes = st.lists(st.integers(0, 60), min_size=1, max_size=12)
 steps = st.lists(
-    st.tuples(st.sampled_from(["ask", "finish", "commit", "die", "node dies", "wait"]), st.integers(0, 999)),
+    st.tuples(
+        st.sampled_from(["ask", "finish", "commit", "die", "node dies", "wait", "withdraw"]), st.integers(0, 999)
+    ),
     max_size=80,
 )
 MOST_HELD = 3
@@ -27,7 +29,7 @@ class Play:
     """Workers that ask, finish, commit and die in any order; it checks what must hold after every step."""
 
     def __init__(self, rows: list[int], workers: int) -> None:
-        self.parts = [PartToDo(f"part-{number}", size) for number, size in enumerate(rows)]
+        self.parts = [PartToDo(f"part-{number}", size, stage=number % 3) for number, size in enumerate(rows)]
         self.dealing, self.now, self.second_deals = Dealing(self.parts), 0.0, 0
         self.held: dict[str, list[str]] = {f"w{number}": [] for number in range(workers)}
         self.finished: list[tuple[str, str]] = []
@@ -35,6 +37,7 @@ class Play:
         self.deaths: Counter[str] = Counter()
         self.condemned: set[str] = set()
         self.undealt = {part.name: part.rows for part in self.parts}
+        self.withdrawn: set[str] = set()
         self.born = workers
 
     def step(self, what: str, which: int) -> None:
@@ -49,6 +52,8 @@ class Play:
             self.die(worker, is_blamed=what == "die")
         elif what == "wait":
             self.now += 2 * SLOW_S
+        elif what == "withdraw":
+            self.withdraw(which % 3)
         self.check()
 
     def ask(self, worker: str) -> None:
@@ -59,6 +64,7 @@ class Play:
             assert suspects or held or not self.waiting()
             return
         assert self.deaths[part.name] < SUSPECT_AFTER or not held
+        assert part.name not in self.withdrawn
         assert all(self.deaths[name] < SUSPECT_AFTER for name in held)
         if part.name in self.undealt:
             assert part.rows == max(self.undealt.values())
@@ -69,8 +75,11 @@ class Play:
         held.append(part.name)
 
     def waiting(self) -> set[str]:
-        """Parts that nobody has and that are not committed."""
-        return {part.name for part in self.parts if not self.committed[part.name] and not self.holders(part.name)}
+        """Parts that nobody has and that have not ended."""
+        return {part.name for part in self.parts if not self.has_ended(part.name) and not self.holders(part.name)}
+
+    def has_ended(self, name: str) -> bool:
+        return self.committed[name] > 0 or name in self.withdrawn
 
     def holders(self, name: str) -> list[str]:
         return [worker for worker, held in self.held.items() if name in held]
@@ -84,7 +93,7 @@ class Play:
             self.finished = [*(one for one in self.finished if one != (worker, name)), (worker, name)]
             assert len([one for one in self.finished if one[1] == name]) == 1
         else:
-            assert self.committed[name]
+            assert self.has_ended(name)
             self.held[worker].remove(name)
 
     def commit(self, worker: str, name: str) -> None:
@@ -93,8 +102,17 @@ class Play:
         assert self.dealing.end(worker, name, self.now) and not self.dealing.end(worker, name, self.now)
         self.held[worker].remove(name)
 
+    def withdraw(self, stage: int) -> None:
+        names = {part.name for part in self.parts if part.stage == stage and not self.committed[part.name]}
+        self.dealing.withdraw(stage)
+        self.withdrawn |= names
+        self.undealt = {name: rows for name, rows in self.undealt.items() if name not in names}
+        late = [(worker, name) for worker, name in self.finished if name in names]
+        assert not any(self.dealing.end(worker, name, self.now) for worker, name in late)
+        self.finished = [one for one in self.finished if one not in late]
+
     def die(self, worker: str, is_blamed: bool) -> None:
-        held = [name for name in self.held.pop(worker) if not self.committed[name]]
+        held = [name for name in self.held.pop(worker) if not self.has_ended(name)]
         self.deaths.update(held if is_blamed else ())
         self.condemned |= set(self.dealing.lose(worker, is_blamed))
         self.finished = [one for one in self.finished if one[0] != worker]
@@ -111,7 +129,7 @@ class Play:
         assert self.second_deals <= MOST_SECOND_DEALS
         assert max(self.committed.values(), default=0) <= 1
         assert self.condemned == {name for name, count in self.deaths.items() if count >= MAX_LOST_WORKERS}
-        assert self.dealing.is_over == (len(self.committed) == len(self.parts))
+        assert self.dealing.is_over == all(self.has_ended(part.name) for part in self.parts)
 
     def play_to_the_end(self) -> None:
         """All workers that are there work as they should: that must be enough, in so many rounds."""
@@ -134,7 +152,8 @@ def test_every_part_is_committed_once_whatever_dies_and_in_whatever_order(rows, 
         if play.condemned:
             return
     play.play_to_the_end()
-    assert play.dealing.is_over and set(play.committed.values()) == {1}
+    assert play.dealing.is_over and set(play.committed.values()) <= {1}
+    assert {part.name for part in play.parts} == set(play.committed) ^ play.withdrawn
 
 
 def test_a_part_that_kills_its_workers_is_the_only_one_that_is_condemned():

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import ray
 
-from drp_ray.errors import BadInput, DatasetChanged, JobFailed
+from drp_ray.errors import BadInput, DatasetChanged, JobFailed, StageFailed
 from drp_ray.running.monitor import start_monitor
 from drp_ray.running.part_stage import run_part_stage, run_part_stages
 from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
@@ -37,9 +37,11 @@ class Square(Worker):
     errors: tuple[int, ...] = ()
     breaks: tuple[int, ...] = ()
     loses: tuple[int, ...] = ()
+    found: tuple[int, ...] = ()
     dies: bool = False
     schema: pa.Schema = field(default=SQUARES, init=False)
     keys: tuple[str, ...] = field(default=("n",), init=False)
+    carried: tuple[str, ...] = field(default=("found",), init=False)
 
     async def start(self, count):
         if self.dies:
@@ -52,6 +54,7 @@ class Square(Worker):
         if set(numbers) & set(self.breaks):
             raise RuntimeError("told to break")
         kept = {row["n"]: row for row in earlier.to_pylist() if row["status"] == "ok"} if earlier is not None else {}
+        self._new = set(numbers) - set(kept)
         done = [kept.get(n) or {"n": n, "square": n * n, **self._status(n)} for n in numbers]
         return pa.Table.from_pylist(done, SQUARES)
 
@@ -59,7 +62,8 @@ class Square(Worker):
         return {"status": "error" if n in self.errors else "ok", "attempts": 1}
 
     def facts(self, rows):
-        return {"errors": rows["status"].to_pylist().count("error")}
+        found = len(self._new & set(self.found))
+        return {"errors": rows["status"].to_pylist().count("error"), **({"found": found} if found else {})}
 
 
 def make_source(folder: Folder, parts: list[list[int]]) -> StageInfo:
@@ -197,7 +201,8 @@ def test_a_stage_that_was_not_confirmed_is_not_done_though_all_its_parts_are_the
             part = read_part(run.stage.source.folder, to_do.part)
             [number] = part.rows["n"].to_pylist()
             rows = pa.table({"n": [number], "square": [number * number]})
-            yield 0, commit_part(run.stage.info.folder, to_do.part, rows, {"errors": 0}, part.digest)
+            run.note(commit_part(run.stage.info.folder, to_do.part, rows, {"errors": 0}, part.digest))
+            yield 0, None
 
     monkeypatch.setattr("drp_ray.running.part_stage._run_parts", commit_all)
     bench = Bench(tmp_path, [[1], [2]])
@@ -232,6 +237,13 @@ def test_retrying_errors_touches_only_parts_with_errors(tmp_path, options, retry
     assert run_part_stage(bench.stage(), retrying).totals["errors"] == 0
     assert bench.bytes()[part_name(0)] == before[part_name(0)]
     assert bench.worked() == {part_name(0): 1, part_name(1): 2}
+
+
+def test_what_is_known_of_rows_that_stay_is_still_known_once_errors_were_retried(tmp_path, options, retrying):
+    bench = Bench(tmp_path, [[1, 2, 3], [4, 5]])
+    first = run_part_stage(bench.stage(errors=(3,), found=(1, 2, 4)), options)
+    again = run_part_stage(bench.stage(found=(3,)), retrying)
+    assert (first.totals["found"], again.totals["found"], again.totals["errors"]) == (3, 4, 0)
 
 
 def test_a_part_whose_input_was_replaced_is_made_again(tmp_path, options):
@@ -391,6 +403,28 @@ def test_a_failure_in_one_stage_keeps_what_every_stage_has_and_finishes_those_th
     _, mended = other, replace(second, worker=replace(second.worker, breaks=()))
     assert all(manifest.is_done for manifest in run_part_stages([first, mended], options))
     assert one.worked() == {part_name(0): 1} and sorted(other.squares()) == [4, 5]
+
+
+def test_a_stage_that_fails_is_withdrawn_and_those_that_share_its_workers_go_on(tmp_path, options):
+    one, first = sharing(tmp_path, "one", [[1], [2], [3]], what="it")
+    bad, second = sharing(tmp_path, "bad", [[n] for n in range(10, 40)], what="it", loses=(10,))
+    changing, third = sharing(tmp_path, "changing", [[4]], what="it")
+
+    def changed():
+        raise DatasetChanged("it was changed")
+
+    with lease(LocalFolder(tmp_path / "held"), 30.0):
+        held = replace(first, info=replace(first.info, folder=LocalFolder(tmp_path / "held")))
+        stages = [second, first, replace(third, confirm=changed), held]
+        failed, made, was_changed, was_held = run_part_stages(stages, options)
+    assert isinstance(failed, StageFailed) and "missing" in str(failed)
+    assert isinstance(was_changed, DatasetChanged) and isinstance(was_held, LeaseHeld)
+    assert made.is_done and sorted(one.squares()) == [1, 2, 3]
+    assert not read_manifest(bad.folder).is_done and len(bad.worked()) < 30
+    assert read_manifest(changing.folder).parts and not changing.bytes()
+    mended = replace(second, worker=replace(second.worker, loses=()))
+    assert all(made.is_done for made in run_part_stages([mended, third], options))
+    assert sorted(bad.squares()) == list(range(10, 40))
 
 
 @pytest.fixture
