@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import random
 import statistics
 import tempfile
@@ -24,22 +23,23 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from benchmarks import record
 from benchmarks.dispatch_simulation import FULL, SMALL, Replicas, Shape, best_span, call_seconds, dealt_span
+from benchmarks.record import read_figures, write_result
 from drp_ray import schema
 from drp_ray.data.sample_files import write_sample
 from drp_ray.engines.base import Completion, Message, ModelSpec, Sampling
 from drp_ray.job.job import Job
+from drp_ray.job.levels import run_stage
 from drp_ray.job.opened_job import OpenedJob
-from drp_ray.job.run import run_stage
 from drp_ray.running.cluster import connect
 from drp_ray.running.monitor import start_monitor
 from drp_ray.running.stage_info import RunOptions
 from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import Manifest, add_up, commit_part, part_name, write_manifest
-from drp_ray.storage.versions import versions
 
-RESULTS = Path(__file__).parent / "results" / "replicas.json"
+RESULTS = record.RESULTS / "replicas.json"
 SIGMA = 0.6
 SIMULATED = (1, 2, 8, 16, 32, 64)
 SEATS = (8, 64, 128, 256)
@@ -85,16 +85,16 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the 23,733 rows of 3,000 users")
     parser.add_argument("--no-simulation", action="store_true", help="keep what was simulated before")
     arguments = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = read_figures("replicas") if RESULTS.exists() else {}
     shape = Shape(SMALL.name, int(SMALL.rows * arguments.share), SMALL.n_largest, SMALL.in_largest)
     if arguments.replicas:
         runs = [run(shape, count, arguments.seats, arguments.calls_per_second) for count in arguments.replicas]
-        results |= {"run": runs, "run_on": f"{platform.machine()}, {os.cpu_count()} CPUs", "run_with": versions()}
+        results["run"] = runs
     if not arguments.no_simulation:
         cells = [(shape, count, seats) for shape in (SMALL, FULL) for seats in SEATS for count in SIMULATED]
         results["simulated"] = [simulate(*cell) for cell in cells]
         print("\n".join(map(line, results["simulated"])))
-    RESULTS.write_text(json.dumps({"sigma": SIGMA, **results}, indent=1) + "\n")
+    write_result(RESULTS, {"sigma": SIGMA, **results})
 
 
 def line(result: dict[str, Any]) -> str:
