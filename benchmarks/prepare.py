@@ -54,7 +54,7 @@ def measure(raw: Path, folder: Path, repeats: int) -> None:
     ratios = []
     for cut, thresholds in CUTS.items():
         build_dataset(raw, folder / cut, thresholds)
-        jobs, plains, texts = [], [], []
+        jobs, plains, texts = list[float](), list[float](), list[str]()
         for number in range(repeats):
             seconds, texts = time_of_job(folder / cut, f"{cut}{number}")
             jobs.append(seconds)

@@ -281,7 +281,7 @@ async def with_vllm(pairs: list[Row], model: str, repeats: int) -> dict[str, lis
     KeptEngine.calls = []
     worker = worker_of("KeptEngine", model)
     await worker.start(lambda **counts: None)
-    engine: Any = worker._engines["llm"]
+    engine: Any = worker.loaded().engines["llm"]
     table = pa.Table.from_pylist(pairs, schema.COMPARISONS)
     await worker.work("part", table.slice(0, 4), None)
     found: dict[str, list[float]] = {"worker over flood": [], "cached": []}

@@ -205,7 +205,7 @@ def keep(cases: list[Case], rank: int, kind: str, replies: list[str | None]) -> 
 
 def differences_of(case: Case) -> list[Row]:
     """What the summarizer reads: the features of every validation, or its text where none can be read."""
-    found = []
+    found = list[Row]()
     for rank, text in sorted(case.validated.items()):
         features = parse_features(text)
         if features or not says_none(text):

@@ -46,9 +46,9 @@ def main() -> None:
             (DOCS / f"report-{name}.png").write_bytes(picture(page, user))
             page.close()
         browser.close()
-    size = sum(path.stat().st_size for path in DOCS.glob("report-*.png"))
-    print(f"{size:,} bytes")
-    if size > LIMIT:
+    taken = sum(path.stat().st_size for path in DOCS.glob("report-*.png"))
+    print(f"{taken:,} bytes")
+    if taken > LIMIT:
         sys.exit(f"more than {LIMIT:,}: take fewer colours")
 
 

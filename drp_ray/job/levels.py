@@ -16,6 +16,7 @@ from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.run_record import write_run
 from drp_ray.running.cluster import Say
+from drp_ray.running.crew import load_ahead
 from drp_ray.running.part_stage import Made, run_part_stages
 from drp_ray.running.regrouping import run_regroup_stage
 from drp_ray.running.stage_info import PartStage, RegroupStage, RunOptions
@@ -24,7 +25,7 @@ from drp_ray.running.worker import Worker
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import Resources, StageContext, base_name
 from drp_ray.storage.local import OLD_S
-from drp_ray.storage.parts import Manifest
+from drp_ray.storage.parts import Manifest, read_manifest
 
 
 class _StageOfJob(NamedTuple):
@@ -81,8 +82,13 @@ def _run_levels(going: _Going, options: RunOptions) -> None:
     catalogues: dict[Dataset, Any] = {}
     is_one, levels = len(going.wanted) == 1, sorted({name for _, names in going.wanted for name in names}, key=_place)
     for number, name in enumerate(levels):
-        asked_later = _resources_of(going.wanted, set(levels[number + 1 :]))
-        for group in _groups(_stages_of_level(going, name, catalogues, options)):
+        later, asked_later = levels[number + 1 :], list[Resources]()
+        stages = _stages_of_level(going, name, catalogues, options)
+        if any(isinstance(stage.work, PartStage) and stage.work.pool is not None for stage in stages):
+            asked_later = _resources_of(going.wanted, set(later), options)
+        else:
+            _load_ahead(going, later, catalogues, options)
+        for group in _groups(stages):
             keep_workers = any(stage.job.plan.resources().get(name) in asked_later for stage in group)
             try:
                 made = _run(group, replace(options, keep_workers=keep_workers))
@@ -94,6 +100,19 @@ def _run_levels(going: _Going, options: RunOptions) -> None:
                     going.stop({_uri(stage)}, result)
                 else:
                     going.say(stage_line(name, result) + ("" if is_one else f" ({stage.job.config.name})"))
+
+
+def _load_ahead(going: _Going, later: Sequence[str], catalogues: dict[Dataset, Any], options: RunOptions) -> None:
+    """Let workers load what the next level with a model needs, while a level without one runs."""
+    coming = ((name, job) for name in later for job, names in going.wanted if name in names)
+    for name, job in ((name, job) for name, job in coming if name in job.plan.resources()):
+        users = read_manifest(job.plan.stages["users"].folder)
+        if users is not None and not _is_there(job, name, options):
+            with suppress(BadInput, JobFailed):  # it is told once the level begins
+                work = _work(job, name, _context(job, catalogues, options))
+                if isinstance(work, PartStage):
+                    load_ahead(work, len(users.parts), options.standby)
+            return
 
 
 def _folders_of(job: OpenedJob, names: Iterable[str]) -> set[str]:
@@ -133,14 +152,16 @@ def _stages_of_level(
     for job in [job for job, names in going.wanted if name in names]:
         uri = job.plan.stages[name].folder.uri
         if uri not in found and any(job is going_on for going_on, _ in going.wanted):
-            folders = {each: info.folder for each, info in job.plan.stages.items()}
-            make_room = options.standby.leave_room
-            context = StageContext(job.plan.spec, job.dataset, folders, job.cache, catalogues, make_room)
             try:
-                found[uri] = _StageOfJob(job, name, _work(job, name, context))
+                found[uri] = _StageOfJob(job, name, _work(job, name, _context(job, catalogues, options)))
             except (BadInput, JobFailed) as failure:
                 going.stop({uri}, failure)
     return list(found.values())
+
+
+def _context(job: OpenedJob, catalogues: dict[Dataset, Any], options: RunOptions) -> StageContext:
+    folders = {name: info.folder for name, info in job.plan.stages.items()}
+    return StageContext(job.plan.spec, job.dataset, folders, job.cache, catalogues, options.standby.leave_room)
 
 
 def _groups(stages: Iterable[_StageOfJob]) -> list[list[_StageOfJob]]:
@@ -158,14 +179,20 @@ def _groups(stages: Iterable[_StageOfJob]) -> list[list[_StageOfJob]]:
     return groups
 
 
-def _resources_of(wanted: Wanted, names: Set[str]) -> list[Resources]:
-    """What the stages of these names hold on the cluster, of all jobs that want them."""
+def _resources_of(wanted: Wanted, names: Set[str], options: RunOptions) -> list[Resources]:
+    """What the stages of these names hold on the cluster, of all jobs that want them and do not have them yet."""
     return [
         resources
         for job, own_names in wanted
         for name, resources in job.plan.resources().items()
-        if name in names and name in own_names
+        if name in names and name in own_names and not _is_there(job, name, options)
     ]
+
+
+def _is_there(job: OpenedJob, name: str, options: RunOptions) -> bool:
+    """Whether a stage was finished, going by its own manifest alone: its inputs may yet change."""
+    manifest = read_manifest(job.plan.stages[name].folder)
+    return manifest is not None and manifest.is_done and not (options.retry_errors and can_improve(manifest.totals))
 
 
 def _work(job: OpenedJob, name: str, context: StageContext) -> PartStage | RegroupStage:

@@ -134,11 +134,15 @@ class ModelWorker(Worker):
         """The engines and their seats."""
         return self._loaded
 
-    async def start(self, count: Callable[..., None]) -> None:
+    async def load(self) -> None:
         """Load the models."""
+        self._loaded = await LoadedModels.load(self.models)
+
+    async def start(self, count: Callable[..., None]) -> None:
+        """Load the models where that was not done, and learn what earlier folders have."""
         self._count = count
         if self._loaded is None:
-            self._loaded = await LoadedModels.load(self.models)
+            await self.load()
         await asyncio.to_thread(self.memory.learn, self._contents)
 
     @property

@@ -23,10 +23,13 @@ from drp_ray.running.monitor import Outcome
 from drp_ray.running.part_outcomes import failed_row, fails_its_stage
 from drp_ray.running.part_work import Assignment, PartActor, serve_in_task
 from drp_ray.running.stage_info import PartStage, RunOptions
-from drp_ray.running.standby import CLOSING_S, free_and_end
+from drp_ray.running.standby import CLOSING_S, Standby, free_and_end
 
 LOOK_EVERY_S = 1.0
 """How often it is looked whether the cluster has grown."""
+
+MOST_CPUS_AHEAD = 0.25
+"""The share of a cluster's CPUs that workers may take which load ahead of their work."""
 
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, LocalRayletDiedError, OutOfMemoryError)
 """What Ray raises of a worker whose process or node is gone."""
@@ -95,7 +98,7 @@ class Crew:
         closed = ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)[0] if closing else []
         left = [self._hands.pop(ref) for ref in closed]
         if self._held is not None and self._is_kept:
-            self._standby.add(self._held, [*(hand.actor for hand in left), *self._waiting])
+            self._standby.add(self._held, [*(hand.actor for hand in left), *self._waiting], self._held.pool.num_cpus)
         else:
             free_and_end(self._waiting)
         self._waiting = []
@@ -157,6 +160,28 @@ class Crew:
                     f"{self._stages[0].info.name}: {self._n_lost_at_start} worker processes in a row died before they "
                     f"had loaded what they need: {str(loss).splitlines()[0]}"
                 ) from loss
+
+
+def load_ahead(stage: PartStage, at_most: int, standby: Standby) -> None:
+    """Let workers load what a later stage needs while other work is done, if that leaves CPUs to this work.
+
+    On one node there is nothing to place: a worker of one CPU takes none then, so that the work keeps all of them.
+    """
+    pool, held = stage.pool, stage.held
+    if pool is None or held is None or not standby.is_empty:
+        return
+    cluster, n_nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
+    num_cpus = 0.0 if n_nodes == 1 and pool.num_cpus <= 1 else pool.num_cpus
+    count = min(pool.replicas, at_most)
+    if num_cpus:
+        count = min(count, int(MOST_CPUS_AHEAD * cluster.get("CPU", 0) / num_cpus))
+    if pool.num_gpus:
+        count = min(count, int(cluster.get("GPU", 0) / pool.num_gpus))
+    here = _PartActor.options(num_cpus=num_cpus, num_gpus=pool.num_gpus)
+    actors = [here.remote(stage.worker) for _ in range(count)]
+    for actor in actors:
+        actor.load.remote()
+    standby.add(held, actors, num_cpus)
 
 
 _serve_in_task = ray.remote(num_cpus=1, max_retries=0)(serve_in_task)

@@ -27,8 +27,8 @@ the output part itself. So a part is whole on storage the moment it is done, and
 | Ray outlives the driver               | `keeper`                         | what is left of it is ended in seconds  |
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import ray
 
@@ -39,7 +39,7 @@ from drp_ray.running.progress import Amount, Heartbeat
 from drp_ray.running.stage_info import PartStage, RunOptions
 from drp_ray.running.stage_run import StageRun
 from drp_ray.running.survey import can_improve, is_current
-from drp_ray.storage.lease import optional_lease
+from drp_ray.storage.lease import LeaseHeld, optional_leases
 from drp_ray.storage.parts import Manifest, read_whole_manifest
 
 Made = Manifest | StageFailed
@@ -65,24 +65,25 @@ def run_part_stages(stages: Sequence[PartStage], options: RunOptions) -> list[Ma
         JobFailed: none of them can go on. What is done of each stage stays.
     """
     made: dict[int, Made] = {}
-    pending: dict[int, tuple[Manifest, Callable[[], None]]] = {}
-    with ExitStack() as leases:
-        for number, stage in enumerate(stages):
-            try:
-                source = _complete_source(stage)
-                manifest = read_whole_manifest(stage.info.folder)
-                if manifest is not None and _is_finished(manifest, source, options):
-                    made[number] = manifest
-                else:
-                    lease = optional_lease(stage.info.folder, options.lease_ttl_s)
-                    pending[number] = source, leases.enter_context(lease)
-            except StageFailed as failure:
-                made[number] = failure
-        # Once all leases are held, since a run begins with a manifest that says that it is not done.
-        runs = {
-            number: StageRun(stages[number], source, options.retry_errors, check_lease)
-            for number, (source, check_lease) in pending.items()
-        }
+    pending: dict[int, Manifest] = {}
+    for number, stage in enumerate(stages):
+        try:
+            source = _complete_source(stage)
+            manifest = read_whole_manifest(stage.info.folder)
+        except StageFailed as failure:
+            made[number] = failure
+        else:
+            if manifest is not None and _is_finished(manifest, source, options):
+                made[number] = manifest
+            else:
+                pending[number] = source
+    with optional_leases([stages[number].info.folder for number in pending], options.lease_ttl_s) as leases:
+        runs: dict[int, StageRun] = {}
+        for (number, source), check_lease in zip(pending.items(), leases, strict=True):
+            if isinstance(check_lease, LeaseHeld):
+                made[number] = check_lease
+            else:
+                runs[number] = StageRun(stages[number], source, options.retry_errors, check_lease)
         made |= zip(runs, _run_pending(list(runs.values()), options), strict=True)
     return [made[number] for number in range(len(stages))]
 

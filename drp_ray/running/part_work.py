@@ -46,20 +46,34 @@ class Assignment:
 
 
 class PartActor:
-    """A worker that keeps its models, in an actor."""
+    """A worker that keeps its models, in an actor. Given a worker of a later stage, it can load `ahead` of time."""
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: Worker | None = None) -> None:
+        self._ahead = ahead
         self._kept: Worker | None = None
+        self._loading: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Begin to load ahead. What goes wrong is raised once the work is to begin.
+
+        Ray may run calls of an actor that is not up yet in another order: `serve` begins it where it comes first.
+        """
+        if self._ahead is not None:
+            self._kept, self._ahead = self._ahead, None
+            self._loading = asyncio.ensure_future(self._kept.load())
 
     async def serve(self, assignment: Assignment) -> None:
         """Work on parts until none is left."""
-        loop = PartLoop(assignment, _node(), self._kept)
-        self._kept = None
+        await self.load()
+        loop = PartLoop(assignment, _node(), self._kept, self._loading)
+        self._kept = self._loading = None
         await loop.run()
         self._kept = loop.first if assignment.is_kept else None
 
     async def free(self) -> None:
         """Free what was kept."""
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
         if self._kept is not None:
             await self._kept.close()
             self._kept = None
@@ -77,14 +91,21 @@ def _node() -> str:
 class PartLoop:
     """Asks for a part whenever there is room for one, and works on several at a time.
 
-    What the `first` worker has loaded is shared by those of the other stages; it may have been loaded for earlier ones.
+    What the `first` worker has loaded is shared by those of the other stages; it may have been loaded for earlier
+    ones, or ahead of time, by the worker that is `kept`.
     """
 
-    def __init__(self, assignment: Assignment, node: str, kept: Worker | None = None) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        node: str,
+        kept: Worker | None = None,
+        loading: "asyncio.Task[None] | None" = None,
+    ) -> None:
         self._told, self._stages, self._monitor = assignment, assignment.stages, assignment.monitor
         self._name = (assignment.deal, assignment.worker)
         self._node = node
-        self._kept = kept
+        self._kept, self._loading = kept, loading
         self.first = self._stages[0].worker
         pool = self._stages[0].pool
         self._has_model = pool is not None
@@ -114,9 +135,11 @@ class PartLoop:
 
     async def _start(self) -> None:
         count = self._count if self._has_model else lambda **counts: None
-        if self._kept is not None:
-            self.first.share(self._kept.loaded())
         with phase(self._add, "loading"):
+            if self._loading is not None:
+                await self._loading
+            if self._kept is not None:
+                self.first.share(self._kept.loaded())
             await self.first.start(count)
         for stage in self._stages[1:]:
             stage.worker.share(self.first.loaded())

@@ -19,15 +19,21 @@ class Held(NamedTuple):
 
 
 class Standby:
-    """Actors that have loaded the same and wait. They keep their places in the cluster."""
+    """Actors that have loaded the same, or are about to, and wait. They keep their places in the cluster."""
 
     def __init__(self) -> None:
         self._held: Held | None = None
         self._actors: list[Any] = []
+        self._num_cpus = 0.0
 
-    def add(self, held: Held, actors: Sequence[Any]) -> None:
-        """Let actors wait that hold this; `take` has dismissed those that held anything else."""
-        self._held, self._actors = held, [*self._actors, *actors]
+    @property
+    def is_empty(self) -> bool:
+        """Whether none waits."""
+        return not self._actors
+
+    def add(self, held: Held, actors: Sequence[Any], num_cpus: float) -> None:
+        """Let actors wait that hold this and take so many CPUs; `take` has dismissed those that held anything else."""
+        self._held, self._actors, self._num_cpus = held, [*self._actors, *actors], num_cpus
 
     def take(self, held: Held | None) -> list[Any]:
         """The actors that hold this, which are not waiting any more. Those that hold anything else are dismissed."""
@@ -38,7 +44,7 @@ class Standby:
 
     def leave_room(self) -> None:
         """Dismiss all where they would leave no CPU for work without a model."""
-        taken = len(self._actors) * self._held.pool.num_cpus if self._held is not None else 0
+        taken = len(self._actors) * self._num_cpus
         if taken and ray.cluster_resources().get("CPU", 0) - taken < 1:
             self.dismiss()
 

@@ -25,18 +25,21 @@ class Worker(ABC):
     """Facts of an output part that still hold for the rows that stay when its error rows are made again."""
 
     def holds(self) -> Any:
-        """What `start` loads, if workers of other stages that load the same may share it; None where they may not."""
+        """What `load` loads, if workers of other stages that load the same may share it; None where they may not."""
         return None
+
+    async def load(self) -> None:  # noqa: B027 (most workers load nothing)
+        """Load what can be shared and is dear to load, such as a model; `start` follows, here or in another worker."""
 
     def share(self, loaded: Any) -> None:  # noqa: B027 (what `holds` nothing to share is not asked to)
         """Use what another worker that holds the same has loaded (its `loaded`): `start` need not load it then."""
 
     def loaded(self) -> Any:
-        """What `start` has loaded, for others to share."""
+        """What `load` has loaded, for others to share."""
         return None
 
-    async def start(self, count: Callable[..., None]) -> None:  # noqa: B027 (most workers load nothing)
-        """Load what the work needs. `count(rows=1, errors=0, …)` reports progress within a part."""
+    async def start(self, count: Callable[..., None]) -> None:  # noqa: B027 (nor prepare anything)
+        """Prepare all that the work needs, and load what was not. `count(rows=1, errors=0, …)` reports progress."""
 
     @abstractmethod
     async def work(self, part: str, rows: pa.Table, earlier: pa.Table | None) -> pa.Table:

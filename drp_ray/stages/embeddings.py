@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from drp_ray import schema
 from drp_ray.config import Embedding
-from drp_ray.engines.embedder import locate_model, make_embedder
+from drp_ray.engines.embedder import Embedder, locate_model, make_embedder
 from drp_ray.errors import StageFailed
 from drp_ray.inputs.import_path import source_digest
 from drp_ray.running.worker import Key, Pool, Worker
@@ -25,6 +25,30 @@ PARTS_AT_ONCE = 8
 """Parts that an embedding worker is given at once: texts of like lengths are encoded together."""
 
 
+class LoadedEmbedder:
+    """An embedding model, and the one thread that uses it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._embedder: Embedder | None = None
+
+    async def load(self, settings: Embedding) -> None:
+        """Load the model."""
+        self._embedder = await self._in_thread(make_embedder, settings)
+
+    async def encode(self, texts: list[str]) -> np.ndarray:
+        """Embed texts: float32[n, d]."""
+        assert self._embedder is not None
+        return await self._in_thread(self._embedder.encode, texts)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    async def _in_thread(self, function: Callable[[Any], T], argument: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, argument)
+
+
 @dataclass
 class Embed(Worker):
     """Holds the embedding model. Parts overlap: one is read or written while another is embedded."""
@@ -32,12 +56,30 @@ class Embed(Worker):
     settings: Embedding
     schema = schema.EMBEDDINGS
     keys = ("text_id",)
+    _loaded: LoadedEmbedder | None = field(default=None, init=False, repr=False)
+
+    def holds(self) -> Any:
+        """The model with its settings."""
+        return self.settings
+
+    async def load(self) -> None:
+        """Load the model."""
+        self._loaded = LoadedEmbedder()
+        await self._loaded.load(self.settings)
+
+    def share(self, loaded: Any) -> None:
+        """Use the model that another worker has loaded."""
+        self._loaded = loaded
+
+    def loaded(self) -> Any:
+        """The model and its thread."""
+        return self._loaded
 
     async def start(self, count: Callable[..., None]) -> None:
-        """Load the model in the one thread that uses it."""
-        self._thread = ThreadPoolExecutor(1)
+        """Load the model where that was not done."""
         self._count = count
-        self._embedder = await self._in_thread(make_embedder, self.settings)
+        if self._loaded is None:
+            await self.load()
         self._waiting: list[tuple[list[str], asyncio.Future[np.ndarray]]] = []
         self._encoding: asyncio.Task[None] | None = None
 
@@ -61,7 +103,8 @@ class Embed(Worker):
 
     async def close(self) -> None:
         """End the model's thread."""
-        self._thread.shutdown()
+        if self._loaded is not None:
+            self._loaded.close()
 
     async def _encode(self, texts: list[str]) -> np.ndarray:
         """Encode texts together with those of all parts that wait: batches of like lengths have less padding."""
@@ -72,10 +115,11 @@ class Embed(Worker):
         return await encoded
 
     async def _encode_waiting(self) -> None:
+        assert self._loaded is not None
         while self._waiting:
             together, self._waiting = self._waiting, []
             try:
-                vectors = await self._in_thread(self._embedder.encode, [text for part, _ in together for text in part])
+                vectors = await self._loaded.encode([text for part, _ in together for text in part])
             except Exception as error:  # every part that waits gets it, and fails the job
                 for _, encoded in together:
                     encoded.set_exception(error)
@@ -83,9 +127,6 @@ class Embed(Worker):
             ends = np.cumsum([len(part) for part, _ in together])
             for (_, encoded), own in zip(together, np.split(vectors, ends[:-1]), strict=True):
                 encoded.set_result(own)
-
-    async def _in_thread(self, function: Callable[[Any], T], argument: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, argument)
 
 
 def _own_texts(part: str, rows: pa.Table) -> dict[str, str]:

@@ -13,8 +13,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,26 @@ def optional_lease(folder: Folder, ttl_s: float | None) -> Iterator[Callable[[],
         return
     with lease(folder, ttl_s) as held:
         yield held.check
+
+
+@contextmanager
+def optional_leases(folders: Sequence[Folder], ttl_s: float | None) -> Iterator[list[Callable[[], None] | LeaseHeld]]:
+    """Hold the leases of several folders, as `optional_lease`; one that another job has is told in its place.
+
+    They are taken side by side: after a crash of another machine each is watched for its time to live.
+    """
+    if ttl_s is None:
+        yield [lambda: None for _ in folders]
+        return
+    with ExitStack() as held, ThreadPoolExecutor(max(1, len(folders))) as threads:
+
+        def taken(folder: Folder) -> Callable[[], None] | LeaseHeld:
+            try:
+                return held.enter_context(lease(folder, ttl_s)).check
+            except LeaseHeld as failure:
+                return failure
+
+        yield list(threads.map(taken, folders))
 
 
 class Lease:

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from drp_ray.errors import BadInput, DatasetChanged, JobFailed, StageFailed
@@ -11,8 +12,9 @@ from drp_ray.job import run as run_module
 from drp_ray.job.levels import run_levels
 from drp_ray.running.stage_info import RunOptions, StageInfo
 from drp_ray.running.standby import Standby
+from drp_ray.running.worker import Pool, Worker
 from drp_ray.stages import stage as stage_module
-from drp_ray.stages.stage import Stage, after
+from drp_ray.stages.stage import Resources, Stage, after
 from drp_ray.storage.local import LocalFolder
 from drp_ray.storage.parts import Manifest, read_manifest, write_manifest
 
@@ -129,6 +131,27 @@ def test_the_failure_of_an_only_job_is_told_once(tmp_path, made):
     made.fails["contexts", "a"] = JobFailed("first")
     failure, said = run([Job(tmp_path, "a")])
     assert str(failure) == "first" and not any("first" in line for line in said)
+
+
+class Loads(Worker):
+    schema, keys = pa.schema([("n", pa.int64())]), ("n",)
+
+    async def work(self, part, rows, earlier):
+        return rows
+
+
+def test_what_the_next_level_with_a_model_needs_is_loaded_while_one_without_runs(tmp_path, made, monkeypatch):
+    job, ahead = Job(tmp_path, "a"), []
+    resources = Resources(Pool(2, 0))
+    loading = Stage("predictions", 1, after("contexts"), lambda context: Loads(), resources=lambda spec: resources)
+    job.plan.definitions["predictions"] = loading
+    job.plan.resources = lambda: {"predictions": resources}
+    monkeypatch.setattr(levels, "load_ahead", lambda stage, *_: ahead.append((len(made.stages), stage.info.name)))
+    run([job])
+    assert ahead == [(1, "predictions")], "after users, which say how many parts there are, and before contexts"
+    ahead.clear()
+    run([job])
+    assert not ahead, "it is there"
 
 
 class Waiting(Standby):

@@ -115,7 +115,7 @@ def crew_of(world, tmp_path, waiting, n_parts=POOL.replicas, keep_workers=False)
     info = StageInfo("made", "f", {}, LocalFolder(tmp_path))
     stage = PartStage(info, info, Loads(), POOL)
     standby = Standby()
-    standby.add(Held("a model", POOL), waiting)
+    standby.add(Held("a model", POOL), waiting, POOL.num_cpus)
     world.n_parts = n_parts
     options = RunOptions(5, None, False, world.monitor, standby, keep_workers)
     return Crew([stage], [PartToDo(f"0/part-{number}", 1) for number in range(n_parts)], options)

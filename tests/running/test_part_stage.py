@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import ray
 
 from drp_ray.errors import BadInput, DatasetChanged, JobFailed, StageFailed
+from drp_ray.running.crew import load_ahead
 from drp_ray.running.monitor import start_monitor
 from drp_ray.running.part_stage import run_part_stage, run_part_stages
 from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
@@ -342,6 +344,7 @@ class Sharing(Square):
 
     loads: Path = Path()
     what: str = "the same"
+    cannot_load: bool = False
     _it: str | None = field(default=None, init=False)
 
     def holds(self):
@@ -353,10 +356,15 @@ class Sharing(Square):
     def loaded(self):
         return self._it
 
+    async def load(self):
+        if self.cannot_load:
+            raise BadInput("there is no such model")
+        self._it = self.what
+        self._trace("loaded")
+
     async def start(self, count):
         if self._it is None:
-            self._it = self.what
-            self._trace("loaded")
+            await self.load()
 
     async def close(self):
         self._trace("freed")
@@ -373,6 +381,13 @@ def sharing(tmp_path: Path, name: str, parts: list[list[int]], **worker) -> tupl
     info = StageInfo(name, name, {"stage": name}, bench.folder)
     work = Sharing(bench.trace, loads=tmp_path / "loads", **worker)
     return bench, PartStage(info, bench.source, work, Pool(1, 0, parts_in_flight=2))
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
 
 
 def events(tmp_path: Path) -> dict[str, list[str]]:
@@ -440,6 +455,38 @@ def test_workers_stand_by_for_a_stage_that_needs_the_same_and_are_dismissed_by_a
     assert events(tmp_path) == {"loaded": ["the same", "something else"], "freed": ["the same"]}
     keeping.standby.dismiss()
     assert events(tmp_path)["freed"] == ["the same", "something else"]
+
+
+def test_what_was_loaded_ahead_is_used_and_leaves_all_cpus_to_the_work_before(tmp_path, options):
+    bench, stage = sharing(tmp_path, "one", [[1], [2]])
+    every_cpu = int(ray.cluster_resources()["CPU"])
+    load_ahead(stage, 3, options.standby)
+    load_ahead(stage, 3, options.standby)  # it waits already
+    until(lambda: events(tmp_path) == {"loaded": ["the same"]})
+    assert ray.get(ray.remote(num_cpus=every_cpu)(lambda: "done").remote()) == "done"
+    run_part_stage(stage, options)
+    assert sorted(bench.squares()) == [1, 2] and options.standby.is_empty
+    assert events(tmp_path) == {"loaded": ["the same"], "freed": ["the same"]}
+
+
+def test_what_was_loaded_ahead_for_another_stage_is_freed(tmp_path, options):
+    load_ahead(sharing(tmp_path, "one", [[1]], what="something else")[1], 1, options.standby)
+    until(lambda: events(tmp_path) == {"loaded": ["something else"]})
+    run_part_stage(sharing(tmp_path, "two", [[1]])[1], options)
+    assert sorted(events(tmp_path)["freed"]) == ["something else", "the same"]
+
+
+def test_what_cannot_be_loaded_ahead_is_told_when_its_stage_begins(tmp_path, options):
+    _, stage = sharing(tmp_path, "one", [[1]], cannot_load=True)
+    load_ahead(stage, 1, options.standby)
+    with pytest.raises(BadInput, match="there is no such model"):
+        run_part_stage(stage, options)
+
+
+def test_more_than_a_quarter_of_the_cpus_is_not_taken_ahead(tmp_path, options):
+    _, stage = sharing(tmp_path, "one", [[1]])
+    load_ahead(replace(stage, pool=Pool(1, 0, num_cpus=ray.cluster_resources()["CPU"])), 1, options.standby)
+    assert options.standby.is_empty
 
 
 def test_work_without_a_model_has_a_cpu_while_workers_stand_by(tmp_path, options, keeping):

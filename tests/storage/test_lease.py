@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from drp_ray.errors import BadInput
-from drp_ray.storage.lease import LEASE, LeaseHeld, LeaseLost, lease, optional_lease
+from drp_ray.storage.folder import StorageUnreachable
+from drp_ray.storage.lease import LEASE, Lease, LeaseHeld, LeaseLost, lease, optional_lease, optional_leases
 
 TTL_S = 2.0
 WAIT_S = 10.0
@@ -311,3 +312,36 @@ def raising(error):
         raise error
 
     return call
+
+
+class TestLeases:
+    def test_abandoned_leases_are_watched_side_by_side_and_one_that_is_renewed_is_told_in_its_place(self, folder):
+        folders = [folder.at(name) for name in "abcdef"]
+        for each in folders:
+            write_as_another_host(each)
+        began = time.monotonic()
+        with renewed_by_another_host(folders[2]), optional_leases(folders, TTL_S) as taken:
+            assert time.monotonic() - began < 2 * TTL_S
+            assert [isinstance(each, LeaseHeld) for each in taken] == [name == "c" for name in "abcdef"]
+            for check in taken[:2] + taken[3:]:
+                check()
+        assert [bool(each.entries()) for each in folders] == [name == "c" for name in "abcdef"]
+
+    def test_without_leases_nothing_is_written(self, folder):
+        with optional_leases([folder.at("a"), folder.at("b")], None) as checks:
+            assert [check() for check in checks] == [None, None]
+        assert not folder.at("a").entries()
+
+    def test_what_was_taken_is_let_go_where_another_cannot_be_written(self, folder, monkeypatch):
+        broken = folder.at("b")
+        acquire = Lease.acquire
+
+        def acquired(held):
+            if held._folder.uri == broken.uri:
+                raise StorageUnreachable("away")
+            acquire(held)
+
+        monkeypatch.setattr(Lease, "acquire", acquired)
+        with pytest.raises(StorageUnreachable), optional_leases([folder.at("a"), broken, folder.at("c")], TTL_S):
+            pytest.fail("not all were taken")
+        assert not folder.at("a").entries() and not folder.at("c").entries()
