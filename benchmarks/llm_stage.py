@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import os
 import pickle
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.record import RESULTS, read_figures, write_result
 from drp_ray.data.sample_files import write_sample
 from drp_ray.data.tiny_model import build_tiny_model
 from drp_ray.engines.base import Completion, Message, ModelSpec, Sampling
@@ -37,6 +37,7 @@ from drp_ray.storage.folder import LocalFolder
 
 QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
 LOG = "DRP_RAY_BENCHMARK_CALLS"
+RESULT = RESULTS / "llm_stage.json"
 
 
 class WarmEngine(VllmEngine):
@@ -75,8 +76,16 @@ def main() -> None:
     for _ in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as scratch:
             ratios.append(measure(arguments, Path(scratch)))
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, {arguments.gpus} GPUs, Python {platform.python_version()}")
     print(f"ratio {statistics.median(ratios):.2f} (of {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    keep("beside_ray" if arguments.beside_ray else "alone", ratios)
+
+
+def keep(name: str, ratios: list[float]) -> None:
+    """Put the ratio beside that of the other way to measure it."""
+    figures = read_figures("llm_stage") if RESULT.exists() else {"ratios": {}, "range": {}}
+    figures["ratios"][name] = round(statistics.median(ratios), 2)
+    figures["range"][name] = [round(min(ratios), 2), round(max(ratios), 2)]
+    write_result(RESULT, figures)
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> float:

@@ -11,8 +11,6 @@ datasets, cut from the same reviews with the thresholds in `CUTS`.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.record import RESULTS, write_result
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import read_manifest, read_part
 
@@ -51,7 +50,7 @@ def main() -> None:
 
 def measure(raw: Path, folder: Path, repeats: int) -> None:
     """Run both in turn, several times for each dataset, and compare the medians."""
-    ratios = []
+    figures: dict[str, dict[str, float]] = {"ratios": {}, "texts": {}, "job_s": {}, "encoding_s": {}}
     for cut, thresholds in CUTS.items():
         build_dataset(raw, folder / cut, thresholds)
         jobs, plains, texts = list[float](), list[float](), list[str]()
@@ -60,9 +59,12 @@ def measure(raw: Path, folder: Path, repeats: int) -> None:
             jobs.append(seconds)
             plains.append(time_of_encoding_elsewhere(raw, folder, texts))
             print(f"{cut}: {len(texts):,} texts, dataset to comparisons {seconds:.1f} s, encoding {plains[-1]:.1f} s")
-        ratios.append(f"{statistics.median(jobs) / statistics.median(plains):.2f} ({cut}, {len(texts):,} texts)")
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {repeats} repeats")
-    print(f"ratio {', '.join(ratios)}")
+        job_s, plain_s = statistics.median(jobs), statistics.median(plains)
+        measured = {"ratios": round(job_s / plain_s, 2), "texts": len(texts), "job_s": job_s, "encoding_s": plain_s}
+        for name, figure in measured.items():
+            figures[name][cut] = figure
+        print(f"{cut}: ratio {measured['ratios']:.2f}")
+    write_result(RESULTS / "prepare.json", figures)
 
 
 def build_dataset(raw: Path, folder: Path, thresholds: Mapping[str, int]) -> None:

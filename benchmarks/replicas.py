@@ -3,8 +3,9 @@
     python -m benchmarks.replicas [--replicas 1 8 64] [--seats 64] [--calls-per-second 400] [--share 1.0]
 
 A replica is an actor of the real stage `differences` with an engine that sleeps: calls take lognormal times, and all
-replicas together answer the same calls a second, however many they are. The bound is a simulation of the same calls
-without parts: a seat that gets free anywhere takes the next row of all. All replicas are up before the clock starts.
+replicas together answer the same calls a second, however many they are. The bound is a simulation without parts of the
+calls that were made, with the times that they took, in their order: a seat that gets free anywhere takes the next row
+of all. All replicas are up before the clock starts.
 For more replicas than a small machine can start, and for full Yelp, the dealing of parts is simulated as well
 (`dispatch_simulation`). The results are in `benchmarks/results/replicas.json`.
 """
@@ -56,7 +57,8 @@ class SleepingEngine:
         self._folder = Path(spec.id)
         self._told = json.loads((self._folder / "told.json").read_text())
         self.concurrency = int(self._told["seats"])
-        self._chance, self._calls = random.Random(os.getpid()), 0
+        self._chance = random.Random(os.getpid())
+        self._rows: dict[int, list[float]] = {}
 
     async def start(self) -> None:
         """Wait until all replicas are up."""
@@ -66,14 +68,15 @@ class SleepingEngine:
         (self._folder / "began").touch()
 
     async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
-        """Sleep, and answer the same as always."""
-        self._calls += 1
-        await asyncio.sleep(call_seconds(self._chance, self._told["mean_s"], SIGMA))
+        """Sleep, and answer the same as always. The calls of a row have one priority, and no other row of a worker."""
+        seconds = call_seconds(self._chance, self._told["mean_s"], SIGMA)
+        self._rows.setdefault(sampling.priority, [time.time()]).append(seconds)
+        await asyncio.sleep(seconds)
         return Completion("no difference", "stop", 1, 0, 1)
 
     async def close(self) -> None:
-        """Say how many calls this replica answered."""
-        (self._folder / f"calls-{os.getpid()}").write_text(str(self._calls))
+        """Say when this replica began each of its rows, and how long the calls of each took."""
+        (self._folder / f"rows-{os.getpid()}.json").write_text(json.dumps(list(self._rows.values())))
 
 
 def main() -> None:
@@ -120,9 +123,11 @@ def simulate(shape: Shape, count: int, seats: int) -> dict[str, Any]:
 def run(shape: Shape, count: int, seats: int, calls_per_second: float) -> dict[str, Any]:
     """Run the stage with so many replicas."""
     replicas, parts = Replicas(count, seats, count * seats / calls_per_second, SIGMA), shape.parts()
-    bound = statistics.median(best_span(replicas.row_seconds(sum(parts), seed), count * seats) for seed in SEEDS)
     with tempfile.TemporaryDirectory() as folder:
-        span, calls = timed(Path(folder), parts, replicas)
+        span, rows = timed(Path(folder), parts, replicas)
+    in_order = sorted(row for of_replica in rows for row in of_replica)
+    bound = best_span([sum(seconds) for _, *seconds in in_order], count * seats)
+    calls = [sum(len(seconds) for _, *seconds in of_replica) for of_replica in rows]
     ideal = 2 * sum(parts) / calls_per_second
     result = {
         "shape": shape.name,
@@ -139,8 +144,12 @@ def run(shape: Shape, count: int, seats: int, calls_per_second: float) -> dict[s
     return result
 
 
-def timed(folder: Path, parts: list[int], replicas: Replicas) -> tuple[float, list[int]]:
-    """Seconds from the moment when all replicas are up to the last commit, and the calls of each."""
+Rows = list[list[float]]
+"""When each row of a replica was begun, and how long each of its calls took."""
+
+
+def timed(folder: Path, parts: list[int], replicas: Replicas) -> tuple[float, list[Rows]]:
+    """Seconds from the moment when all replicas are up to the last commit, and the rows of each."""
     engine = folder / "engine"
     engine.mkdir()
     told = {"replicas": replicas.count, "seats": replicas.seats, "mean_s": replicas.mean_s}
@@ -154,8 +163,8 @@ def timed(folder: Path, parts: list[int], replicas: Replicas) -> tuple[float, li
         options = RunOptions(heartbeat_s=30, lease_ttl_s=None, retry_errors=False, monitor=start_monitor())
         run_stage(job, "differences", context, options)
         ended = time.time()
-    calls = [int(file.read_text()) for file in engine.glob("calls-*")]
-    return ended - max(file.stat().st_mtime for file in engine.glob("up-*")), calls
+    rows = [json.loads(file.read_text()) for file in engine.glob("rows-*")]
+    return ended - max(file.stat().st_mtime for file in engine.glob("up-*")), rows
 
 
 def open_job(folder: Path, replicas: Replicas) -> OpenedJob:
