@@ -19,6 +19,7 @@ The figures are counts of tokens and do not depend on how fast the machine is. T
 * shuffled rows: no neighbours at all, for comparison;
 * dealt to two: every other row, as one of two replicas gets them where rows and not items are dealt out;
 * one after another: no more rows in flight than the scheduler runs;
+* an eighth, a quarter more: so many more rows in flight than the scheduler runs;
 * oldest row first: a validation goes before extractions that wait (vLLM's scheduling policy `priority`).
 """
 
@@ -78,7 +79,7 @@ class Variant:
 
     order: Callable[[list[Compared]], list[Compared]] = list
     arrange: Callable[[Compared, Mapping[str, Counter[int]]], Row] = lambda row, shared: row.comparison
-    rows_per_seat: int = 2
+    rows_per_seat: float = 2
     by_age: bool = False
 
 
@@ -113,6 +114,8 @@ VARIANTS: dict[str, Variant] = {
     "oldest row first, rows by group, shared first": Variant(order=by_group, arrange=shared_first, by_age=True),
     "oldest row first, dealt to two": Variant(order=lambda rows: rows[::2], by_age=True),
     "oldest row first, one after another": Variant(rows_per_seat=1, by_age=True),
+    "oldest row first, an eighth more": Variant(rows_per_seat=1.125, by_age=True),
+    "oldest row first, a quarter more": Variant(rows_per_seat=1.25, by_age=True),
     "oldest row first, one after another, by group, shared first": Variant(by_group, shared_first, 1, True),
 }
 
@@ -262,7 +265,7 @@ async def asked(
     variant: Variant, rows: list[Compared], engine: VllmEngine, seqs: int, max_tokens: int = REPLY_TOKENS
 ) -> tuple[list[Completion], list[Completion]]:
     """Ask about all rows as the stage does; the extractions and the validations."""
-    pack, shared, seats = PromptPack.load(), shared_groups(rows), asyncio.Semaphore(variant.rows_per_seat * seqs)
+    pack, shared, seats = PromptPack.load(), shared_groups(rows), asyncio.Semaphore(round(variant.rows_per_seat * seqs))
 
     async def ask(age: int, row: Compared) -> tuple[Completion, Completion]:
         async with seats:
