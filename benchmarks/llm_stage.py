@@ -1,7 +1,7 @@
 """Tokens a second of the differences stage, over the same engine given all the same prompts at once.
 
     python -m benchmarks.llm_stage [--users 64] [--model FOLDER_OR_ID] [--gpus 0] [--max-tokens 64] [--repeats 3]
-                                   [--beside-ray]
+                                   [--beside-ray] [--concurrency N]
 
 The stage runs as in any job: Ray Data, an engine in an actor, rows in parts, calls that wait for each other (the
 validation needs the extraction). The other side has none of that: the prompts that the stage asked, as independent
@@ -58,7 +58,7 @@ class RecordingEngine(WarmEngine):
         began = time.time()
         completion = await super().complete(messages, sampling)
         with Path(os.environ[LOG]).open("ab") as log:
-            pickle.dump((messages, sampling, began, _tokens(completion)), log)
+            pickle.dump((messages, sampling, began, _tokens(completion), completion.cached_tokens), log)
         return completion
 
 
@@ -71,13 +71,15 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--beside-ray", action="store_true")
+    parser.add_argument("--concurrency", type=int, help="rows in flight (models.NAME.concurrency); no figure is kept")
     arguments = parser.parse_args()
     ratios = []
     for _ in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as scratch:
             ratios.append(measure(arguments, Path(scratch)))
     print(f"ratio {statistics.median(ratios):.2f} (of {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
-    keep("beside_ray" if arguments.beside_ray else "alone", ratios)
+    if arguments.concurrency is None:
+        keep("beside_ray" if arguments.beside_ray else "alone", ratios)
 
 
 def keep(name: str, ratios: list[float]) -> None:
@@ -96,9 +98,12 @@ def measure(arguments: argparse.Namespace, folder: Path) -> float:
     calls, stage_rate = rate_of_stage(folder, settings)
     spec = settings["models"]["llm"]
     with connect(num_cpus=None) if arguments.beside_ray else nullcontext():
-        at_once = asyncio.run(rate_at_once(calls, ModelSpec(engine="vllm", id=model, **_engine_settings(spec))))
+        at_once, cached = asyncio.run(rate_at_once(calls, ModelSpec(engine="vllm", id=model, **_engine_settings(spec))))
     print(f"{len(calls):,} calls of {arguments.users} users, {sum(call[3] for call in calls):,} tokens, {model}")
-    print(f"stage {stage_rate:,.0f} tokens/s, all prompts at once {at_once:,.0f} tokens/s")
+    print(
+        f"stage {stage_rate:,.0f} tokens/s ({sum(call[4] for call in calls):,} cached), "
+        f"all prompts at once {at_once:,.0f} tokens/s ({cached:,} cached)"
+    )
     return stage_rate / at_once
 
 
@@ -108,6 +113,8 @@ def settings_of(arguments: argparse.Namespace, folder: Path, model: str) -> dict
     settings |= {"dataset": str(folder / "sample"), "root": str(folder / "results")}
     settings["models"]["llm"] |= {"engine": f"{RecordingEngine.__module__}:RecordingEngine", "id": model}
     settings["models"]["llm"] |= {"num_gpus": arguments.gpus}
+    if arguments.concurrency is not None:
+        settings["models"]["llm"]["concurrency"] = arguments.concurrency
     settings["sampling"] = {"max_tokens": arguments.max_tokens}
     return settings
 
@@ -136,15 +143,16 @@ def read_calls(log: Path) -> list[Any]:
     return calls
 
 
-async def rate_at_once(calls: list[Any], spec: ModelSpec) -> float:
-    """Ask everything at once; tokens a second."""
+async def rate_at_once(calls: list[Any], spec: ModelSpec) -> tuple[float, int]:
+    """Ask everything at once; tokens a second, and cached tokens."""
     engine = WarmEngine(spec)
     await engine.start()
     began = time.time()
     completions = await asyncio.gather(*(engine.complete(call[0], call[1]) for call in calls))
     seconds = time.time() - began
     await engine.close()
-    return sum(_tokens(completion) for completion in completions) / seconds
+    cached = sum(completion.cached_tokens for completion in completions)
+    return sum(_tokens(completion) for completion in completions) / seconds, cached
 
 
 def _engine_settings(model: dict[str, Any]) -> dict[str, Any]:
