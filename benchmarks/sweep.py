@@ -66,7 +66,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     swept = {"method": arguments.methods, "sampling": {"max_tokens": 32, "temperature": arguments.temperatures}}
     sweep_s, sweep_starts = timed(folder, "sweep", settings_of(folder, "swept") | swept)
     runs = [
-        {"method": method, "sampling": {"max_tokens": 32, "temperature": temperature}}
+        {
+            "name": f"{method}-{temperature:g}",
+            "method": method,
+            "sampling": {"max_tokens": 32, "temperature": temperature},
+        }
         for temperature in arguments.temperatures
         for method in arguments.methods
     ]
