@@ -2,9 +2,9 @@
 
     python -m benchmarks.regrouping [RAW] [--folder DIR] [--added 4] [--k 2 4] [--out FILE]
 
-The items are those of `benchmarks.representatives`, with real reviews and real embeddings. Of each, some reviews are left
-out one at a time: without it and with it the item is grouped, and every other user's representatives are compared, in
-their order and as sets. The ways to start:
+The items are those of `benchmarks.representatives`, with real reviews and real embeddings. Of each, some reviews are
+left out one at a time: without it and with it the item is grouped, and every other user's representatives are compared,
+in their order and as sets. The ways to start:
 
 * as it is: scikit-learn's starts, ten of them, drawn by place;
 * 50 starts: the same with fifty, so that the best groups are found more often;
