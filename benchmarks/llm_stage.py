@@ -37,6 +37,7 @@ from drp_ray.storage.folder import LocalFolder
 
 QUICKSTART = Path(__file__).parents[1] / "jobs" / "quickstart.yaml"
 LOG = "DRP_RAY_BENCHMARK_CALLS"
+USERS = 64
 RESULT = RESULTS / "llm_stage.json"
 
 
@@ -65,7 +66,7 @@ class RecordingEngine(WarmEngine):
 def main() -> None:
     """Measure, and print the ratio last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=64)
+    parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--model", default=None, help="a hub id or a folder; default: the tiny random model")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=64)
@@ -79,7 +80,8 @@ def main() -> None:
             ratios.append(measure(arguments, Path(scratch)))
     print(f"ratio {statistics.median(ratios):.2f} (of {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
     if arguments.concurrency is None:
-        keep("beside_ray" if arguments.beside_ray else "alone", ratios)
+        where = "beside_ray" if arguments.beside_ray else "alone"
+        keep(where if arguments.users == USERS else f"{where}_{arguments.users}_users", ratios)
 
 
 def keep(name: str, ratios: list[float]) -> None:
