@@ -17,7 +17,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +114,7 @@ def measured(arguments: argparse.Namespace, shape: str, folder: Path) -> Iterato
         if growth.name not in arguments.kinds:
             continue
         before, root = folder / f"before-{number}" / "data", folder / f"results-{number}"
-        copy(whole, before, partial(growth.lacks, share=arguments.growth))
+        copy(whole, before, growth, arguments.growth)
         settings = settings_of(shape, root, growth.selection)
         run({**settings, "name": "before", "dataset": str(before)}, folder)
         after = {"name": "after", "dataset": str(whole), "runtime": {"reuse": True}}
@@ -124,12 +123,12 @@ def measured(arguments: argparse.Namespace, shape: str, folder: Path) -> Iterato
         yield growth.name, found
 
 
-def copy(whole: Path, smaller: Path, lacking: Callable[[pa.Table], pa.Table]) -> None:
-    """The dataset with other users, in one file."""
+def copy(whole: Path, smaller: Path, growth: Growth, share: float) -> None:
+    """The dataset without what is to be added, in one file."""
     for kind in ("users", "items"):
         (smaller / kind).mkdir(parents=True)
         rows = pa.concat_tables([pq.read_table(file) for file in sorted((whole / kind).glob("*.parquet"))])
-        pq.write_table(lacking(rows) if kind == "users" else rows, smaller / kind / "part-00000.parquet")
+        pq.write_table(growth.lacks(rows, share) if kind == "users" else rows, smaller / kind / "part-00000.parquet")
 
 
 def settings_of(shape: str, root: Path, selection: Mapping[str, str]) -> dict[str, Any]:
