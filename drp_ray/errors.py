@@ -23,10 +23,10 @@ class JobFailed(Exception):
 
 
 class StageFailed(JobFailed):
-    """What one stage could not do, which says nothing of other stages that share its workers: these go on."""
+    """What one stage could not do, while other stages that share its workers may go on."""
 
 
-class DatasetChanged(StageFailed):
+class DatasetChanged(JobFailed):
     """The dataset was changed while a job read it: nothing that was made meanwhile may count."""
 
 

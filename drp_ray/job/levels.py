@@ -87,7 +87,9 @@ def _run_levels(going: _Going, options: RunOptions) -> None:
         if any(isinstance(stage.work, PartStage) and stage.work.pool is not None for stage in stages):
             asked_later = _resources_of(going.wanted, set(later), options)
         else:
-            _load_ahead(going, later, catalogues, options)
+            options.standby.leave_room()
+            if options.standby.is_empty:
+                _load_ahead(going, later, catalogues, options)
         for group in _groups(stages):
             keep_workers = any(stage.job.plan.resources().get(name) in asked_later for stage in group)
             try:
@@ -106,13 +108,29 @@ def _load_ahead(going: _Going, later: Sequence[str], catalogues: dict[Dataset, A
     """Let workers load what the next level with a model needs, while a level without one runs."""
     coming = ((name, job) for name in later for job, names in going.wanted if name in names)
     for name, job in ((name, job) for name, job in coming if name in job.plan.resources()):
-        users = read_manifest(job.plan.stages["users"].folder)
-        if users is not None and not _is_there(job, name, options):
+        n_parts = _parts_to_do(job, name, options)
+        if n_parts:
             with suppress(BadInput, JobFailed):  # it is told once the level begins
                 work = _work(job, name, _context(job, catalogues, options))
                 if isinstance(work, PartStage):
-                    load_ahead(work, len(users.parts), options.standby)
+                    load_ahead(work, n_parts, options.standby)
             return
+
+
+def _parts_to_do(job: OpenedJob, name: str, options: RunOptions) -> int:
+    """How many parts a stage has to make, as many as there are of users where it was never begun; 0 if unknown."""
+    own, users = _read_if_whole(job, name), _read_if_whole(job, "users")
+    if own is None:
+        return len(users.parts) if users is not None else 0
+    return sum(not part.digest or (options.retry_errors and can_improve(part.facts)) for part in own.parts)
+
+
+def _read_if_whole(job: OpenedJob, name: str) -> Manifest | None:
+    """A stage's manifest; None where it cannot be read, which is told once its level begins."""
+    try:
+        return read_manifest(job.plan.stages[name].folder)
+    except (BadInput, JobFailed):
+        return None
 
 
 def _folders_of(job: OpenedJob, names: Iterable[str]) -> set[str]:
@@ -191,7 +209,7 @@ def _resources_of(wanted: Wanted, names: Set[str], options: RunOptions) -> list[
 
 def _is_there(job: OpenedJob, name: str, options: RunOptions) -> bool:
     """Whether a stage was finished, going by its own manifest alone: its inputs may yet change."""
-    manifest = read_manifest(job.plan.stages[name].folder)
+    manifest = _read_if_whole(job, name)
     return manifest is not None and manifest.is_done and not (options.retry_errors and can_improve(manifest.totals))
 
 

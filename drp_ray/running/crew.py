@@ -7,6 +7,7 @@ none by itself: so every loss is known at once, and the lost parts are dealt to 
 Stages that load the same are worked on by one crew. Workers that later stages need as they are stand by until then.
 """
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from ray.exceptions import LocalRayletDiedError, NodeDiedError, OutOfMemoryError
 from drp_ray.errors import JobFailed, StageFailed
 from drp_ray.running.dealing import MAX_LOST_WORKERS, PartToDo
 from drp_ray.running.monitor import Outcome
-from drp_ray.running.part_outcomes import failed_row, fails_its_stage
+from drp_ray.running.part_outcomes import failed_row, fails_all, fails_its_stage
 from drp_ray.running.part_work import Assignment, PartActor, serve_in_task
 from drp_ray.running.stage_info import PartStage, RunOptions
 from drp_ray.running.standby import CLOSING_S, Standby, free_and_end
@@ -31,13 +32,16 @@ LOOK_EVERY_S = 1.0
 MOST_CPUS_AHEAD = 0.25
 """The share of a cluster's CPUs that workers may take which load ahead of their work."""
 
+FREED_S = 2.0
+"""How long to wait until Ray knows that the GPUs of ended workers are free."""
+
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, LocalRayletDiedError, OutOfMemoryError)
 """What Ray raises of a worker whose process or node is gone."""
 
 
 @dataclass(frozen=True)
 class Hand:
-    """A worker process: its name, and how it is ended by force. One that `stood_by` has loaded what it needs."""
+    """A worker process: its name, and how it is ended by force. One that `stood_by` has loaded, or is about to."""
 
     worker: str
     kill: Callable[[], None]
@@ -59,8 +63,10 @@ class Crew:
             without_driver, options.retry_errors, options.monitor, self._deal, worker="", is_kept=self._is_kept
         )
         self._hands: dict[Any, Hand] = {}
+        self._failed: set[int] = set()
         if self._pool is None:
             self._standby.leave_room()
+        self._cpus_of_one = self._standby.num_cpus
         self._waiting = self._standby.take(self._held) if self._pool is not None else []
         self._n_started = self._n_lost_at_start = 0
         ray.get(self._monitor.begin_deal.remote(self._deal, list(parts)))
@@ -81,24 +87,38 @@ class Crew:
                     continue
                 for outcome in ray.get(news):
                     number = int(outcome["stage"])
-                    if self._left_of[number]:  # else it was withdrawn meanwhile
-                        self._left_of[number] = 0 if fails_its_stage(outcome) else self._left_of[number] - 1
+                    if fails_all(outcome):
+                        yield outcome
+                    elif self._left_of[number]:  # else it was withdrawn meanwhile
+                        self._left_of[number] -= 1
+                        if fails_its_stage(outcome):
+                            self._forget(number)
                         yield outcome
                 news = self._monitor.outcomes.remote(self._deal)
 
     def withdraw(self, number: int) -> None:
         """Make no more parts of the stage with this number."""
-        self._left_of[number] = 0
+        self._forget(number)
         ray.get(self._monitor.withdraw.remote(self._deal, number))
 
+    def _forget(self, number: int) -> None:
+        self._left_of[number] = 0
+        self._failed.add(number)
+
     def end(self) -> None:
-        """Let workers that have begun free their models, or stand by; end the others, and those that take too long."""
+        """Let workers that have begun free their models, or stand by; end the others, and those that take too long.
+
+        Where every stage has failed all are ended at once.
+        """
+        if len(self._failed) == len(self._stages):
+            self.kill()
+            return
         begun = set(ray.get(self._monitor.begun.remote(self._deal)))
         closing = [ref for ref, hand in self._hands.items() if hand.stood_by or hand.worker in begun]
         closed = ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)[0] if closing else []
         left = [self._hands.pop(ref) for ref in closed]
         if self._held is not None and self._is_kept:
-            self._standby.add(self._held, [*(hand.actor for hand in left), *self._waiting], self._held.pool.num_cpus)
+            self._standby.add(self._held, [*(hand.actor for hand in left), *self._waiting], self._cpus_of_one)
         else:
             free_and_end(self._waiting)
         self._waiting = []
@@ -128,6 +148,8 @@ class Crew:
             return
         here = _PartActor.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus)
         stood_by = bool(self._waiting)
+        if not stood_by:
+            self._cpus_of_one = pool.num_cpus
         actor = self._waiting.pop() if stood_by else here.remote()
         self._hands[actor.serve.remote(assignment)] = Hand(assignment.worker, lambda: ray.kill(actor), actor, stood_by)
 
@@ -153,7 +175,7 @@ class Crew:
                 stage = self._stages[int(number)].info.name
                 failure = StageFailed(f"{stage}: {MAX_LOST_WORKERS} worker processes died while they worked on {part}")
                 ray.get(self._monitor.fail.remote(self._deal, {**failed_row(failure), "stage": number}))
-            # One that stood by had loaded all: it may have gone with its node while other work was done.
+            # One that stood by may have gone with its node while other work was done. There are only so many of these.
             self._n_lost_at_start = 0 if has_begun else self._n_lost_at_start + (not hand.stood_by)
             if self._n_lost_at_start >= MAX_LOST_WORKERS:
                 raise JobFailed(
@@ -168,20 +190,33 @@ def load_ahead(stage: PartStage, at_most: int, standby: Standby) -> None:
     On one node there is nothing to place: a worker of one CPU takes none then, so that the work keeps all of them.
     """
     pool, held = stage.pool, stage.held
-    if pool is None or held is None or not standby.is_empty:
+    if pool is None or held is None:
         return
-    cluster, n_nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
-    num_cpus = 0.0 if n_nodes == 1 and pool.num_cpus <= 1 else pool.num_cpus
-    count = min(pool.replicas, at_most)
-    if num_cpus:
-        count = min(count, int(MOST_CPUS_AHEAD * cluster.get("CPU", 0) / num_cpus))
+    is_one_node = sum(node["Alive"] for node in ray.nodes()) == 1
+    takes_none = is_one_node and pool.num_cpus <= 1
+    count = float(min(pool.replicas, at_most))
+    if pool.num_cpus:
+        usable = 1 if takes_none else MOST_CPUS_AHEAD
+        count = min(count, usable * ray.cluster_resources().get("CPU", 0) // pool.num_cpus)
     if pool.num_gpus:
-        count = min(count, int(cluster.get("GPU", 0) / pool.num_gpus))
+        count = min(count, _free_gpus() // pool.num_gpus)
+    num_cpus = 0 if takes_none else pool.num_cpus
     here = _PartActor.options(num_cpus=num_cpus, num_gpus=pool.num_gpus)
-    actors = [here.remote(stage.worker) for _ in range(count)]
+    actors = [here.remote(stage.worker) for _ in range(int(count))]
     for actor in actors:
         actor.load.remote()
-    standby.add(held, actors, num_cpus)
+    if actors:
+        standby.add(held, actors, num_cpus, is_ahead=True)
+
+
+def _free_gpus() -> float:
+    """GPUs that nobody holds: those of workers that were ended just now are free in a moment."""
+    give_up = time.monotonic() + FREED_S
+    while (free := ray.available_resources().get("GPU", 0)) < ray.cluster_resources().get("GPU", 0):
+        if time.monotonic() > give_up:
+            break
+        time.sleep(0.1)
+    return float(free)
 
 
 _serve_in_task = ray.remote(num_cpus=1, max_retries=0)(serve_in_task)

@@ -7,7 +7,7 @@ that starts late, or is slow, simply asks less often. The largest parts come fir
 |--------------------------------------------|----------------------------------------------------------|
 | a worker is lost                           | its parts are dealt again at once                        |
 | two workers were lost over a part          | from then on it is dealt alone, to an idle worker        |
-| `MAX_LOST_WORKERS` were lost over a part   | the job is to end                                        |
+| `MAX_LOST_WORKERS` were lost over a part   | its stage fails                                          |
 | a part is far behind, and no other is left | an idle worker gets it too; one of the two may commit it |
 | a stage fails that others share workers with | its parts are withdrawn, and the others go on          |
 """
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MAX_LOST_WORKERS = 5
-"""Worker processes that may die over one part before the job stops: more is no accident of the cluster."""
+"""Worker processes that may die over one part before its stage fails: more is no accident of the cluster."""
 
 SUSPECT_AFTER = 2
 """Workers that were lost over a part before it is dealt alone, so that the part that kills them is known."""

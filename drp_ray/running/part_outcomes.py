@@ -34,6 +34,11 @@ def failed_row(failure: BadInput | JobFailed, of_all: bool = False) -> dict[str,
     return {"committed": "", "failure": json.dumps([kind.__name__, str(failure)])}
 
 
+def fails_all(row: Mapping[str, Any]) -> bool:
+    """Whether a row says that no stage that shares these workers can go on."""
+    return bool(row.get("failure")) and not fails_its_stage(row)
+
+
 def fails_its_stage(row: Mapping[str, Any]) -> bool:
     """Whether a row says that its stage fails, and nothing of other stages."""
     failure = row.get("failure") or "[null]"

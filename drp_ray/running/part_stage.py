@@ -13,11 +13,11 @@ the output part itself. So a part is whole on storage the moment it is done, and
 | a row kills engines                   | `llm.model_worker.ModelWorker`   | asked alone, then an error row          |
 | engines die and answer nothing        | `llm.live_engine.LiveEngine`     | after ten, the job fails                |
 | a worker process or its node dies     | `crew`, which starts another     | parts not yet committed are dealt again |
-| a part kills worker processes         | `dealing`                        | the job fails and names the part        |
+| a part kills worker processes         | `dealing`                        | its stage fails and names the part      |
 | a part is far behind all others       | `dealing`                        | an idle worker makes it too; one commits |
 | a part's file is lost or cut short    | `parts.read_whole_manifest`      | it counts as absent and is made again   |
-| an input part cannot be read          | `parts.damage_named`             | the job fails and names the part        |
-| a worker writes other rows than asked | `part_work.check_keys`           | the job fails; nothing is written       |
+| an input part cannot be read          | `parts.damage_named`             | its stage fails and names the part      |
+| a worker writes other rows than asked | `part_work.check_keys`           | its stage fails; nothing is written     |
 | the driver is killed                  | `survey`, at the next start      | committed parts stay, the rest is run   |
 | the dataset is changed meanwhile      | `dataset.check_unchanged`        | the job fails; what was made now goes   |
 | an input part was replaced            | `survey`, by the footer's digest | the output part is made again           |

@@ -71,15 +71,24 @@ def optional_leases(folders: Sequence[Folder], ttl_s: float | None) -> Iterator[
     if ttl_s is None:
         yield [lambda: None for _ in folders]
         return
+    wanted = [Lease(folder, ttl_s) for folder in folders]
     with ExitStack() as held, ThreadPoolExecutor(max(1, len(folders))) as threads:
 
-        def taken(folder: Folder) -> Callable[[], None] | LeaseHeld:
+        def taken(one: Lease) -> Callable[[], None] | LeaseHeld:
             try:
-                return held.enter_context(lease(folder, ttl_s)).check
+                one.acquire()
             except LeaseHeld as failure:
                 return failure
+            held.callback(one.release)
+            return one.check
 
-        yield list(threads.map(taken, folders))
+        try:
+            leases = list(threads.map(taken, wanted))
+        except BaseException:
+            for one in wanted:
+                one.give_up()
+            raise
+        yield leases
 
 
 class Lease:
@@ -125,6 +134,10 @@ class Lease:
         if self._lost is not None or problem is not None:
             raise LeaseLost(self._lost or f"{self._folder.uri}: the lease could not be renewed: {problem}")
 
+    def give_up(self) -> None:
+        """Let `acquire`, in another thread, wait no longer for an abandoned lease."""
+        self._released.set()
+
     def release(self) -> None:
         """Give the lease back, unless another job has it; where storage does not let us, it expires by itself."""
         self._released.set()
@@ -137,7 +150,8 @@ class Lease:
         found = self._read()
         give_up = time.monotonic() + max(self._ttl_s, _ttl_s_in(found))
         while found is not None and not _holder_is_gone(found) and time.monotonic() < give_up:
-            time.sleep(min(1.0, self._ttl_s / 10))
+            if self._released.wait(min(1.0, self._ttl_s / 10)):
+                raise LeaseHeld(f"{self._folder.uri}: the wait for this folder's lease was given up")
             again = self._read()
             if again is not None and again != found:
                 raise LeaseHeld(self._held_message(again))

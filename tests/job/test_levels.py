@@ -16,7 +16,7 @@ from drp_ray.running.worker import Pool, Worker
 from drp_ray.stages import stage as stage_module
 from drp_ray.stages.stage import Resources, Stage, after
 from drp_ray.storage.local import LocalFolder
-from drp_ray.storage.parts import Manifest, read_manifest, write_manifest
+from drp_ray.storage.parts import Manifest, PartEntry, part_name, read_manifest, write_manifest
 
 LEVELS = ("users", "contexts", "predictions", "scores")
 
@@ -58,8 +58,9 @@ def made(monkeypatch):
                 (results if isinstance(failure, StageFailed) else failures).append(failure)
                 continue
             made.append((stage.name, stage.job.config.name))
+            part = PartEntry(name=part_name(0), rows=0, digest="d")
             manifest = Manifest(
-                stage=stage.name, fingerprint="f", made_from={}, inputs={}, parts=[], totals={"rows": 0}
+                stage=stage.name, fingerprint="f", made_from={}, inputs={}, parts=[part], totals={"rows": 0}
             )
             write_manifest(stage.job.plan.stages[stage.name].folder, manifest)
             results.append(manifest)
@@ -183,7 +184,7 @@ def test_workers_that_stand_by_leave_a_cpu_to_the_task_that_builds_the_catalogue
         ],
     )
     run([job], standby)
-    assert standby.done == ["leave room", "build", "dismiss"]
+    assert standby.done[standby.done.index("build") - 1] == "leave room" and standby.done[-1] == "dismiss"
 
 
 def test_an_interruption_ends_the_job_and_the_workers_that_stand_by(tmp_path, made):

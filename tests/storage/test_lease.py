@@ -345,3 +345,19 @@ class TestLeases:
         with pytest.raises(StorageUnreachable), optional_leases([folder.at("a"), broken, folder.at("c")], TTL_S):
             pytest.fail("not all were taken")
         assert not folder.at("a").entries() and not folder.at("c").entries()
+
+    def test_who_stops_while_abandoned_leases_are_watched_waits_for_none_of_them(self, folder, monkeypatch):
+        abandoned = folder.at("a")
+        write_as_another_host(abandoned, ttl_s=30.0)
+        acquire = Lease.acquire
+
+        def acquired(held):
+            if held._folder.uri != abandoned.uri:
+                raise KeyboardInterrupt
+            acquire(held)
+
+        monkeypatch.setattr(Lease, "acquire", acquired)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), optional_leases([folder.at("b"), abandoned], TTL_S):
+            pytest.fail("not all were taken")
+        assert time.monotonic() - began < 5
