@@ -92,7 +92,8 @@ def main() -> None:
     shape = Shape(SMALL.name, int(SMALL.rows * arguments.share), SMALL.n_largest, SMALL.in_largest)
     if arguments.replicas:
         runs = [run(shape, count, arguments.seats, arguments.calls_per_second) for count in arguments.replicas]
-        results["run"] = runs
+        others = [one for one in results.get("run", []) if one["replicas"] not in arguments.replicas]
+        results["run"] = sorted([*others, *runs], key=lambda one: int(one["replicas"]))
     if not arguments.no_simulation:
         cells = [(shape, count, seats) for shape in (SMALL, FULL) for seats in SEATS for count in SIMULATED]
         results["simulated"] = [simulate(*cell) for cell in cells]

@@ -141,6 +141,35 @@ def test_the_tables_of_scaling_are_those_of_their_result_files():
             assert f" {variant['cached']:.3f} |" in text, (size, name)
 
 
+def test_full_yelp_and_replicas_are_as_they_were_measured():
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    tenth, whole = (
+        {stage["stage"]: stage for stage in result_of("full_yelp.json", f"scale {scale}/stages")}
+        for scale in ("0.1", "1")
+    )
+    for name in ("retrieved", "comparisons", "differences", "scores"):
+        figures = tenth[name]["seconds"], whole[name]["seconds"], whole[name]["cpu_seconds"]
+        assert f"| {name} | " + " | ".join(f"{figure:.0f}" for figure in figures) in text
+    assert f"| in all | {tenth['total']['seconds']:.0f} | {whole['total']['seconds']:.0f} |" in text
+    for run in result_of("replicas.json", "run"):
+        assert f"| {run['replicas']} | {run['of_bound']:.2f} |" in text, run["replicas"]
+
+
+def test_the_table_of_reuse_is_that_of_its_result_file():
+    text = (ROOT / "docs" / "reuse.md").read_text()
+    yelp, sample = result_of("growth.json", "yelp"), result_of("growth.json", "sample")
+    assert yelp.keys() == sample.keys() and len(yelp) == 5
+    for name in yelp:
+        cells = [of[name][stage] for of in (yelp, sample) for stage in ("differences", "predictions")]
+        assert any(
+            [f"{cell:.2f}" for cell in cells] == row.replace("*", "").split(" | ")[1:] for row in rows_of(text)
+        ), name
+
+
+def rows_of(text: str) -> list[str]:
+    return [row.strip("| ") for row in text.splitlines() if row.startswith("|")]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_a_document_names_are_there(document):
     text = document.read_text()
