@@ -108,9 +108,10 @@ class Crew:
     def end(self) -> None:
         """Let workers that have begun free their models, or stand by; end the others, and those that take too long.
 
-        Where every stage has failed all are ended at once.
+        Where every stage has failed actors are ended at once. Tasks are not: they end by themselves now, and the driver
+        dies of a check in Ray 2.60 where a task is cancelled by force in the moment in which it ends.
         """
-        if len(self._failed) == len(self._stages):
+        if len(self._failed) == len(self._stages) and self._pool is not None:
             self.kill()
             return
         begun = set(ray.get(self._monitor.begun.remote(self._deal)))
