@@ -45,9 +45,13 @@ def versions() -> dict[str, str]:
 
 
 def write_result(path: Path, figures: Mapping[str, Any]) -> None:
-    """Write figures with the command, the time, the machine and the versions that they were measured with."""
+    """Write figures with the command, the time, the machine and the versions that they were measured with.
+
+    Of absolute paths in the command only the last name is kept: others have other folders.
+    """
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     record = {
-        "command": " ".join(["python -m", _module_name(), *sys.argv[1:]]),
+        "command": " ".join(["python -m", _module_name(), *words]),
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
         "versions": versions(),

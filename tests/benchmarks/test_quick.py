@@ -52,9 +52,10 @@ def test_what_is_recorded_is_what_is_compared_next(tmp_path, monkeypatch):
     assert read_figures("quick", tmp_path)["ratios"] == {"calls": 2.0}
 
 
-def test_a_result_says_with_what_it_was_measured(tmp_path):
+def test_a_result_says_with_what_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmarks/one.py", "/home/somebody/reviews", "--repeats", "1"])
     write_result(tmp_path / "one.json", {"ratio": 1.5})
     record = json.loads((tmp_path / "one.json").read_text())
     assert record["figures"] == {"ratio": 1.5} == read_figures("one", tmp_path)
     assert record["machine"]["cpus"] and record["machine"]["python"] and "ray" in record["versions"]
-    assert record["measured"].count("-") == 2 and record["command"].startswith("python -m")
+    assert record["measured"].count("-") == 2 and record["command"] == "python -m benchmarks.one reviews --repeats 1"
