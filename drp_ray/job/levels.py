@@ -203,14 +203,8 @@ def _resources_of(wanted: Wanted, names: Set[str], options: RunOptions) -> list[
         resources
         for job, own_names in wanted
         for name, resources in job.plan.resources().items()
-        if name in names and name in own_names and not _is_there(job, name, options)
+        if name in names and name in own_names and _parts_to_do(job, name, options)
     ]
-
-
-def _is_there(job: OpenedJob, name: str, options: RunOptions) -> bool:
-    """Whether a stage was finished, going by its own manifest alone: its inputs may yet change."""
-    manifest = _read_if_whole(job, name)
-    return manifest is not None and manifest.is_done and not (options.retry_errors and can_improve(manifest.totals))
 
 
 def _work(job: OpenedJob, name: str, context: StageContext) -> PartStage | RegroupStage:
