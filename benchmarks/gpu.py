@@ -49,7 +49,7 @@ def measured(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import gpu_llm  # needs all of drp_ray's dependencies, which the other part does not
 
     with tempfile.TemporaryDirectory() as scratch:
-        return gpu_llm.measure(arguments, Path(scratch))
+        return gpu_llm.measure(arguments, arguments.models or Path(scratch))
 
 
 def parsed() -> argparse.Namespace:
@@ -63,9 +63,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--formats", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--shapes", nargs="+", default=["14B", "7B"], choices=["14B", "7B"])
+    parser.add_argument("--shapes", nargs="+", default=["14B", "7B"], choices=["14B", "7B", "1.5B"])
     parser.add_argument("--pairs", type=int, default=512, help="comparisons, each of two calls")
-    parser.add_argument("--reply-tokens", type=int, default=512)
+    parser.add_argument("--max-num-seqs", type=int, default=128)
+    parser.add_argument("--reply-tokens", type=int, default=300, help="of the mean reply")
+    parser.add_argument("--max-tokens", type=int, default=2_048, help="of the longest reply")
+    parser.add_argument("--seconds", type=float, default=3_600, help="begin no language model after so many")
+    parser.add_argument("--ways", nargs="+", help="of asking the first shape; default: all (see `gpu_llm`)")
+    parser.add_argument("--models", type=Path, help="a folder to write the language models' folders to, and keep them")
     parser.add_argument("--out", type=Path, help="write the figures, the machine and the versions to this file")
     parser.add_argument("--copy-half", type=Path, help="only copy the embedder there, with weights of half the size")
     arguments = parser.parse_args()

@@ -1,117 +1,73 @@
 """Tokens a second of vLLM on DRP's prompts, for the shapes of Qwen2.5 with random weights, on one GPU.
 
-Hubs are out of reach for a benchmark, so the model's folder is written here: the configuration of the real shape, the
-tokenizer of the package's tiny model with unused tokens up to the vocabulary of the shape, and no weights, which vLLM
-draws (`load_format: dummy`). Speed and memory are those of the real model; what it writes is noise, and every reply has
-the length limit. Rows are asked as the stage `differences` asks them, an extraction and then its validation, and then
-all the same prompts at once (the flood). The share is the rate of the first over that of the second.
+The models are those of `benchmarks/gpu_model.py`: real shapes, random weights, replies of geometric lengths. Rows are
+asked in these ways:
 
-Not measured here: the whole job (`benchmarks/llm_stage.py --gpus 1 --model FOLDER` does that with Ray), and how full
-the cache is at every moment; its size in tokens and the share of prompt tokens that it had are.
+* two rows a seat: as the stage `differences` asks them, an extraction and then its validation, with twice as many
+  rows in flight as the scheduler runs sequences (`VllmEngine.concurrency` where the configuration gives none);
+* a quarter more, one row a seat: the same with fewer rows in flight;
+* rounds: as the papers' released procedure asks: all first rows' extractions, the next rows' when the last of them has
+  ended, and then the validations in the same way;
+* flood: all the prompts at once, which is what the engine can do at most.
+
+Lengths of replies are the model's own and differ between the ways by chance; tokens a second are compared, and a few
+hundred replies have nearly the same sum. Not measured here: the whole job (`benchmarks/against_reference.py --gpu` does
+that), and how full the cache is at every moment; its size in tokens and the share of prompt tokens that it had are.
 """
 
 import argparse
 import asyncio
 import itertools
-import json
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.gpu_embedding import texts_of_amazon_length
-from benchmarks.prefix_reuse import VARIANTS, Compared, asked, differences_text, sampling
-from drp_ray.data.tiny_model import build_tiny_model
-from drp_ray.engines.base import ModelSpec
+from benchmarks.gpu_model import CONTEXT, write_language_model
+from benchmarks.prefix_reuse import Compared, Variant, asked, differences_text, sampling
+from benchmarks.record import write_result
+from drp_ray.engines.base import Completion, ModelSpec
 from drp_ray.engines.vllm import VllmEngine
 from drp_ray.prompts.pack import PromptPack
+from drp_ray.prompts.prompt import Prompt
 from drp_ray.schema import Row
 
-VOCABULARY = 152_064
-CONTEXT = 32_768
-SHAPES = {
-    "7B": {"hidden_size": 3_584, "intermediate_size": 18_944, "heads": 28, "kv_heads": 4, "layers": 28},
-    "14B": {"hidden_size": 5_120, "intermediate_size": 13_824, "heads": 40, "kv_heads": 8, "layers": 48},
-}
-"""Qwen2.5's, as its model cards give them."""
-
 PAIRS_OF_AN_ITEM, REPRESENTATIVES = 4, 4
-FRACTION = 0.45
-"""Of the GPU's memory that each of two engines takes where they share it."""
+ROUNDS = 8
+"""Comparisons of a user: rows over this are users."""
+
+Way = Callable[[VllmEngine, list[Compared], int], Awaitable[list[Completion]]]
+"""Asks an engine about rows, each reply with a limit of tokens; the completions of both calls of every row."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model's shape, arguments of its engines beside the usual ones, and how many engines share the GPU."""
+    """A model's shape, its engines' arguments beside the usual ones, how many share the GPU, and the ways to ask."""
 
     name: str
     shape: str
     engine_args: dict[str, Any] = field(default_factory=dict)
     engines: int = 1
+    ways: tuple[str, ...] = ("two rows a seat", "flood")
 
 
-def planned(shapes: list[str]) -> list[Case]:
-    """The cases in their order: the usual settings of every shape first, then one change each for the first shape."""
+def planned(shapes: list[str], ways: list[str] | None = None) -> list[Case]:
+    """The cases in their order: all ways for the first shape, the usual ones for the others, then one change each."""
     first = shapes[0]
     changes = {
+        "fp8 weights": {"quantization": "fp8"},
         "64 sequences at once": {"max_num_seqs": 64},
         "512 sequences at once": {"max_num_seqs": 512},
-        "no chunked prefill": {"enable_chunked_prefill": False, "max_num_batched_tokens": CONTEXT},
-        "fp8 weights": {"quantization": "fp8"},
-        "fp8 weights and cache": {"quantization": "fp8", "kv_cache_dtype": "fp8"},
         "no prefix caching": {"enable_prefix_caching": False},
+        "no chunked prefill": {"enable_chunked_prefill": False, "max_num_batched_tokens": CONTEXT},
+        "fp8 weights and cache": {"quantization": "fp8", "kv_cache_dtype": "fp8"},
     }
-    usual = [Case("as it is", shape) for shape in shapes]
-    changed = [Case(name, first, arguments) for name, arguments in changes.items()]
-    return [*usual, *changed, Case("two engines, half the GPU each", first, {"gpu_memory_utilization": FRACTION}, 2)]
-
-
-def write_model(folder: Path, shape: str) -> Path:
-    """Write a folder for `load_format: dummy`: the tiny model's tokenizer, padded, and the configuration of a shape."""
-    build_tiny_model(folder)
-    (folder / "model.safetensors").unlink(missing_ok=True)
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    pad_vocabulary(tokenizer, VOCABULARY)
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **configuration(shape)}, indent=2))
-    return folder
-
-
-def configuration(shape: str) -> dict[str, Any]:
-    """What the configuration of a shape says other than the tiny model's."""
-    size = SHAPES[shape]
-    return {
-        "hidden_size": size["hidden_size"],
-        "intermediate_size": size["intermediate_size"],
-        "num_attention_heads": size["heads"],
-        "num_key_value_heads": size["kv_heads"],
-        "num_hidden_layers": size["layers"],
-        "max_window_layers": size["layers"],
-        "layer_types": ["full_attention"] * size["layers"],
-        "max_position_embeddings": CONTEXT,
-        "vocab_size": VOCABULARY,
-        "dtype": "bfloat16",
-    }
-
-
-def pad_vocabulary(tokenizer: dict[str, Any], size: int) -> None:
-    """Add tokens that no text is made of to a `tokenizer.json`, until every id of the model can be decoded."""
-    vocabulary = tokenizer["model"]["vocab"]
-    taken = {*vocabulary.values(), *(token["id"] for token in tokenizer["added_tokens"])}
-    vocabulary |= {f"unused{number}": number for number in range(size) if number not in taken}
-
-
-def parameters_of(shape: str) -> int:
-    """Weights of a shape: what its memory and its speed follow from."""
-    size = SHAPES[shape]
-    head = size["hidden_size"] // size["heads"]
-    attention = size["hidden_size"] * head * (2 * size["heads"] + 2 * size["kv_heads"])
-    biases = head * (size["heads"] + 2 * size["kv_heads"])
-    layer = attention + biases + 3 * size["hidden_size"] * size["intermediate_size"] + 2 * size["hidden_size"]
-    return size["layers"] * layer + 2 * VOCABULARY * size["hidden_size"] + size["hidden_size"]
+    usual = [Case("as it is", first, ways=tuple(ways or WAYS)), *(Case("as it is", shape) for shape in shapes[1:])]
+    shared = Case("two engines, half the GPU each", first, engines=2)
+    return [*usual, shared, *(Case(name, first, arguments) for name, arguments in changes.items())]
 
 
 def rows_of_amazon_length(count: int) -> list[Compared]:
@@ -140,82 +96,124 @@ def review(text: str) -> Row:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All planned cases, each with engines of its own; a case that fails is told and the others go on."""
-    rows, found = rows_of_amazon_length(arguments.pairs), {}
-    for case in planned(arguments.shapes):
-        model = str(write_model(folder / case.shape, case.shape))
+    """The planned cases that begin within the time, each with engines of its own; one that fails is told."""
+    rows, found = rows_of_amazon_length(arguments.pairs), dict[str, Any]()
+    give_up = time.monotonic() + arguments.seconds
+    for case in planned(arguments.shapes, arguments.ways):
         name = f"{case.shape}, {case.name}"
+        if time.monotonic() > give_up:
+            found[name] = {"not_run": "the time was up"}
+            continue
+        model = write_language_model(folder / case.shape, case.shape, arguments.reply_tokens)
         try:
-            found[name] = {**asdict(case), **asyncio.run(measured(case, model, rows, arguments.reply_tokens))}
+            found[name] = {**asdict(case), **asyncio.run(measured(case, str(model), rows, arguments))}
         except Exception as error:  # what vLLM raises where a GPU, or its memory, does not allow a case
-            found[name] = {**asdict(case), "could_not_run": f"{type(error).__name__}: {error}"}
+            found[name] = {**asdict(case), "could_not_run": f"{type(error).__name__}: {str(error)[:300]}"}
         print(f"{name}: {found[name]}", flush=True)
+        if arguments.out:
+            write_result(arguments.out, {"llm": found})
     return found
 
 
-async def measured(case: Case, model: str, rows: list[Compared], reply_tokens: int) -> dict[str, float]:
-    """Start the engines of a case and ask: as the stage does, then everything at once."""
-    arguments = {"load_format": "dummy", **case.engine_args}
-    spec = ModelSpec(engine="vllm", id=model, num_gpus=1, max_model_len=CONTEXT, engine_args=arguments)
+async def measured(case: Case, model: str, rows: list[Compared], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Start the engines of a case and ask in its ways, with an empty cache before each."""
+    engine_args = {"load_format": "dummy", "max_num_seqs": arguments.max_num_seqs, **case.engine_args}
+    gpus = 1 / case.engines if arguments.device == "cuda" else 0
+    context = CONTEXT if arguments.device == "cuda" else None
+    spec = ModelSpec(engine="vllm", id=model, num_gpus=gpus, max_model_len=context, engine_args=engine_args)
     engines = [VllmEngine(spec) for _ in range(case.engines)]
     try:
         began = time.perf_counter()
-        for engine in engines:
-            await engine.start()
-        start_s = time.perf_counter() - began
-        figures = await rates(engines, rows, reply_tokens)
+        await asyncio.gather(*(engine.start() for engine in engines))
+        figures: dict[str, Any] = {"start_s": time.perf_counter() - began}
+        figures["kv_tokens"] = sum(kv_tokens(engine) for engine in engines)
+        await asyncio.gather(*(flood(engine, rows[:4], arguments.max_tokens) for engine in engines))
+        for way in case.ways:
+            figures[way] = await rate(WAYS[way], engines, rows, arguments.max_tokens)
+            print(f"{case.shape}, {case.name}, {way}: {figures[way]}", flush=True)
     finally:
         for engine in engines:
             await engine.close()
-    return {"start_s": start_s, **figures}
+    return figures
 
 
-async def rates(engines: list[VllmEngine], rows: list[Compared], reply_tokens: int) -> dict[str, float]:
-    """Tokens a second of all engines together, rows dealt out in turn by item; a few rows warm each engine up."""
+async def rate(way: Way, engines: list[VllmEngine], rows: list[Compared], max_tokens: int) -> dict[str, float]:
+    """Tokens a second of all engines together, rows dealt out in turn by item."""
     dealt = [[row for row in rows if int(row.item_id) % len(engines) == place] for place in range(len(engines))]
-    seats = [engine.concurrency // 2 for engine in engines]
-    usual = VARIANTS["oldest row first"]
-    await asyncio.gather(*(asked(usual, rows[:4], engine, 4, 8) for engine in engines))
-    await emptied(engines)
+    for engine in engines:
+        await engine._llm.reset_prefix_cache()
     began = time.perf_counter()
-    parts = await asyncio.gather(
-        *(asked(usual, mine, engine, n, reply_tokens) for mine, engine, n in zip(dealt, engines, seats, strict=True))
+    parts = await asyncio.gather(*(way(engine, mine, max_tokens) for engine, mine in zip(engines, dealt, strict=True)))
+    seconds = time.perf_counter() - began
+    done = list(itertools.chain.from_iterable(parts))
+    prompt, reply, cached = (
+        sum(getattr(each, kind) for each in done) for kind in ("prompt_tokens", "completion_tokens", "cached_tokens")
     )
-    staged_s = time.perf_counter() - began
-    done = list(itertools.chain.from_iterable(first + second for first, second in parts))
-    tokens = sum(each.prompt_tokens + each.completion_tokens for each in done)
-    await emptied(engines)
-    flood_s = await flood(engines, dealt, reply_tokens)
     return {
         "calls": len(done),
-        "tokens_per_s": tokens / staged_s,
-        "output_tokens_per_s": sum(each.completion_tokens for each in done) / staged_s,
-        "flood_tokens_per_s": tokens / flood_s,
-        "share_of_flood": flood_s / staged_s,
-        "cached": sum(each.cached_tokens for each in done) / sum(each.prompt_tokens for each in done),
-        "mean_prompt_tokens": float(np.mean([each.prompt_tokens for each in done])),
-        "kv_tokens": sum(kv_tokens(engine) for engine in engines),
+        "seconds": seconds,
+        "tokens_per_s": (prompt + reply) / seconds,
+        "output_tokens_per_s": reply / seconds,
+        "cached": cached / prompt,
+        "mean_prompt_tokens": prompt / len(done),
+        "mean_reply_tokens": reply / len(done),
     }
 
 
-async def emptied(engines: list[VllmEngine]) -> None:
-    """Forget all cached prefixes."""
-    for engine in engines:
-        await engine._llm.reset_prefix_cache()
+def staged(rows_per_seat: float) -> Way:
+    """The stage's way, with so many rows in flight for each sequence that the scheduler runs."""
+
+    async def ask(engine: VllmEngine, rows: list[Compared], max_tokens: int) -> list[Completion]:
+        variant = Variant(rows_per_seat=rows_per_seat, by_age=True)
+        first, second = await asked(variant, rows, engine, engine.concurrency // 2, max_tokens)
+        return [*first, *second]
+
+    return ask
 
 
-async def flood(engines: list[VllmEngine], dealt: list[list[Compared]], reply_tokens: int) -> float:
-    """The seconds of the same prompts as independent requests, all at once."""
-    pack, calls = PromptPack.load(), []
-    for engine, mine in zip(engines, dealt, strict=True):
-        for row in mine:
-            extraction = pack.open_extraction(row.comparison, ("writing", "emotion", "semantic"))
-            validation = pack.validation(row.comparison, differences_text(row))
-            for prompt in (extraction, validation):
-                calls.append(engine.complete(prompt.messages_for_model(), sampling(0.6, 0, reply_tokens)))
-    began = time.perf_counter()
-    await asyncio.gather(*calls)
-    return time.perf_counter() - began
+async def in_rounds(engine: VllmEngine, rows: list[Compared], max_tokens: int) -> list[Completion]:
+    """The released procedure's way: as many rounds as a user has comparisons, a barrier after each."""
+    done = list[Completion]()
+    for kind in (extraction_of, validation_of):
+        for rank in range(ROUNDS):
+            done += await at_once(engine, [kind(row) for row in rows[rank::ROUNDS]], max_tokens)
+    return done
+
+
+async def flood(engine: VllmEngine, rows: list[Compared], max_tokens: int) -> list[Completion]:
+    """All prompts as independent requests."""
+    return await at_once(engine, [kind(row) for row in rows for kind in (extraction_of, validation_of)], max_tokens)
+
+
+async def at_once(engine: VllmEngine, prompts: list[Prompt], max_tokens: int) -> list[Completion]:
+    """The replies to prompts that are all sent together."""
+    calls = (engine.complete(prompt.messages_for_model(), sampling(0, max_tokens)) for prompt in prompts)
+    return list(await asyncio.gather(*calls))
+
+
+def extraction_of(row: Compared) -> Prompt:
+    """The first prompt of a row."""
+    return prompts().open_extraction(row.comparison, ("writing", "emotion", "semantic"))
+
+
+def validation_of(row: Compared) -> Prompt:
+    """The second one, with a text of the length of real differences in place of the first one's reply."""
+    return prompts().validation(row.comparison, differences_text(row))
+
+
+@cache
+def prompts() -> PromptPack:
+    """The package's own."""
+    return PromptPack.load()
+
+
+WAYS: Mapping[str, Way] = {
+    "two rows a seat": staged(2),
+    "a quarter more": staged(1.25),
+    "one row a seat": staged(1),
+    "rounds": in_rounds,
+    "flood": flood,
+}
 
 
 def kv_tokens(engine: VllmEngine) -> int:

@@ -273,16 +273,16 @@ async def asked(
             comparison = variant.arrange(row, shared)
             extraction = pack.open_extraction(comparison, ("writing", "emotion", "semantic"))
             validation = pack.validation(comparison, differences_text(row))
-            first = await engine.complete(extraction.messages_for_model(), sampling(0.6, priority, max_tokens))
-            return first, await engine.complete(validation.messages_for_model(), sampling(0.0, priority, max_tokens))
+            first = await engine.complete(extraction.messages_for_model(), sampling(priority, max_tokens))
+            return first, await engine.complete(validation.messages_for_model(), sampling(priority, max_tokens))
 
     done = await asyncio.gather(*(ask(age, row) for age, row in enumerate(variant.order(rows))))
     return [first for first, _ in done], [second for _, second in done]
 
 
-def sampling(temperature: float, priority: int, max_tokens: int) -> Sampling:
+def sampling(priority: int, max_tokens: int) -> Sampling:
     """A reply of a random model, which is noise: the prompts are what is measured."""
-    return Sampling(temperature=temperature, top_p=0.95, max_tokens=max_tokens, priority=priority)
+    return Sampling(temperature=0.6, top_p=0.95, max_tokens=max_tokens, priority=priority)
 
 
 def share_cached(completions: list[Completion]) -> float:

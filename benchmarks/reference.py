@@ -32,6 +32,7 @@ from drp_ray.prompts.control_strings import restored
 from drp_ray.prompts.pack import PromptPack
 from drp_ray.prompts.prompt import Prompt
 from drp_ray.schema import Row
+from drp_ray.stages.retrieval import import_bm25s
 from drp_ray.stages.strategies.kmeans import kmeans
 
 SEED = 0
@@ -132,12 +133,10 @@ def with_item(review: Row, items: dict[str, Row]) -> Row:
 
 def most_relevant(reviews: list[Row], target: Row, items: dict[str, Row], settings: Retrieval) -> list[Row]:
     """The N reviews that BM25 finds nearest to the target; ties: the more recent, then the item id."""
-    import bm25s  # brings numba, which loads when the work begins, as it does in the job
-
     documents = [words(with_item(review, items), settings.document, settings) for review in reviews]
     scores = [0.0] * len(reviews)
     if any(documents):
-        index = bm25s.BM25(method=settings.variant)
+        index = import_bm25s().BM25(method=settings.variant)
         index.index(documents, show_progress=False)
         query = [word for word in words(with_item(target, items), settings.query, settings) if word in index.vocab_dict]
         scores = index.get_scores(query).tolist() if query else scores

@@ -35,6 +35,20 @@ PROTOCOL_NAMES = ("dpl", "drp", "yelp-100x5", "full")
 DocumentField = Literal["item_title", "item_description", "review_title", "review_text"]
 Count = Annotated[int, Field(ge=1)]
 Cpus = Annotated[float, Field(ge=0)]
+
+
+def part_or_whole(gpus: float) -> float:
+    """GPUs as Ray gives them out: a part of one, or whole ones.
+
+    Raises:
+        ValueError: it is more than one and no whole number.
+    """
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"give a part of one GPU, or a whole number of GPUs (got {gpus:g})")
+    return gpus
+
+
+Gpus = Annotated[float, Field(ge=0), AfterValidator(part_or_whole)]
 Price = Annotated[float, Field(ge=0)]
 
 
@@ -175,7 +189,7 @@ class Embedding(Section):
     allow_pickle: bool = False
     max_tokens: Count | None = None
     replicas: Replicas = Replicas(min=8, max=8)
-    num_gpus: Annotated[float, Field(ge=0)] = 1
+    num_gpus: Gpus = 1
     num_cpus: Cpus = 1
     batch_size: Count = 32
 
@@ -218,7 +232,7 @@ class Model(Section):
     revision: str | None = None
     replicas: Replicas = Replicas(min=1, max=1)
     tensor_parallel: Count = 1
-    num_gpus: Annotated[int, Field(ge=0)] | None = None
+    num_gpus: Gpus | None = None
     num_cpus: Cpus = 1
     max_model_len: Count | None = None
     engine_args: dict[str, Any] = {}
@@ -248,6 +262,10 @@ class Model(Section):
             for argument, key in OWN_KEYS.items():
                 if argument in self.engine_args:
                     raise ValueError(f"engine_args.{argument}: give it as {key}, beside engine_args")
+            if self.tensor_parallel > 1 and 0 < self.gpus < 1:
+                raise ValueError(
+                    f"num_gpus {self.gpus:g} is a part of one GPU, tensor_parallel takes {self.tensor_parallel}"
+                )
         if self.engine == "openai":
             self._refuse_for_engine({"tensor_parallel", "num_gpus", "engine_args", "revision", "trust_remote_code"})
         return self
@@ -263,8 +281,8 @@ class Model(Section):
         return None if self.base_url is None else without_passwords(self.base_url)
 
     @property
-    def gpus(self) -> int:
-        """GPUs that one replica holds."""
+    def gpus(self) -> float:
+        """GPUs that one replica holds; below 1 it shares one with other replicas or models."""
         if self.num_gpus is not None:
             return self.num_gpus
         return self.tensor_parallel if self.engine == "vllm" else 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from drp_ray.config import (
     ROLES,
@@ -131,6 +132,8 @@ def test_an_unknown_key_anywhere_names_the_nearest(load, override, says):
         ("differences.dimensions", "[humour]"),
         ("differences.source", "both"),
         ("embedding.num_gpus", "-1"),
+        ("embedding.num_gpus", "1.5"),
+        ("models.one.num_gpus", "1.5"),
         ("embedding.num_cpus", "-1"),
         ("embedding.replicas", "0"),
         ("embedding.replicas", "many"),
@@ -326,6 +329,12 @@ def test_a_model_holds_as_many_gpus_as_it_is_spread_over():
     assert Model(id="m", tensor_parallel=2, num_gpus=0).gpus == 0
     assert Model(id="m", engine="openai").gpus == 0
     assert Model(id="m", engine="tests.own:Engine", num_gpus=1).gpus == 1
+
+
+def test_a_model_may_hold_a_part_of_one_gpu_but_not_of_several():
+    assert Model(id="m", num_gpus=0.5).gpus == 0.5
+    with pytest.raises(ValidationError, match=r"num_gpus 0\.5 is a part of one GPU, tensor_parallel takes 2"):
+        Model(id="m", num_gpus=0.5, tensor_parallel=2)
 
 
 def test_an_api_key_comes_from_the_variable_that_is_named(monkeypatch):

@@ -17,6 +17,7 @@ Python process that gets SIGKILL leaves them behind, with the memory they hold.
 """
 
 import asyncio
+import fcntl
 import itertools
 import json
 import os
@@ -176,7 +177,11 @@ class VllmEngine:
             cached_tokenizer_from_config(config.model_config), [{"role": "user", "content": "?"}], self.spec
         )
         self._errors = tempfile.TemporaryDirectory(prefix="drp-ray-vllm-")
-        with _errors_logged_to(Path(self._errors.name)), _nothing_compiled_where_eager(config):
+        with (
+            _errors_logged_to(Path(self._errors.name)),
+            _nothing_compiled_where_eager(config),
+            _alone_on_gpu(self.spec),
+        ):
             self._llm = AsyncLLM.from_vllm_config(config, usage_context=context, disable_log_stats=True)
         self._cores = list(self._llm.engine_core.resources.engine_manager.processes)
         self._processes = _with_descendants(self._cores)
@@ -295,6 +300,8 @@ def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
     if spec.tensor_parallel > 1:
         # Inside a Ray actor vLLM would otherwise ask Ray for GPUs that the actor holds already.
         settings["distributed_executor_backend"] = "mp"
+    if 0 < spec.gpus < 1:
+        settings["gpu_memory_utilization"] = spec.gpus * AsyncEngineArgs(model="").gpu_memory_utilization
     if on_cpu and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         settings["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
     return AsyncEngineArgs(**{**settings, **spec.engine_args})
@@ -391,6 +398,22 @@ def _nothing_compiled_where_eager(config: Any) -> Iterator[None]:
         yield
     finally:
         del os.environ[_NO_COMPILER]
+
+
+@contextmanager
+def _alone_on_gpu(spec: ModelSpec) -> Iterator[None]:
+    """Have engines that share a GPU load one after another.
+
+    vLLM 0.29 measures while it loads how much memory the model takes of the GPU, and gives up where another process
+    takes or frees some meanwhile.
+    """
+    if not 0 < spec.gpus < 1:
+        yield
+        return
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-").replace("/", "-")
+    with (Path(tempfile.gettempdir()) / f"drp-ray-gpu-{os.getuid()}-{devices}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _logged_causes(folder: Path) -> list[str]:

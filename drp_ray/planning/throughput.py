@@ -18,7 +18,7 @@ class KnownModel(NamedTuple):
     """A measured model: its id, the GPUs that it was measured on (0: CPUs), and where the figure comes from."""
 
     id: str
-    gpus: int
+    gpus: float
     tokens_per_second: float
     source: str
 

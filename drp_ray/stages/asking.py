@@ -119,10 +119,11 @@ def asking_resources(spec: JobSpec, programme: Programme) -> Resources:
     names = sorted({spec.config.model_of(role) for role in programme.roles})
     models = {name: spec.config.models[name] for name in names}
     rows = min(model.concurrency or model.engine_args.get("max_num_seqs", MAX_NUM_SEQS) for model in models.values())
+    gpus = sum(model.gpus for model in models.values())
     pool = Pool(
         replicas=min(model.replicas.max for model in models.values()),
         fewest=min(model.replicas.min for model in models.values()),
-        num_gpus=sum(model.gpus for model in models.values()),
+        num_gpus=gpus if gpus <= 1 else math.ceil(gpus),
         num_cpus=max(model.num_cpus for model in models.values()),
         parts_in_flight=1 + math.ceil(8 * rows / spec.config.runtime.rows_per_part),
     )

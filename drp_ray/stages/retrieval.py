@@ -1,5 +1,6 @@
 """Find a user's past reviews that matter for the target: BM25 over the user's own profile (DPL, "Retrieval")."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,12 +92,21 @@ def _scores(documents: Sequence[list[str]], query: Sequence[str], settings: Retr
     shared = [token for token in query if token in known]
     if not shared:
         return np.zeros(len(documents), np.float32)
-    # Imported here: bm25s brings numba, which the driver need not load.
-    import bm25s
-
-    index = bm25s.BM25(method=settings.variant)
+    index = import_bm25s().BM25(method=settings.variant)
     index.index(documents, show_progress=False)
     return np.asarray(index.get_scores(shared))
+
+
+def import_bm25s() -> Any:
+    """bm25s, which brings numba and is loaded only where it is used.
+
+    Where JAX is installed, bm25s tries it out when it is imported (0.3.16), and JAX would take three quarters of the
+    memory of a GPU, from a process that Ray gave none. So it is held to the CPU there, unless the environment says.
+    """
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import bm25s
+
+    return bm25s
 
 
 def _tokens(text: str, settings: Retrieval) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import gpu, gpu_llm
+from benchmarks import gpu, gpu_llm, gpu_model
 from benchmarks.gpu_embedding import Setting, settings_of, speed_of, texts_of_amazon_length
 
 ROOT = Path(__file__).parents[2]
@@ -61,31 +61,43 @@ def test_every_batch_size_is_measured_in_every_format_and_the_first_is_what_othe
 
 
 def test_a_shape_has_the_weights_that_its_model_is_named_for():
-    assert gpu_llm.parameters_of("7B") == pytest.approx(7.6e9, rel=0.01)
-    assert gpu_llm.parameters_of("14B") == pytest.approx(14.8e9, rel=0.01)
+    assert gpu_model.parameters_of("7B") == pytest.approx(7.6e9, rel=0.01)
+    assert gpu_model.parameters_of("14B") == pytest.approx(14.8e9, rel=0.01)
 
 
 def test_the_plan_changes_one_thing_at_a_time_and_begins_with_the_usual_settings():
-    cases = gpu_llm.planned(["14B", "7B"])
-    assert [(case.shape, case.engine_args) for case in cases[:2]] == [("14B", {}), ("7B", {})]
+    cases = gpu_llm.planned(["7B", "14B"])
+    assert [(case.shape, case.engine_args, case.engines) for case in cases[:2]] == [("7B", {}, 1), ("14B", {}, 1)]
+    assert cases[0].ways == tuple(gpu_llm.WAYS) and all("flood" in case.ways for case in cases)
     changed = cases[2:]
-    assert all(case.shape == "14B" and case.engine_args for case in changed)
-    names = [case.name for case in changed]
-    assert len(set(names)) == len(names) and {case.engines for case in changed} == {1, 2}
+    assert all(case.shape == "7B" and (case.engines > 1) != bool(case.engine_args) for case in changed)
+    assert len({case.name for case in changed}) == len(changed)
 
 
-def test_a_folder_of_a_shape_has_its_configuration_and_a_tokenizer_that_knows_every_id(tmp_path):
+def test_a_folder_of_a_shape_has_its_configuration_and_words_that_are_read_back_as_one_token(tmp_path):
     from transformers import AutoConfig, AutoTokenizer
 
-    folder = gpu_llm.write_model(tmp_path / "model", "14B")
+    folder = gpu_model.write_language_model(tmp_path / "model", "14B", reply_tokens=300)
     config = AutoConfig.from_pretrained(folder)
     assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (5_120, 48, 152_064)
     assert not list(folder.glob("*.safetensors"))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text = "What a fine day, <|unused|> isn't it?"
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert max(tokenizer.encode(text)) < 2_000 and tokenizer.decode([151_999]) == "unused151999"
+    reply = np.random.default_rng(0).integers(2_000, config.vocab_size, 1_000).tolist()
+    assert tokenizer.encode(tokenizer.decode(reply)) == reply
+    ends = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    assert config.vocab_size / len(ends) == pytest.approx(300, rel=0.01)
     assert json.loads((folder / "config.json").read_text())["architectures"] == ["Qwen2ForCausalLM"]
+
+
+def test_an_embedding_model_of_random_weights_loads_and_tells_texts_apart(tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(gpu_model.write_embedding_model(tmp_path)), device="cpu")
+    first, second, again = model.encode(["a fine day", "a long night", "a fine day"])
+    assert first.shape == (384,) and np.linalg.norm(first) == pytest.approx(1)
+    assert np.array_equal(first, again) and not np.allclose(first, second, atol=1e-3)
 
 
 def test_rows_of_an_item_are_neighbours_that_share_representatives():

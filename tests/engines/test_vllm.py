@@ -5,7 +5,9 @@ import gc
 import math
 import shutil
 import signal
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from unittest.mock import ANY
 
@@ -19,7 +21,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.engines.vllm import VllmEngine, _engine_args, _opened_thinking, _parameters, problem_with
+from drp_ray.engines.vllm import VllmEngine, _alone_on_gpu, _engine_args, _opened_thinking, _parameters, problem_with
 from drp_ray.evaluation.scale import SCALES
 
 psutil = pytest.importorskip("psutil")
@@ -375,6 +377,33 @@ def test_weights_are_safetensors_unless_the_job_says_otherwise(tiny_model, engin
 def test_waiting_calls_go_by_priority_unless_the_job_says_otherwise(tiny_model, engine_args, policy):
     spec = ModelSpec(id=str(tiny_model), engine_args=engine_args)
     assert _engine_args(spec, on_cpu=True).scheduling_policy == policy
+
+
+def test_an_engine_that_shares_a_gpu_takes_its_part_of_the_memory_and_what_is_set_goes_before(tiny_model):
+    whole, half, own = (
+        _engine_args(ModelSpec(id=str(tiny_model), num_gpus=gpus, engine_args=engine_args), on_cpu=False)
+        for gpus, engine_args in ((1, {}), (0.5, {}), (0.5, {"gpu_memory_utilization": 0.3}))
+    )
+    assert half.gpu_memory_utilization == pytest.approx(whole.gpu_memory_utilization / 2)
+    assert own.gpu_memory_utilization == 0.3
+
+
+def test_engines_that_share_a_gpu_load_one_after_another(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    loading, most = set[int](), list[int]()
+
+    def load(number, gpus):
+        with _alone_on_gpu(ModelSpec(id="m", num_gpus=gpus)):
+            loading.add(number)
+            time.sleep(0.05)
+            most.append(len(loading))
+            loading.discard(number)
+
+    for gpus, together in ((0.5, False), (1, True)):
+        most.clear()
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(load, range(3), [gpus] * 3))
+        assert (max(most) > 1) == together
 
 
 def test_a_folder_without_a_model_is_named(runner, tmp_path):

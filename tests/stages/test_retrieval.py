@@ -1,7 +1,11 @@
 """BM25 over one profile: the scores are the formula's, the order is fixed, and no text is too odd."""
 
 import math
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import bm25s
 import numpy as np
@@ -223,3 +227,22 @@ def test_as_of_the_target_reviewers_who_came_later_make_no_item_eligible():
     assert sorted(retrieve(profile, target, catalogue, BY_TITLE, 3).eligible) == [0, 1]
     assert retrieve(profile, target, catalogue, BY_TITLE, 3, times).eligible == [1]
     assert sorted(retrieve(profile, target, catalogue, BY_TITLE, 2, times).eligible) == [0, 1]
+
+
+JAX_THAT_LOOKS = """
+import os
+assert os.environ.get("JAX_PLATFORMS") == "cpu", "JAX would take the memory of a GPU"
+print("tried")
+def top_k(operand, k): return operand[:k], operand[:k]
+"""
+
+
+def test_jax_which_bm25s_tries_where_it_is_installed_takes_no_gpu(tmp_path):
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").touch()
+    (tmp_path / "jax" / "lax.py").write_text(JAX_THAT_LOOKS)
+    program = "from drp_ray.stages.retrieval import import_bm25s; import_bm25s()"
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout == "tried\n"
