@@ -141,6 +141,15 @@ def test_the_tables_of_scaling_are_those_of_their_result_files():
             assert f" {variant['cached']:.3f} |" in text, (size, name)
 
 
+def test_what_scaling_says_of_a_gpu_is_what_was_measured():
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    for way in result_of("gpu_llm.json", "64 sequences").values():
+        assert f"| {way['tokens_per_s']:,.0f} | {way['cached']:.2f} |" in text
+    rounds = result_of("gpu_llm.json", "ratios/rounds take at least")
+    assert f"at least {rounds:.1f} times as long" in text
+    assert f"({result_of('gpu_llm.json', 'kv_tokens'):,} tokens)" in text
+
+
 def test_full_yelp_and_replicas_are_as_they_were_measured():
     text = (ROOT / "docs" / "scaling.md").read_text()
     tenth, whole = (
