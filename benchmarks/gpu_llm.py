@@ -3,16 +3,16 @@
 The models are those of `benchmarks/gpu_model.py`: real shapes, random weights, replies of geometric lengths. Rows are
 asked in these ways:
 
-* two rows a seat: as the stage `differences` asks them, an extraction and then its validation, with twice as many
-  rows in flight as the scheduler runs sequences (`VllmEngine.concurrency` where the configuration gives none);
-* a quarter more, one row a seat: the same with fewer rows in flight;
+* a quarter more: as the stage `differences` asks them, an extraction and then its validation, with a quarter more rows
+  in flight than the scheduler runs sequences (`VllmEngine.concurrency` where the configuration gives none);
+* two rows a seat, one row a seat: the same with twice as many, or just as many;
 * rounds: as the papers' released procedure asks: all first rows' extractions, the next rows' when the last of them has
   ended, and then the validations in the same way;
 * flood: all the prompts at once, which is what the engine can do at most.
 
 Lengths of replies are the model's own and differ between the ways by chance; tokens a second are compared, and a few
-hundred replies have nearly the same sum. Not measured here: the whole job (`benchmarks/against_reference.py --gpu` does
-that), and how full the cache is at every moment; its size in tokens and the share of prompt tokens that it had are.
+hundred replies have nearly the same sum. Not measured here: the whole job (`benchmarks/against_reference.py --shape 7B`
+does that), and how full the cache is at every moment; its size in tokens is, and the share of prompt tokens that it had.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Case:
     shape: str
     engine_args: dict[str, Any] = field(default_factory=dict)
     engines: int = 1
-    ways: tuple[str, ...] = ("two rows a seat", "flood")
+    ways: tuple[str, ...] = ("a quarter more", "flood")
 
 
 def planned(shapes: list[str], ways: list[str] | None = None) -> list[Case]:
@@ -105,18 +105,19 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             found[name] = {"not_run": "the time was up"}
             continue
         model = write_language_model(folder / case.shape, case.shape, arguments.reply_tokens)
+        found[name] = asdict(case)
         try:
-            found[name] = {**asdict(case), **asyncio.run(measured(case, str(model), rows, arguments))}
+            asyncio.run(measure_case(case, str(model), rows, arguments, found))
         except Exception as error:  # what vLLM raises where a GPU, or its memory, does not allow a case
-            found[name] = {**asdict(case), "could_not_run": f"{type(error).__name__}: {str(error)[:300]}"}
-        print(f"{name}: {found[name]}", flush=True)
-        if arguments.out:
-            write_result(arguments.out, {"llm": found})
+            found[name]["could_not_run"] = f"{type(error).__name__}: {str(error)[:300]}"
+            print(f"{name}: {found[name]['could_not_run']}", flush=True)
     return found
 
 
-async def measured(case: Case, model: str, rows: list[Compared], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Start the engines of a case and ask in its ways, with an empty cache before each."""
+async def measure_case(
+    case: Case, model: str, rows: list[Compared], arguments: argparse.Namespace, found: dict[str, Any]
+) -> None:
+    """Start the engines of a case and ask in its ways, with an empty cache before each; each way is kept as it ends."""
     engine_args = {"load_format": "dummy", "max_num_seqs": arguments.max_num_seqs, **case.engine_args}
     gpus = 1 / case.engines if arguments.device == "cuda" else 0
     context = CONTEXT if arguments.device == "cuda" else None
@@ -125,16 +126,17 @@ async def measured(case: Case, model: str, rows: list[Compared], arguments: argp
     try:
         began = time.perf_counter()
         await asyncio.gather(*(engine.start() for engine in engines))
-        figures: dict[str, Any] = {"start_s": time.perf_counter() - began}
-        figures["kv_tokens"] = sum(kv_tokens(engine) for engine in engines)
+        figures = found[f"{case.shape}, {case.name}"]
+        figures |= {"start_s": time.perf_counter() - began, "kv_tokens": sum(map(kv_tokens, engines))}
         await asyncio.gather(*(flood(engine, rows[:4], arguments.max_tokens) for engine in engines))
         for way in case.ways:
             figures[way] = await rate(WAYS[way], engines, rows, arguments.max_tokens)
             print(f"{case.shape}, {case.name}, {way}: {figures[way]}", flush=True)
+            if arguments.out:
+                write_result(arguments.out, {"llm": found})
     finally:
         for engine in engines:
             await engine.close()
-    return figures
 
 
 async def rate(way: Way, engines: list[VllmEngine], rows: list[Compared], max_tokens: int) -> dict[str, float]:
@@ -164,8 +166,9 @@ def staged(rows_per_seat: float) -> Way:
     """The stage's way, with so many rows in flight for each sequence that the scheduler runs."""
 
     async def ask(engine: VllmEngine, rows: list[Compared], max_tokens: int) -> list[Completion]:
+        sequences = engine._llm.vllm_config.scheduler_config.max_num_seqs
         variant = Variant(rows_per_seat=rows_per_seat, by_age=True)
-        first, second = await asked(variant, rows, engine, engine.concurrency // 2, max_tokens)
+        first, second = await asked(variant, rows, engine, sequences, max_tokens)
         return [*first, *second]
 
     return ask
@@ -208,11 +211,11 @@ def prompts() -> PromptPack:
 
 
 WAYS: Mapping[str, Way] = {
-    "two rows a seat": staged(2),
     "a quarter more": staged(1.25),
-    "one row a seat": staged(1),
-    "rounds": in_rounds,
     "flood": flood,
+    "rounds": in_rounds,
+    "two rows a seat": staged(2),
+    "one row a seat": staged(1),
 }
 
 
