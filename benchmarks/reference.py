@@ -247,8 +247,9 @@ class BlockingVllm:
         from drp_ray.engines.vllm import _engine_args
 
         spec = ModelSpec.of(self.config.models[self.config.model_of("generator")], None)
-        arguments, defaults = _engine_args(spec, on_cpu=not spec.gpus), EngineArgs(model="")
-        changed = {name for name in vars(defaults) if getattr(arguments, name) != getattr(defaults, name)}
+        arguments = _engine_args(spec, on_cpu=not spec.gpus)
+        defaults = EngineArgs(model=arguments.model)
+        changed = {"model"} | {name for name in vars(defaults) if getattr(arguments, name) != getattr(defaults, name)}
         if arguments.enforce_eager:
             os.environ["TORCH_COMPILE_DISABLE"] = "1"  # as drp_ray's engine has it
         self._llm = LLM(**{name: getattr(arguments, name) for name in changed})

@@ -301,7 +301,7 @@ def _engine_args(spec: ModelSpec, on_cpu: bool) -> Any:
         # Inside a Ray actor vLLM would otherwise ask Ray for GPUs that the actor holds already.
         settings["distributed_executor_backend"] = "mp"
     if 0 < spec.gpus < 1:
-        settings["gpu_memory_utilization"] = spec.gpus * AsyncEngineArgs(model="").gpu_memory_utilization
+        settings["gpu_memory_utilization"] = spec.gpus * AsyncEngineArgs.gpu_memory_utilization
     if on_cpu and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         settings["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
     return AsyncEngineArgs(**{**settings, **spec.engine_args})

@@ -1,9 +1,11 @@
 """A job that is killed, in whole or in parts, while the real engine makes differences; and the same command again."""
 
+import json
 import os
 import signal
 import subprocess
 import time
+from collections import Counter
 
 import psutil
 import pytest
@@ -109,6 +111,33 @@ def test_a_signal_stops_the_job_and_the_same_command_continues(prepared, number,
     assert prepared.run_here("run").returncode == 0
     assert {name: folder.read(name) for name in before} == before
     assert_whole(prepared, users=16)
+
+
+def test_a_run_within_a_budget_that_is_killed_in_a_wave_goes_on_with_that_wave(tmp_path, sample):
+    job = ScriptedJob(tmp_path, sample, method="rag", budget={"tokens": 10**9})
+    ledger = job.folder / "results" / "sample" / "runs" / "scripted" / "budget.json"
+    job.script(delay_s=0.5)
+    running = start(job, "--set", "models.llm.concurrency=1")
+    give_up = time.monotonic() + WAIT_S
+    while not ledger.exists() or json.loads(ledger.read_bytes())["sizes"] != [8, 16]:
+        assert running.poll() is None and time.monotonic() < give_up, "there was to be a second wave"
+        time.sleep(0.1)
+    of_first_wave = Counter(job.calls())
+    folder = job.where("predictions")
+    committed = wait_for_parts(folder, 1, running)
+    kill_with_children(running)
+    before = ledger.read_bytes()
+    assert len(committed) < len(read_manifest(folder).parts), "it was to be killed in the middle of the wave"
+
+    job.script()
+    assert job.run_here("run").returncode == 0
+    assert ledger.read_bytes() == before
+    assert {name: folder.read(name) for name in committed} == committed
+    predictions = job.rows("predictions")
+    assert len(set(predictions["user_id"].to_pylist())) == predictions.num_rows == 16
+    assert set(predictions["status"].to_pylist()) == {"ok"}
+    in_all = Counter(job.calls())
+    assert {prompt: in_all[prompt] for prompt in of_first_wave} == of_first_wave
 
 
 def test_a_second_job_on_the_same_stages_says_so_and_stops(prepared):

@@ -198,6 +198,15 @@ def test_a_pool_has_the_replicas_and_cpus_that_its_models_may_have(plan):
     assert (pools["embeddings"].fewest, pools["embeddings"].replicas, pools["embeddings"].num_cpus) == (8, 8, 2)
 
 
+@pytest.mark.parametrize(("reasoner", "writer", "gpus"), [(0.5, 0.5, 1), (0.5, 0.7, 2), (1, 0.5, 2), (0.2, 0.3, 0.5)])
+def test_a_worker_that_holds_two_models_takes_a_part_of_a_gpu_or_whole_ones(plan, reasoner, writer, gpus):
+    shared = plan(
+        f"models.reasoner.num_gpus={reasoner}", f"models.writer.num_gpus={writer}", "roles.summarizer=reasoner"
+    )
+    assert shared.resources()["differences"].pool.num_gpus == reasoner
+    assert shared.resources()["predictions"].pool.num_gpus == pytest.approx(gpus)
+
+
 @pytest.mark.parametrize("stage", ORDER)
 def test_a_new_version_of_a_stage_renames_it_and_what_is_made_from_it(plan, monkeypatch, stage):
     before = plan()
