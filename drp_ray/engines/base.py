@@ -17,12 +17,15 @@ class ModelSpec(Model):
     `tensor_parallel`, `engine_args` and `trust_remote_code` are for engines that load a model themselves;
     `base_url`, `api_key`, `timeout_s` and `max_retries` for endpoints. With `concurrency` None the engine
     chooses how many calls are worth having in flight; with `seeds` False it is sent none, as some endpoints want it.
+    `devices` are the GPUs, as CUDA_VISIBLE_DEVICES names them, that the model has of those of a worker with several
+    models; None where it may take any.
     """
 
     # An error in a specification must not print the key.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     api_key: str | None = Field(default=None, repr=False, exclude=True)
+    devices: tuple[str, ...] | None = Field(default=None, exclude=True)
 
     @classmethod
     def of(cls, model: Model, api_key: str | None) -> "ModelSpec":

@@ -22,6 +22,7 @@ import itertools
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -63,7 +64,10 @@ _THINK = "<think>"
 _RECORD = "\x1e"
 _CONFIG = "VLLM_LOGGING_CONFIG_PATH"
 _NO_COMPILER = "TORCH_COMPILE_DISABLE"
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _CALL_NUMBERS = itertools.count()
+_ENVIRONMENT = threading.Lock()
+"""Held by the engine of this process that changes the environment for the processes that it starts."""
 
 T = TypeVar("T")
 
@@ -180,6 +184,7 @@ class VllmEngine:
         with (
             _errors_logged_to(Path(self._errors.name)),
             _nothing_compiled_where_eager(config),
+            _sees_its_gpus(self.spec),
             _alone_on_gpu(self.spec),
         ):
             self._llm = AsyncLLM.from_vllm_config(config, usage_context=context, disable_log_stats=True)
@@ -401,6 +406,24 @@ def _nothing_compiled_where_eager(config: Any) -> Iterator[None]:
 
 
 @contextmanager
+def _sees_its_gpus(spec: ModelSpec) -> Iterator[None]:
+    """Have the processes that are started meanwhile see the `devices` of the model alone, where it has some."""
+    if spec.devices is None:
+        yield
+        return
+    with _ENVIRONMENT:
+        before = os.environ.get(_VISIBLE)
+        os.environ[_VISIBLE] = ",".join(spec.devices)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_VISIBLE]
+            else:
+                os.environ[_VISIBLE] = before
+
+
+@contextmanager
 def _alone_on_gpu(spec: ModelSpec) -> Iterator[None]:
     """Have engines that share a GPU load one after another.
 
@@ -410,7 +433,7 @@ def _alone_on_gpu(spec: ModelSpec) -> Iterator[None]:
     if not 0 < spec.gpus < 1:
         yield
         return
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace(",", "-").replace("/", "-")
+    devices = os.environ.get(_VISIBLE, "all").replace(",", "-").replace("/", "-")
     with (Path(tempfile.gettempdir()) / f"drp-ray-gpu-{os.getuid()}-{devices}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

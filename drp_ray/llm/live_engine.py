@@ -1,6 +1,8 @@
 """An engine that is started again when it dies."""
 
 import asyncio
+import os
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -19,6 +21,7 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
+from drp_ray.engines.gpus import on_their_gpus
 
 MAX_GIVEN_UP_IN_A_ROW = 50
 """Calls that an endpoint may leave without an answer, none answered between them, before the job stops."""
@@ -152,6 +155,12 @@ class LiveEngine:
             ) from error
         except (PromptTooLong, RequestRefused):
             return
+
+
+def live_engines(models: Mapping[str, ModelSpec]) -> dict[str, LiveEngine]:
+    """An engine for every model of this process, each on its own of the process's GPUs; none is started yet."""
+    placed = on_their_gpus(models, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return {name: LiveEngine(spec) for name, spec in placed.items()}
 
 
 def _checked(completion: Completion) -> Completion:

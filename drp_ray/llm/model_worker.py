@@ -17,7 +17,7 @@ import pyarrow as pa
 from drp_ray.engines.base import CallGivenUp, EngineDied, ModelSpec
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.llm.kept import KeepSettings
-from drp_ray.llm.live_engine import LiveEngine
+from drp_ray.llm.live_engine import LiveEngine, live_engines
 from drp_ray.llm.memory import REUSED, Content, Memory, content_digest
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
@@ -89,7 +89,7 @@ class LoadedModels:
     @classmethod
     async def load(cls, models: Mapping[str, ModelSpec]) -> "LoadedModels":
         """Start an engine for every model."""
-        engines = {name: LiveEngine(spec) for name, spec in models.items()}
+        engines = live_engines(models)
         for engine in engines.values():
             await engine.start()
         return cls(engines, Seats(min(engine.concurrency for engine in engines.values())))

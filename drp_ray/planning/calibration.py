@@ -12,7 +12,7 @@ from ray.exceptions import RayTaskError
 from drp_ray.config import api_key
 from drp_ray.engines.base import Engine, ModelSpec
 from drp_ray.errors import BadInput, JobFailed
-from drp_ray.llm.live_engine import LiveEngine
+from drp_ray.llm.live_engine import live_engines
 from drp_ray.llm.model_worker import ModelRow, ModelWorker
 from drp_ray.planning.asked import Call, RecordingEngine, Reply, made_row
 from drp_ray.planning.replies import MOST_REPLIES, Known
@@ -79,7 +79,7 @@ def measure(
     """Start engines, and go through some stages with them, each for some seconds."""
 
     async def run() -> dict[str, Timed]:
-        engines = {name: LiveEngine(model) for name, model in models.items()}
+        engines = live_engines(models)
         try:
             for engine in engines.values():
                 await engine.start()

@@ -8,6 +8,7 @@ from typing import Any
 
 from drp_ray.config import Model, Role, api_key, s3_options
 from drp_ray.engines.base import ModelSpec, Sampling
+from drp_ray.engines.gpus import gpus_of_worker
 from drp_ray.engines.vllm import MAX_NUM_SEQS
 from drp_ray.inputs.import_path import source_digest
 from drp_ray.inputs.packaged_model import locate_language_model
@@ -119,11 +120,10 @@ def asking_resources(spec: JobSpec, programme: Programme) -> Resources:
     names = sorted({spec.config.model_of(role) for role in programme.roles})
     models = {name: spec.config.models[name] for name in names}
     rows = min(model.concurrency or model.engine_args.get("max_num_seqs", MAX_NUM_SEQS) for model in models.values())
-    gpus = sum(model.gpus for model in models.values())
     pool = Pool(
         replicas=min(model.replicas.max for model in models.values()),
         fewest=min(model.replicas.min for model in models.values()),
-        num_gpus=gpus if gpus <= 1 else math.ceil(gpus),
+        num_gpus=gpus_of_worker({name: model.gpus for name, model in models.items()}),
         num_cpus=max(model.num_cpus for model in models.values()),
         parts_in_flight=1 + math.ceil(8 * rows / spec.config.runtime.rows_per_part),
     )

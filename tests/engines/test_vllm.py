@@ -3,8 +3,11 @@
 import asyncio
 import gc
 import math
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +24,15 @@ from drp_ray.engines.base import (
     RequestRefused,
     Sampling,
 )
-from drp_ray.engines.vllm import VllmEngine, _alone_on_gpu, _engine_args, _opened_thinking, _parameters, problem_with
+from drp_ray.engines.vllm import (
+    VllmEngine,
+    _alone_on_gpu,
+    _engine_args,
+    _opened_thinking,
+    _parameters,
+    _sees_its_gpus,
+    problem_with,
+)
 from drp_ray.evaluation.scale import SCALES
 
 psutil = pytest.importorskip("psutil")
@@ -386,6 +397,18 @@ def test_an_engine_that_shares_a_gpu_takes_its_part_of_the_memory_and_what_is_se
     )
     assert half.gpu_memory_utilization == pytest.approx(whole.gpu_memory_utilization / 2)
     assert own.gpu_memory_utilization == 0.3
+
+
+@pytest.mark.parametrize("before", [None, "3,7"])
+def test_processes_that_an_engine_starts_see_its_own_devices_alone(monkeypatch, before):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if before is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    child = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"]
+    for devices, seen in ((("7",), "7"), (("3", "7"), "3,7"), (None, str(before))):
+        with _sees_its_gpus(ModelSpec(id="m", devices=devices)):
+            assert subprocess.run(child, capture_output=True, text=True, check=True).stdout.strip() == seen
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
 
 
 def test_engines_that_share_a_gpu_load_one_after_another(monkeypatch, tmp_path):
