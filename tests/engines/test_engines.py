@@ -94,7 +94,7 @@ def test_a_spec_is_the_configuration_of_a_model_with_its_key():
 
 
 def test_engines_take_the_settings_of_the_configuration_and_no_copies_of_them():
-    assert set(ModelSpec.model_fields) - set(Model.model_fields) == {"api_key"}
+    assert set(ModelSpec.model_fields) - set(Model.model_fields) == {"api_key", "devices"}
     assert set(Sampling.model_fields) - set(SamplingSettings.model_fields) == {
         "seed",
         "choices",
