@@ -5,8 +5,8 @@ workers, with one tail in all; and where a later level asks the same models, the
 sweep starts each model once, or once a level where models take turns.
 """
 
-from collections.abc import Iterable, Sequence, Set
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Sequence, Set
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -92,16 +92,22 @@ def _run_levels(going: _Going, options: RunOptions) -> None:
                 _load_ahead(going, later, catalogues, options)
         for group in _groups(stages):
             keep_workers = any(stage.job.plan.resources().get(name) in asked_later for stage in group)
-            try:
-                made = _run(group, replace(options, keep_workers=keep_workers))
-            except (BadInput, JobFailed) as failure:
-                going.stop({_uri(stage) for stage in group if not _is_made(stage, options.retry_errors)}, failure)
-                continue
-            for stage, result in zip(group, made, strict=True):
-                if isinstance(result, StageFailed):
-                    going.stop({_uri(stage)}, result)
+            _run_group(group, going, is_one, replace(options, keep_workers=keep_workers))
+
+
+def _run_group(group: Sequence[_StageOfJob], going: _Going, is_one: bool, options: RunOptions) -> None:
+    """Run stages that share workers, and tell of each as it ends; after a failure of all nothing more ends."""
+    left = dict(enumerate(group))
+    try:
+        with closing(_run(group, options)) as results:
+            for number, made in results:
+                stage = left.pop(number)
+                if isinstance(made, StageFailed):
+                    going.stop({_uri(stage)}, made)
                 else:
-                    going.say(stage_line(name, result) + ("" if is_one else f" ({stage.job.config.name})"))
+                    going.say(stage_line(stage.name, made) + ("" if is_one else f" ({stage.job.config.name})"))
+    except (BadInput, JobFailed) as failure:
+        going.stop({_uri(stage) for stage in left.values()}, failure)
 
 
 def _load_ahead(going: _Going, later: Sequence[str], catalogues: dict[Dataset, Any], options: RunOptions) -> None:
@@ -141,18 +147,9 @@ def _uri(stage: _StageOfJob) -> str:
     return stage.job.plan.stages[stage.name].folder.uri
 
 
-def _is_made(stage: _StageOfJob, retry_errors: bool) -> bool:
-    """Whether a stage was finished although others that share its workers were not."""
-    try:
-        manifests = stage.job.current_manifests([stage.name])
-    except (BadInput, JobFailed):  # what ended the work is told
-        return False
-    return manifests is not None and not (retry_errors and can_improve(manifests[stage.name].totals))
-
-
 def run_stage(job: OpenedJob, name: str, context: StageContext, options: RunOptions) -> Manifest:
     """Run what is pending of a stage of a job."""
-    [made] = _run([_StageOfJob(job, name, _work(job, name, context))], options)
+    [(_, made)] = _run([_StageOfJob(job, name, _work(job, name, context))], options)
     if isinstance(made, StageFailed):
         raise made
     return made
@@ -221,12 +218,16 @@ def _work(job: OpenedJob, name: str, context: StageContext) -> PartStage | Regro
     return PartStage(info, inputs[0], work, pool, stage.expected_rows, stage.rows_each(job.plan.spec), confirm)
 
 
-def _run(group: Sequence[_StageOfJob], options: RunOptions) -> Sequence[Made]:
+def _run(group: Sequence[_StageOfJob], options: RunOptions) -> Generator[tuple[int, Made]]:
+    """Run stages that share workers, or one that regroups; their places and what became of them, as it is known."""
     parts = [stage.work for stage in group if isinstance(stage.work, PartStage)]
     if parts:
-        return run_part_stages(parts, options)
+        yield from run_part_stages(parts, options)
+        return
     options.standby.leave_room()
-    return [run_regroup_stage(stage.work, options) for stage in group if isinstance(stage.work, RegroupStage)]
+    for number, stage in enumerate(group):
+        if isinstance(stage.work, RegroupStage):
+            yield number, run_regroup_stage(stage.work, options)
 
 
 def stage_line(name: str, manifest: Manifest) -> str:

@@ -27,7 +27,7 @@ the output part itself. So a part is whole on storage the moment it is done, and
 | Ray outlives the driver               | `keeper`                         | what is left of it is ended in seconds  |
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import ray
@@ -46,46 +46,34 @@ Made = Manifest | StageFailed
 """What became of a stage: its manifest, or why it failed although others may go on."""
 
 
-def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
-    """Run what is pending of a stage; its manifest says that it is done when it is.
-
-    Raises:
-        JobFailed: another job holds the folder, or the work could not go on.
-    """
-    [made] = run_part_stages([stage], options)
-    if isinstance(made, StageFailed):
-        raise made
-    return made
-
-
-def run_part_stages(stages: Sequence[PartStage], options: RunOptions) -> list[Made]:
+def run_part_stages(stages: Sequence[PartStage], options: RunOptions) -> Iterator[tuple[int, Made]]:
     """Run what is pending of stages that load the same, as one stream of parts over one crew of workers.
 
+    Yields each stage's place and what became of it, as soon as that is known.
+
     Raises:
-        JobFailed: none of them can go on. What is done of each stage stays.
+        JobFailed: those of which nothing was told cannot go on. What is done of each stage stays.
     """
-    made: dict[int, Made] = {}
     pending: dict[int, Manifest] = {}
     for number, stage in enumerate(stages):
         try:
             source = _complete_source(stage)
             manifest = read_whole_manifest(stage.info.folder)
         except StageFailed as failure:
-            made[number] = failure
+            yield number, failure
         else:
             if manifest is not None and _is_finished(manifest, source, options):
-                made[number] = manifest
+                yield number, manifest
             else:
                 pending[number] = source
     with optional_leases([stages[number].info.folder for number in pending], options.lease_ttl_s) as leases:
         runs: dict[int, StageRun] = {}
         for (number, source), check_lease in zip(pending.items(), leases, strict=True):
             if isinstance(check_lease, LeaseHeld):
-                made[number] = check_lease
+                yield number, check_lease
             else:
                 runs[number] = StageRun(stages[number], source, options.retry_errors, check_lease)
-        made |= zip(runs, _run_pending(list(runs.values()), options), strict=True)
-    return [made[number] for number in range(len(stages))]
+        yield from _run_pending(runs, options)
 
 
 def _complete_source(stage: PartStage) -> Manifest:
@@ -100,28 +88,31 @@ def _is_finished(manifest: Manifest, source: Manifest, options: RunOptions) -> b
     return is_current(manifest, {source.stage: source}) and not can_do_better
 
 
-def _run_pending(runs: Sequence[StageRun], options: RunOptions) -> list[Made]:
+def _run_pending(runs: Mapping[int, StageRun], options: RunOptions) -> Iterator[tuple[int, Made]]:
     """Make what is pending of all stages, and finish each as soon as it has all its parts."""
-    made: dict[int, Made] = {}
-    rows = sum(run.total.rows - run.amount_done.rows for run in runs)
-    for run in runs:
+    rows = sum(run.left.rows for run in runs.values())
+    for run in runs.values():
         run.take_share(rows)
+    unfinished = dict(runs)
     try:
-        for number, run in enumerate(runs):
-            if not run.n_left:
-                made[number] = _finished(run)
-        for number, failure in _run_parts(runs, options):
-            if failure is not None:
-                _leave(runs[number])
-                made[number] = failure
-            elif not runs[number].n_left:
-                made[number] = _finished(runs[number])
-    except BaseException:
-        for number, run in enumerate(runs):
-            if number not in made:
-                _leave(run)
-        raise
-    return [made[number] for number in range(len(runs))]
+        for number, made in _make(list(runs), list(runs.values()), options):
+            del unfinished[number]
+            yield number, made
+    finally:
+        for run in unfinished.values():
+            _leave(run)
+
+
+def _make(numbers: Sequence[int], runs: Sequence[StageRun], options: RunOptions) -> Iterator[tuple[int, Made]]:
+    for number, run in zip(numbers, runs, strict=True):
+        if not run.left.parts:
+            yield number, _finished(run)
+    for place, failure in _run_parts(runs, options):
+        if failure is not None:
+            _leave(runs[place])
+            yield numbers[place], failure
+        elif not runs[place].left.parts:
+            yield numbers[place], _finished(runs[place])
 
 
 def _finished(run: StageRun) -> Made:
@@ -138,7 +129,7 @@ def _leave(run: StageRun) -> None:
 
 
 def _run_parts(runs: Sequence[StageRun], options: RunOptions) -> Iterator[tuple[int, StageFailed | None]]:
-    """Run the pending parts of all; yields a stage's number as each of its parts is committed, or with its failure."""
+    """Run the pending parts of all; yields a stage's place as each of its parts is committed, or with its failure."""
     to_do = [part for number, run in enumerate(runs) for part in run.parts_to_do(number)]
     if not to_do:
         return
@@ -154,6 +145,7 @@ def _run_parts(runs: Sequence[StageRun], options: RunOptions) -> Iterator[tuple[
                 runs[number].note(committed_in(outcome))
             except StageFailed as failure:
                 crew.withdraw(number)
+                heartbeat.withdraw(runs[number].left)
                 yield number, failure
             else:
                 heartbeat.part_done()

@@ -36,6 +36,10 @@ class Amount(NamedTuple):
     parts: int
     rows: int
 
+    def less(self, other: "Amount") -> "Amount":
+        """What is left without another amount."""
+        return Amount(self.parts - other.parts, self.rows - other.rows)
+
 
 @dataclass(frozen=True)
 class StageProgress:
@@ -129,6 +133,11 @@ class Heartbeat:
     def part_done(self) -> None:
         """Note that a part was committed."""
         self._parts_done += 1
+
+    def withdraw(self, left: Amount) -> None:
+        """Note that so much will not be made."""
+        assert self._total is not None
+        self._total = self._total.less(left)
 
     def now(self) -> StageProgress:
         """The state of the stage."""

@@ -45,13 +45,7 @@ class StageRun:
 
     def take_share(self, rows_of_all: int) -> None:
         """Count of the time that passes what this stage's rows are of the rows that are made together."""
-        own = self.total.rows - self.amount_done.rows
-        self._share = own / rows_of_all if rows_of_all else 1.0
-
-    @property
-    def n_left(self) -> int:
-        """Parts that are not done."""
-        return len(self._unfinished.parts) - len(self._done)
+        self._share = self.left.rows / rows_of_all if rows_of_all else 1.0
 
     @property
     def total(self) -> Amount:
@@ -62,6 +56,11 @@ class StageRun:
     def amount_done(self) -> Amount:
         """What is done of it."""
         return Amount(len(self._done), sum(part.rows for part in self._done.values()))
+
+    @property
+    def left(self) -> Amount:
+        """What is not done of it."""
+        return self.total.less(self.amount_done)
 
     def parts_to_do(self, number: int) -> Iterator[PartToDo]:
         """The pending parts as they are dealt to workers, for the stage with this number among those dealt together."""

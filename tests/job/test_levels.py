@@ -51,11 +51,14 @@ def made(monkeypatch):
 
     def make(group, options):
         options.standby.leave_room()
-        failures, results = [], []
-        for stage in group:
+        failures = []
+        for number, stage in enumerate(group):
             failure = fails.get((stage.name, stage.job.config.name))
+            if isinstance(failure, StageFailed):
+                yield number, failure
+                continue
             if failure is not None:
-                (results if isinstance(failure, StageFailed) else failures).append(failure)
+                failures.append(failure)
                 continue
             made.append((stage.name, stage.job.config.name))
             part = PartEntry(name=part_name(0), rows=0, digest="d")
@@ -63,10 +66,9 @@ def made(monkeypatch):
                 stage=stage.name, fingerprint="f", made_from={}, inputs={}, parts=[part], totals={"rows": 0}
             )
             write_manifest(stage.job.plan.stages[stage.name].folder, manifest)
-            results.append(manifest)
+            yield number, manifest
         if failures:
             raise failures[0]
-        return results
 
     monkeypatch.setattr(levels, "write_run", lambda *_: None)
     monkeypatch.setattr(levels, "_run", make)
@@ -112,6 +114,17 @@ def test_a_job_whose_stage_failed_alone_goes_no_further_and_those_of_its_crew_do
     failure, said = run([Job(tmp_path, "a"), Job(tmp_path, "b"), Job(tmp_path, "c")])
     assert str(failure) == "damaged" and "Goes no further: b (damaged)" in said
     assert of(made, "a") == list(LEVELS) and of(made, "c") == list(LEVELS[1:]) and "scores" not in of(made, "b")
+
+
+def test_what_failed_alone_is_told_though_another_failure_then_ends_all_of_its_crew(tmp_path, made, monkeypatch):
+    monkeypatch.setattr(levels, "_groups", lambda stages: [list(stages)] if list(stages) else [])
+    made.fails |= {("predictions", "a"): StageFailed("damaged"), ("predictions", "c"): JobFailed("no engine")}
+    failure, said = run([Job(tmp_path, "a"), Job(tmp_path, "b"), Job(tmp_path, "c")])
+    assert str(failure) == "damaged" and of(made, "b") == list(LEVELS[1:])
+    assert [line for line in said if "further" in line] == [
+        "Goes no further: a (damaged)",
+        "Goes no further: c (no engine)",
+    ]
 
 
 def test_all_jobs_that_need_a_stage_that_failed_go_no_further(tmp_path, made):
@@ -176,13 +189,8 @@ def test_workers_that_stand_by_leave_a_cpu_to_the_task_that_builds_the_catalogue
     job, standby = Job(tmp_path, "a"), Waiting()
     monkeypatch.setattr(stage_module, "built_on_ray", lambda build, dataset: standby.done.append("build"))
     job.plan.definitions["predictions"] = Stage("predictions", 1, after(), lambda context: context.catalogue())
-    monkeypatch.setattr(
-        levels,
-        "_run",
-        lambda group, options: [
-            Manifest(stage="s", fingerprint="f", made_from={}, inputs={}, parts=[], totals={"rows": 0})
-        ],
-    )
+    empty = Manifest(stage="s", fingerprint="f", made_from={}, inputs={}, parts=[], totals={"rows": 0})
+    monkeypatch.setattr(levels, "_run", lambda group, options: (made for made in [(0, empty)]))
     run([job], standby)
     assert standby.done[standby.done.index("build") - 1] == "leave room" and standby.done[-1] == "dismiss"
 

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import ray
 from drp_ray.errors import BadInput, DatasetChanged, JobFailed, StageFailed
 from drp_ray.running.crew import load_ahead
 from drp_ray.running.monitor import start_monitor
-from drp_ray.running.part_stage import run_part_stage, run_part_stages
+from drp_ray.running.part_stage import Made, run_part_stages
 from drp_ray.running.stage_info import PartStage, RunOptions, StageInfo
 from drp_ray.running.stage_run import _confirm
 from drp_ray.running.survey import is_current, survey
@@ -66,6 +66,19 @@ class Square(Worker):
     def facts(self, rows):
         found = len(self._new & set(self.found))
         return {"errors": rows["status"].to_pylist().count("error"), **({"found": found} if found else {})}
+
+
+def run_all(stages: Sequence[PartStage], options: RunOptions) -> list[Made]:
+    """What became of the stages, in their order."""
+    made = dict(run_part_stages(stages, options))
+    return [made[number] for number in range(len(stages))]
+
+
+def run_part_stage(stage: PartStage, options: RunOptions) -> Manifest:
+    [made] = run_all([stage], options)
+    if isinstance(made, StageFailed):
+        raise made
+    return made
 
 
 def make_source(folder: Folder, parts: list[list[int]]) -> StageInfo:
@@ -398,7 +411,7 @@ def test_stages_that_load_the_same_are_one_stream_with_what_one_worker_loaded(tm
     one, first = sharing(tmp_path, "one", [[1, 2], [3]])
     other, second = sharing(tmp_path, "other", [[4], [5], [6]])
     began = time.monotonic()
-    manifests = run_part_stages([first, second], options)
+    manifests = run_all([first, second], options)
     assert [manifest.stage for manifest in manifests] == ["one", "other"] and all(m.is_done for m in manifests)
     assert (sorted(one.squares()), sorted(other.squares())) == ([1, 2, 3], [4, 5, 6])
     assert set(one.worked().values()) == set(other.worked().values()) == {1}
@@ -413,19 +426,22 @@ def test_a_failure_in_one_stage_keeps_what_every_stage_has_and_finishes_those_th
     one, first = sharing(tmp_path, "one", [[1, 2, 3]])
     other, second = sharing(tmp_path, "other", [[4], [5]], breaks=(5,))
     with pytest.raises(Exception, match="told to break"):
-        run_part_stages([first, second], options)
+        run_all([first, second], options)
     assert read_manifest(one.folder).is_done and not read_manifest(other.folder).is_done
     _, mended = other, replace(second, worker=replace(second.worker, breaks=()))
-    assert all(manifest.is_done for manifest in run_part_stages([first, mended], options))
+    assert all(manifest.is_done for manifest in run_all([first, mended], options))
     assert one.worked() == {part_name(0): 1} and sorted(other.squares()) == [4, 5]
 
 
 def test_a_stage_that_fails_is_withdrawn_and_those_that_share_its_workers_go_on(tmp_path, options):
     one, first = sharing(tmp_path, "one", [[1], [2], [3]], what="it")
     bad, second = sharing(tmp_path, "bad", [[n] for n in range(10, 40)], what="it", loses=(10,))
+    _, slow = sharing(tmp_path, "slow", [[n] for n in range(40, 60)], what="it")
     with lease(LocalFolder(tmp_path / "held"), 30.0):
         held = replace(first, info=replace(first.info, folder=LocalFolder(tmp_path / "held")))
-        failed, made, was_held = run_part_stages([second, first, held], options)
+        told = dict(run_part_stages([second, first, held, slow], options))
+    failed, made, was_held = (told[number] for number in range(3))
+    assert list(told).index(0) < list(told).index(3), "a failure is told as it happens"
     assert isinstance(failed, StageFailed) and "missing" in str(failed)
     assert isinstance(was_held, LeaseHeld)
     assert made.is_done and sorted(one.squares()) == [1, 2, 3]
@@ -482,7 +498,7 @@ def test_a_model_that_cannot_be_loaded_ends_all_also_where_the_first_stage_has_n
     _, second = sharing(tmp_path, "other", [[2]], cannot_load=True)
     first = replace(first, worker=replace(first.worker, cannot_load=True))
     with pytest.raises(BadInput, match="there is no such model"):
-        run_part_stages([first, second], options)
+        run_all([first, second], options)
 
 
 def test_no_more_workers_load_ahead_than_have_a_cpu(tmp_path, options):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from drp_ray.running.part_work import phase
-from drp_ray.running.progress import Amount, StageProgress
+from drp_ray.running.progress import Amount, Heartbeat, StageProgress
 
 TOTAL = Amount(4, 40)
 
@@ -46,3 +46,9 @@ def test_a_phase_ends_however_its_work_does():
     with pytest.raises(OSError):
         asyncio.run(fails())
     assert added == [{"reading": 1}, {"reading": -1}]
+
+
+def test_rows_that_will_not_be_made_are_not_waited_for():
+    heartbeat = Heartbeat(None, "predictions of 2 runs", 5, TOTAL, Amount(1, 10))
+    heartbeat.withdraw(Amount(2, 20))
+    assert heartbeat.now().total == Amount(2, 20)

@@ -39,8 +39,8 @@ def test_a_stage_is_what_it_was_where_another_of_its_crew_is_held_by_another_job
     stages = [PartStage(made(tmp_path, name, errors=errors), source, Copies()) for name, errors in (("a", 0), ("b", 1))]
     before = [read_manifest(stage.info.folder) for stage in stages]
     with lease(stages[1].info.folder, ttl_s=0.5):
-        done, held = run_part_stages(stages, RunOptions(5, 0.5, True, None))
-    assert done == before[0] and isinstance(held, LeaseHeld)
+        made_of = dict(run_part_stages(stages, RunOptions(5, 0.5, True, None)))
+    assert made_of[0] == before[0] and isinstance(made_of[1], LeaseHeld)
     assert [read_manifest(stage.info.folder) for stage in stages] == before
     with lease(stages[0].info.folder, ttl_s=0.5):
         pass  # it was let go
