@@ -17,18 +17,16 @@ Python process that gets SIGKILL leaves them behind, with the memory they hold.
 """
 
 import asyncio
-import fcntl
 import itertools
-import json
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from drp_ray.engines.base import (
     Completion,
@@ -42,6 +40,14 @@ from drp_ray.engines.base import (
 )
 from drp_ray.engines.gc_pause import collector_paused
 from drp_ray.engines.plain_text import ControlStrings, encode_apart
+from drp_ray.engines.vllm_processes import (
+    SHUTDOWN_S,
+    alone_on_gpu,
+    end,
+    environment_of_processes,
+    logged_causes,
+    with_descendants,
+)
 from drp_ray.inputs.packaged_model import has_only_pickles, locate_language_model
 
 CPU_KV_CACHE_BYTES = 2 << 30
@@ -57,17 +63,8 @@ FURTHER_SAMPLING = ("top_k", "min_p", "repetition_penalty", "presence_penalty", 
 LEAST_TOKENS_OF_A_CHOICE = 3
 """Output tokens that a constrained answer gets at least: two of "10", and the end."""
 
-SHUTDOWN_S = 5.0
-"""How long the engine's processes may take to end before they are killed."""
-
 _THINK = "<think>"
-_RECORD = "\x1e"
-_CONFIG = "VLLM_LOGGING_CONFIG_PATH"
-_NO_COMPILER = "TORCH_COMPILE_DISABLE"
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _CALL_NUMBERS = itertools.count()
-_ENVIRONMENT = threading.Lock()
-"""Held by the engine of this process that changes the environment for the processes that it starts."""
 
 T = TypeVar("T")
 
@@ -91,7 +88,7 @@ class VllmEngine:
         self._llm: Any = None
         self._control_strings: ControlStrings | None = None
         self._cores: list[Any] = []
-        self._processes: list[Any] = []
+        self._processes: list[psutil.Process] = []
         self._errors: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
         # One thread for all that would hold up the event loop: loading (minutes), rendering and tokenising
@@ -181,22 +178,17 @@ class VllmEngine:
             cached_tokenizer_from_config(config.model_config), [{"role": "user", "content": "?"}], self.spec
         )
         self._errors = tempfile.TemporaryDirectory(prefix="drp-ray-vllm-")
-        with (
-            _errors_logged_to(Path(self._errors.name)),
-            _nothing_compiled_where_eager(config),
-            _sees_its_gpus(self.spec),
-            _alone_on_gpu(self.spec),
-        ):
+        with environment_of_processes(self.spec, config, Path(self._errors.name)), alone_on_gpu(self.spec):
             self._llm = AsyncLLM.from_vllm_config(config, usage_context=context, disable_log_stats=True)
         self._cores = list(self._llm.engine_core.resources.engine_manager.processes)
-        self._processes = _with_descendants(self._cores)
+        self._processes = with_descendants(self._cores)
 
     def _unload(self) -> None:
         if self._llm is not None:
             died = self._llm.errored
             self._llm.shutdown(timeout=SHUTDOWN_S)
             # The workers of an EngineCore that was killed would stay for seconds, and their memory with them.
-            _end(self._processes, grace_s=0.0 if died else SHUTDOWN_S)
+            end(self._processes, grace_s=0.0 if died else SHUTDOWN_S)
         if self._errors is not None:
             self._errors.cleanup()
 
@@ -262,7 +254,7 @@ class VllmEngine:
     def _explain(self, error: BaseException) -> str:
         if self._closed:
             return "the engine was closed"
-        causes = _logged_causes(Path(self._errors.name)) if self._errors is not None else []
+        causes = logged_causes(Path(self._errors.name)) if self._errors is not None else []
         causes += [f"{core.name} ended with exit code {core.exitcode}" for core in self._cores if core.exitcode]
         if causes:
             return "; then ".join(causes)
@@ -355,128 +347,6 @@ def _apply_template(tokenizer: Any, messages: list[Message], spec: ModelSpec) ->
 def _opened_thinking(prompt: str) -> str:
     """The end of a rendered prompt from its `<think>` on, where the prompt ends with just that."""
     return prompt[prompt.rindex(_THINK) :] if prompt.rstrip().endswith(_THINK) else ""
-
-
-@contextmanager
-def _errors_logged_to(folder: Path) -> Iterator[None]:
-    """Have vLLM's processes that are started meanwhile write their errors into `folder` too.
-
-    The cause of a failure is logged in the process where it happened and reaches this one as "Engine core
-    initialization failed. See root cause above" (vLLM 0.29). vLLM reads how to log from a file that an
-    environment variable names, which its processes inherit. Whoever uses that variable keeps their own file.
-    """
-    from vllm.logger import DEFAULT_LOGGING_CONFIG
-
-    if _CONFIG in os.environ or os.environ.get("VLLM_CONFIGURE_LOGGING", "1") == "0":
-        yield
-        return
-    config = json.loads(json.dumps(DEFAULT_LOGGING_CONFIG))
-    config["formatters"]["plain"] = {"format": f"{_RECORD}%(message)s"}
-    config["handlers"]["errors"] = {
-        "class": "logging.FileHandler",
-        "filename": str(folder / "errors.log"),
-        "level": "ERROR",
-        "formatter": "plain",
-        "delay": True,
-    }
-    config["loggers"]["vllm"]["handlers"].append("errors")
-    (folder / "logging.json").write_text(json.dumps(config))
-    os.environ[_CONFIG] = str(folder / "logging.json")
-    try:
-        yield
-    finally:
-        del os.environ[_CONFIG]
-
-
-@contextmanager
-def _nothing_compiled_where_eager(config: Any) -> Iterator[None]:
-    """Have an eager engine on a CPU compile nothing at all.
-
-    vLLM 0.29 compiles its sampler with the first reply, also with `enforce_eager`: seconds, and the end of the engine
-    on a machine without a C++ compiler.
-    """
-    if not config.model_config.enforce_eager or config.device_config.device_type != "cpu" or _NO_COMPILER in os.environ:
-        yield
-        return
-    os.environ[_NO_COMPILER] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[_NO_COMPILER]
-
-
-@contextmanager
-def _sees_its_gpus(spec: ModelSpec) -> Iterator[None]:
-    """Have the processes that are started meanwhile see the `devices` of the model alone, where it has some."""
-    if spec.devices is None:
-        yield
-        return
-    with _ENVIRONMENT:
-        before = os.environ.get(_VISIBLE)
-        os.environ[_VISIBLE] = ",".join(spec.devices)
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[_VISIBLE]
-            else:
-                os.environ[_VISIBLE] = before
-
-
-@contextmanager
-def _alone_on_gpu(spec: ModelSpec) -> Iterator[None]:
-    """Have engines that share a GPU load one after another.
-
-    vLLM 0.29 measures while it loads how much memory the model takes of the GPU, and gives up where another process
-    takes or frees some meanwhile.
-    """
-    if not 0 < spec.gpus < 1:
-        yield
-        return
-    devices = os.environ.get(_VISIBLE, "all").replace(",", "-").replace("/", "-")
-    with (Path(tempfile.gettempdir()) / f"drp-ray-gpu-{os.getuid()}-{devices}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _logged_causes(folder: Path) -> list[str]:
-    """What the first errors that vLLM's processes logged come down to; later ones follow from them."""
-    log = folder / "errors.log"
-    if not log.exists():
-        return []
-    records = log.read_text(errors="replace").split(_RECORD)[1:]
-    return list(dict.fromkeys(map(_cause, records)))[:2]
-
-
-def _cause(record: str) -> str:
-    """The exception that ends the first traceback of a log record, which is the first in its chain."""
-    heading, traceback, lines = record.partition("Traceback (most recent call last):\n")
-    if not traceback:
-        return heading.strip()
-    exception = itertools.dropwhile(lambda line: line.startswith(" "), lines.splitlines())
-    return "\n".join(itertools.takewhile(lambda line: line.strip() != "", exception))
-
-
-def _with_descendants(processes: list[Any]) -> list[Any]:
-    # psutil comes with vLLM. Its handles are safe against reused process ids.
-    import psutil
-
-    found = []
-    for process in processes:
-        parent = psutil.Process(process.pid)
-        found += [parent, *parent.children(recursive=True)]
-    return found
-
-
-def _end(processes: list[Any], grace_s: float) -> None:
-    """Wait for processes to end, then kill those that have not."""
-    # psutil: as above.
-    import psutil
-
-    _, alive = psutil.wait_procs(processes, timeout=grace_s)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=SHUTDOWN_S)
 
 
 def problem_with(spec: ModelSpec) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import math
 import os
 import shutil
@@ -12,6 +13,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import pytest
@@ -26,13 +28,12 @@ from drp_ray.engines.base import (
 )
 from drp_ray.engines.vllm import (
     VllmEngine,
-    _alone_on_gpu,
     _engine_args,
     _opened_thinking,
     _parameters,
-    _sees_its_gpus,
     problem_with,
 )
+from drp_ray.engines.vllm_processes import alone_on_gpu, environment_of_processes
 from drp_ray.evaluation.scale import SCALES
 
 psutil = pytest.importorskip("psutil")
@@ -399,16 +400,41 @@ def test_an_engine_that_shares_a_gpu_takes_its_part_of_the_memory_and_what_is_se
     assert own.gpu_memory_utilization == 0.3
 
 
+CHANGED = ("CUDA_VISIBLE_DEVICES", "VLLM_LOGGING_CONFIG_PATH", "TORCH_COMPILE_DISABLE")
+
+
+def seen_by_a_child(devices, errors):
+    """The variables that a process finds which an eager engine on a CPU starts, with these devices."""
+    config = SimpleNamespace(
+        model_config=SimpleNamespace(enforce_eager=True), device_config=SimpleNamespace(device_type="cpu")
+    )
+    script = f"import json, os; print(json.dumps([os.environ.get(name) for name in {CHANGED}]))"
+    with environment_of_processes(ModelSpec(id="m", devices=devices), config, errors):
+        child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return json.loads(child.stdout)
+
+
 @pytest.mark.parametrize("before", [None, "3,7"])
-def test_processes_that_an_engine_starts_see_its_own_devices_alone(monkeypatch, before):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_processes_that_an_engine_starts_find_what_is_meant_for_them_and_nothing_stays(monkeypatch, tmp_path, before):
+    for name in CHANGED:
+        monkeypatch.delenv(name, raising=False)
     if before is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
-    child = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"]
-    for devices, seen in ((("7",), "7"), (("3", "7"), "3,7"), (None, str(before))):
-        with _sees_its_gpus(ModelSpec(id="m", devices=devices)):
-            assert subprocess.run(child, capture_output=True, text=True, check=True).stdout.strip() == seen
-        assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+    own = {(str(number),): tmp_path / str(number) for number in range(3)}
+    for folder in own.values():
+        folder.mkdir()
+    with ThreadPoolExecutor() as threads:
+        seen = list(threads.map(seen_by_a_child, own, own.values()))
+    assert seen == [[devices[0], str(folder / "logging.json"), "1"] for devices, folder in own.items()]
+    assert seen_by_a_child(None, tmp_path)[0] == before
+    assert [os.environ.get(name) for name in CHANGED] == [before, None, None]
+
+
+def test_what_is_set_already_is_left_to_whoever_set_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("VLLM_LOGGING_CONFIG_PATH", "mine.json")
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "0")
+    assert seen_by_a_child(("7",), tmp_path) == ["7", "mine.json", "0"]
+    assert os.environ["VLLM_LOGGING_CONFIG_PATH"] == "mine.json"
 
 
 def test_engines_that_share_a_gpu_load_one_after_another(monkeypatch, tmp_path):
@@ -416,7 +442,7 @@ def test_engines_that_share_a_gpu_load_one_after_another(monkeypatch, tmp_path):
     loading, most = set[int](), list[int]()
 
     def load(number, gpus):
-        with _alone_on_gpu(ModelSpec(id="m", num_gpus=gpus)):
+        with alone_on_gpu(ModelSpec(id="m", num_gpus=gpus)):
             loading.add(number)
             time.sleep(0.05)
             most.append(len(loading))
