@@ -2,22 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import ray
 from ray.exceptions import RayTaskError
 
-from drp_ray.config import api_key
+from drp_ray.config import Embedding, api_key
 from drp_ray.engines.base import Engine, ModelSpec
+from drp_ray.engines.embedder import make_embedder
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.llm.live_engine import live_engines
 from drp_ray.llm.model_worker import ModelRow, ModelWorker
 from drp_ray.planning.asked import Call, RecordingEngine, Reply, made_row
 from drp_ray.planning.replies import MOST_REPLIES, Known
-from drp_ray.planning.throughput import Throughput
+from drp_ray.planning.throughput import TextsPerSecond, Throughput
 from drp_ray.planning.trial import Asked, Made, Trial
+from drp_ray.running.worker import Pool
+
+T = TypeVar("T")
 
 CALIBRATION_S = 120.0
 """Seconds of asking, over all stages; the start of engines comes on top."""
@@ -30,11 +34,19 @@ class Timed(NamedTuple):
     calls: list[Call]
 
 
+EMBEDDING_S = 20.0
+"""Seconds of embedding."""
+
+TEXTS_AT_ONCE = 64
+"""Texts that are embedded together here; a run takes more, so that less is padded."""
+
+
 class Calibration(NamedTuple):
-    """What was measured: tokens a second by stage and model, and replies by stage and role."""
+    """What was measured: tokens a second by stage and model, replies by stage and role, and texts embedded a second."""
 
     throughputs: Mapping[tuple[str, str], Throughput]
     replies: Mapping[tuple[str, str], Known]
+    embedding: TextsPerSecond | None = None
 
 
 @dataclass
@@ -94,8 +106,19 @@ def measure(
     return trial.made, timed
 
 
+def embed_for(settings: Embedding, texts: Sequence[str], seconds: float) -> TextsPerSecond | None:
+    """Load the embedding model and embed texts until the time is up; None where there are no texts."""
+    embedder, done, began = make_embedder(settings), 0, time.monotonic()
+    while done < len(texts) and time.monotonic() - began < seconds:
+        done += len(embedder.encode(texts[done : done + TEXTS_AT_ONCE]))
+    took = time.monotonic() - began
+    return TextsPerSecond(done / took, f"measured in {took:.0f} s, {done:,} texts") if done else None
+
+
 def calibrate(trial: Trial, seconds: float = CALIBRATION_S) -> Calibration:
     """Go through all stages on the cluster, each where its models are; neighbours that ask the same models share them.
+
+    Then embed reviews that others wrote about the sampled users' items.
 
     Raises:
         BadInput: the key of an endpoint is not set.
@@ -105,17 +128,36 @@ def calibrate(trial: Trial, seconds: float = CALIBRATION_S) -> Calibration:
     timed: dict[str, Timed] = {}
     for group in _with_the_same_models(trial, names):
         needs = resources[group[0]]
-        task = ray.remote(num_cpus=needs.pool.num_cpus, num_gpus=needs.pool.num_gpus)(measure)
         # With their keys: the environment of another node does not have them.
         models = {name: ModelSpec.of(model, api_key(model)) for name, model in needs.models.items()}
-        try:
-            trial.made, of_group = ray.get(task.remote(trial, group, models, seconds / max(len(names), 1)))
-        except RayTaskError as error:
-            if isinstance(error.cause, BadInput | JobFailed):
-                raise error.cause from None  # and not the lines of Ray around it
-            raise
+        trial.made, of_group = _on_cluster(needs.pool, measure, trial, group, models, seconds / max(len(names), 1))
         timed |= of_group
-    return measured(timed)
+    return measured(timed)._replace(embedding=_embedding_speed(trial))
+
+
+def _embedding_speed(trial: Trial) -> TextsPerSecond | None:
+    needs = trial.plan.resources().get("embeddings")
+    if needs is None or needs.embedder is None:
+        return None
+    texts = {review["text_id"]: review["text"] for reviews in trial.sample.reviews.values() for review in reviews}
+    in_no_order = [texts[name] for name in sorted(texts)]  # ids are hashes
+    return _on_cluster(needs.pool, embed_for, needs.embedder, in_no_order, EMBEDDING_S)
+
+
+def _on_cluster(pool: Pool, function: Callable[..., T], *arguments: Any) -> T:
+    """Run a function where the models of a pool would be.
+
+    Raises:
+        BadInput, JobFailed: as the function does, without the lines of Ray around it.
+    """
+    task = ray.remote(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus)(function)
+    try:
+        found: T = ray.get(task.remote(*arguments))
+    except RayTaskError as error:
+        if isinstance(error.cause, BadInput | JobFailed):
+            raise error.cause from None
+        raise
+    return found
 
 
 def _with_the_same_models(trial: Trial, names: Sequence[str]) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """Counts over all users of a job: what decides how many calls there are, found without reading the texts."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,8 @@ class Census:
     """The users that a job predicts for, in the dataset's order.
 
     `comparisons` has for each of them on how many items they are compared with others, `profiles` how many past reviews
-    they have. `catalogue` is that of `build_catalogue`; `texts_to_embed` is the most that there can be.
+    they have. `catalogue` is that of `build_catalogue`; `texts_to_embed` is the most that there can be: all reviews of
+    the items on which they may be compared.
     """
 
     rows: ChosenRows
@@ -46,18 +48,19 @@ def take_census(dataset: Dataset, config: Config) -> Census:
     times = _SortedTimes.of(build_review_times(dataset)) if config.selection.as_of == "target" else None
     ids: list[str] = []
     eligible, profiles = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    compared_on = [pa.array([], pa.string())]
     for group, chosen in rows:
         users = dataset.read_users(group) if times else None
         ids += _ids(dataset, group, chosen)
         pairs = dataset.read_profile_items(group)
-        counted = _eligible_by_time(users, times, config.selection.k) if times else _eligible(pairs, catalogue, config)
+        found = _eligible_by_time(users, times, config.selection.k) if times else _eligible(pairs, catalogue, config)
         wanted = np.asarray(chosen)
-        eligible.append(np.bincount(counted, minlength=group.rows)[wanted])
+        eligible.append(np.bincount(found.users, minlength=group.rows)[wanted])
+        compared_on.append(found.items.filter(np.isin(found.users, wanted)).unique())
         profiles.append(np.bincount(pairs["user"].to_numpy(), minlength=group.rows)[wanted])
     comparisons = np.minimum(np.concatenate(eligible), config.retrieval.n)
-    reviewers = catalogue["reviewers"].to_numpy()
-    texts = int(reviewers[reviewers > config.selection.k].sum())
-    return Census(rows, ids, comparisons, np.concatenate(profiles), catalogue, texts)
+    texts = catalogue.filter(pc.is_in(catalogue["item_id"], value_set=pa.concat_arrays(compared_on)))["reviewers"]
+    return Census(rows, ids, comparisons, np.concatenate(profiles), catalogue, int(texts.to_numpy().sum()))
 
 
 def _ids(dataset: Dataset, group: RowGroup, rows: list[int]) -> list[str]:
@@ -65,12 +68,20 @@ def _ids(dataset: Dataset, group: RowGroup, rows: list[int]) -> list[str]:
     return [ids[row] for row in rows]
 
 
-def _eligible(pairs: pa.Table, catalogue: pa.Table, config: Config) -> Counts:
-    """The user (row in the group) of every item in a profile that enough others have reviewed."""
+class _Eligible(NamedTuple):
+    """Items on which users of a row group may be compared: the user (row in the group) and the item of each."""
+
+    users: Counts
+    items: pa.Array
+
+
+def _eligible(pairs: pa.Table, catalogue: pa.Table, config: Config) -> _Eligible:
+    """The items in profiles that enough others have reviewed."""
     place = pc.index_in(pairs["item_id"], value_set=catalogue["item_id"].combine_chunks())
     reviewers = catalogue["reviewers"].combine_chunks().take(place.combine_chunks())
     enough = pc.greater_equal(reviewers, config.selection.k + 1)
-    return np.asarray(pairs["user"].filter(enough).to_numpy())
+    kept = pairs.filter(enough).combine_chunks()
+    return _Eligible(kept["user"].to_numpy(), kept["item_id"].combine_chunks())
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class _SortedTimes:
         return counts
 
 
-def _eligible_by_time(users: pa.Table, times: _SortedTimes, k: int) -> Counts:
+def _eligible_by_time(users: pa.Table, times: _SortedTimes, k: int) -> _Eligible:
     """The same where only reviews until the target (or the user's own, if that is later) count."""
     profiles = users["profile"].combine_chunks()
     owner, reviews = pc.list_parent_indices(profiles), pc.list_flatten(profiles)
@@ -108,4 +119,5 @@ def _eligible_by_time(users: pa.Table, times: _SortedTimes, k: int) -> Counts:
     targets = pc.struct_field(users["target"].combine_chunks(), "timestamp").to_numpy()
     until = np.maximum(targets[user], newest["timestamp_max"].to_numpy())
     items = newest["item_id"].combine_chunks()
-    return np.asarray(user[times.reviewers_until(items, until) > k])
+    enough = times.reviewers_until(items, until) > k
+    return _Eligible(user[enough], items.filter(enough))

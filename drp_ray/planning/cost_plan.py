@@ -87,6 +87,7 @@ def _assembled(
         sampled=len(trial.sample.users),
         comparisons=int(census.comparisons.sum()) if "comparisons" in job.plan.stages else 0,
         texts_to_embed=census.texts_to_embed if "embeddings" in job.plan.stages else None,
+        embedding=counting.measured.embedding,
         stages=tuple(stages),
         strata=strata,
         tokenizers={name: tokenizer.about for name, tokenizer in counting.tokenizers.items()},

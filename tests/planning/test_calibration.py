@@ -1,8 +1,10 @@
 """What is measured on real engines in a short time."""
 
 import os
+import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from ray.exceptions import RayTaskError
 
@@ -10,7 +12,7 @@ from drp_ray.config import Model
 from drp_ray.engines.base import ModelNotLoaded, ModelSpec
 from drp_ray.planning import calibration
 from drp_ray.planning.asked import Call
-from drp_ray.planning.calibration import Timed, calibrate, measure, measured
+from drp_ray.planning.calibration import TEXTS_AT_ONCE, Timed, calibrate, embed_for, measure, measured
 from drp_ray.planning.census import take_census
 from drp_ray.planning.sampled_users import draw_places, sample_users
 from drp_ray.planning.trial import Trial
@@ -116,3 +118,28 @@ def test_a_model_that_cannot_be_loaded_is_told_as_the_engine_said_it(monkeypatch
     monkeypatch.setattr(calibration, "ray", Elsewhere(ModelNotLoaded("no such model")))
     with pytest.raises(ModelNotLoaded, match=r"^no such model$"):
         calibrate(one_stage_of(ENDPOINT))
+
+
+def test_texts_are_embedded_until_they_or_the_time_are_over(monkeypatch):
+    class Slow:
+        def encode(self, texts):
+            time.sleep(0.1)
+            return np.zeros((len(texts), 2))
+
+    monkeypatch.setattr(calibration, "make_embedder", lambda settings: Slow())
+    texts = [f"text {n}" for n in range(4 * TEXTS_AT_ONCE)]
+    all_of_them, some, none = (embed_for(None, *asked) for asked in ((texts, 60.0), (texts, 0.15), ([], 60.0)))
+    assert all_of_them.source.endswith(f"{len(texts)} texts") and some.source.endswith(f"{2 * TEXTS_AT_ONCE} texts")
+    assert none is None and all_of_them.texts_per_second < TEXTS_AT_ONCE / 0.1
+
+
+def test_models_and_embedder_are_measured_where_the_cluster_has_them(place, ray_here):  # noqa: F811
+    trial = trial_of(opened(place), 6)
+    found = calibrate(trial, seconds=30)
+    others = {review["text_id"] for reviews in trial.sample.reviews.values() for review in reviews}
+    assert ("differences", "llm") in found.throughputs
+    assert found.embedding.source.endswith(f" {len(others):,} texts")
+
+
+def test_a_job_without_embeddings_measures_no_embedder(place, ray_here):  # noqa: F811
+    assert calibrate(trial_of(opened(place, "method=rag"), 4), seconds=5).embedding is None

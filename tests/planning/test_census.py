@@ -37,11 +37,20 @@ def test_comparisons_are_counted_as_they_are_retrieved(folder, as_of, k, n, chos
     census = take_census(job.dataset, job.config)
     items = Catalogue(census.catalogue)
     times = ReviewTimes(build_review_times(job.dataset)) if as_of == "target" else None
+    everything = job.config.retrieval.model_copy(update={"n": 1_000})
     users = [user for group in job.dataset.row_groups() for user in job.dataset.read_users(group).to_pylist()]
     found = {
         user["user_id"]: retrieve(user["profile"], user["target"], items, job.config.retrieval, k, times)
         for user in users
     }
+    compared_on = {
+        user["profile"][place]["item_id"]
+        for user in users
+        if user["user_id"] in census.user_ids
+        for place in retrieve(user["profile"], user["target"], items, everything, k, times).eligible
+    }
+    reviews = {(user["user_id"], each["item_id"]) for user in users for each in user["profile"]}
+    assert census.texts_to_embed == sum(item in compared_on for _, item in reviews)
     assert census.comparisons.tolist() == [len(found[user].eligible) for user in census.user_ids]
     assert census.profiles.tolist() == [len({each["item_id"] for each in of(users, user)}) for user in census.user_ids]
 
