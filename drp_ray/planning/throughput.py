@@ -41,8 +41,8 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "Qwen/Qwen2.5-7B-Instruct",
         1,
         20_500.0,
-        "its shape with random weights on one H200, vLLM 0.29.0: 512 calls of 2,951 tokens in (half of them cached), 299 "
-        "out, in 45 s (benchmarks/results/gpu_llm.json)",
+        "its shape with random weights on one H200, vLLM 0.29.0: 512 calls of 2,951 tokens in (half of them cached), "
+        "299 out, in 45 s (benchmarks/results/gpu_llm.json)",
     ),
 )
 """Models with a measurement that somebody can look up. What has no source is not here."""
