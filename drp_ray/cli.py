@@ -225,17 +225,18 @@ def status(
     from drp_ray.job.waves import budget_of
 
     with failures_reported(), stopped_by_signals():
-        job = _open(config, overrides)
-        show_table(partial(_status_table, job), every if watch else None)
-        budget = budget_of(job.opened)
+        show_table(partial(_status_table, config, overrides), every if watch else None)
+        budget = budget_of(_open(config, overrides).opened)
         if budget is not None:
             say(budget_line(budget))
 
 
-def _status_table(job: "Job") -> tuple[Table, bool]:
-    """The stages of a job, and whether all are done."""
+def _status_table(config: Path, overrides: list[str]) -> tuple[Table, bool]:
+    """The stages of a job, or of the wave that it has come to, and whether all are done."""
+    from drp_ray.job.waves import may_go_on
     from drp_ray.running.progress import done_of
 
+    job = _open(config, overrides)
     table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
     lines = job.status()
     for line in lines:
@@ -250,7 +251,7 @@ def _status_table(job: "Job") -> tuple[Table, bool]:
             f"{line.completion_tokens:,}",
             f"{line.wall_s:,.1f} s",
         )
-    return table, all(line.state == "done" for line in lines)
+    return table, all(line.state == "done" for line in lines) and not may_go_on(job.opened)
 
 
 @app.command()

@@ -271,3 +271,12 @@ CONTROLS = pa.schema(
 
 `authors` are five reviewers of the target's item, the user among them, in the order of their ids.
 """
+
+MAY_BE_EMPTY: Mapping[str, pa.Schema] = {
+    "items": ITEMS,
+    "embeddings": EMBEDDINGS,
+    "comparisons": COMPARISONS,
+    "differences": DIFFERENCES,
+    "feature_keys": FEATURE_KEYS,
+}
+"""The stages that have no parts, and so no file that says their columns, where no user can be compared with others."""

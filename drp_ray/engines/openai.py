@@ -19,6 +19,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import openai
@@ -367,7 +368,7 @@ class OpenAIEngine:
             raise RequestRefused(f"{self._name}: {refusal or 'stopped by a content filter'}")
         return Completion(
             text=text,
-            finish_reason=str(choice.finish_reason),
+            finish_reason=choice.finish_reason or "",
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=(usage.prompt_tokens_details or _Cached()).cached_tokens or 0,
             completion_tokens=usage.completion_tokens,
@@ -447,11 +448,15 @@ def problem_with(spec: ModelSpec) -> str | None:
 
     async def check() -> None:
         engine = OpenAIEngine(spec)
-        await engine.check()
-        await engine.close()
+        try:
+            await engine.check()
+        finally:
+            await engine.close()
 
     try:
-        asyncio.run(check())
+        # In a thread of its own: that of a notebook has a running loop already.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, check()).result()
     except ModelNotLoaded as error:
         return str(error)
     return None

@@ -58,6 +58,11 @@ class Ledger:
         """The users of the last wave, which may be under way."""
         return self.sizes[-1]
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no wave follows the last one."""
+        return self.ended_by is not None or self.worked >= self.of
+
     def chosen(self, size: int) -> Users:
         """The first users in random order; where that is everybody, the users as the job names them."""
         return self.users if size >= self.of else self.users.model_copy(update={"sample": size})

@@ -38,6 +38,12 @@ def wave_of(job: OpenedJob, ledger: Ledger, size: int) -> OpenedJob:
     return replace(job, config=config, plan=plan)
 
 
+def may_go_on(job: OpenedJob) -> bool:
+    """Whether a wave may follow that under way, as far as is known of a run within a budget."""
+    ledger = read_ledger(job.run_folder) if job.config.budget.limits else None
+    return bool(job.config.budget.limits) and (ledger is None or not ledger.is_over)
+
+
 def spent_by(job: OpenedJob, ledger: Ledger) -> Spent:
     """What all waves of a run have cost so far."""
     return spent_on(wave_of(job, ledger, size).plan for size in dict.fromkeys(ledger.sizes))

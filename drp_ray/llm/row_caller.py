@@ -153,6 +153,8 @@ class RowCaller:
             if completion.finish_reason != "length":
                 raise UnusableReply(f"{role}: {error}") from error
         budget = self._twice_the_budget(spec, sampling, completion)
+        if budget <= sampling.max_tokens:  # the same call again would end alike
+            raise RowFailed(f"{role}: the thinking did not end within {sampling.max_tokens} tokens, and no more fit")
         completion, messages = await self._complete(spec, prompt, sampling.model_copy(update={"max_tokens": budget}))
         try:
             return messages, *self._parted(completion, spec)

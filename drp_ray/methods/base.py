@@ -87,14 +87,20 @@ class Programme:
     """Where a method of a user's own comes from; empty for those of this package."""
 
     @property
+    def fallbacks(self) -> tuple["Programme", ...]:
+        """The simpler programmes that work for users whose data do not allow this one, the next one first."""
+        return ()
+
+    @property
     def roles(self) -> tuple[Role, ...]:
-        """The roles it asks, in a fixed order."""
-        return tuple(sorted(self.asks))
+        """The roles that it or a fallback asks, in a fixed order."""
+        return tuple(sorted({role for each in (self, *self.fallbacks) for role in each.asks}))
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """The names of all templates it uses, for `PromptPack.sources_of`."""
-        return tuple(sorted({name for templates in self.asks.values() for name in templates}))
+        """The names of all templates that it or a fallback uses, for `PromptPack.sources_of`."""
+        asked = [templates for each in (self, *self.fallbacks) for templates in each.asks.values()]
+        return tuple(sorted({name for templates in asked for name in templates}))
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,14 @@ class Method(Programme):
 
     needs: Need
     write: Write
+
+    @property
+    def fallbacks(self) -> tuple["Method", ...]:
+        """See `Programme`; drp and dpl have intsum and nonperso."""
+        if not self.needs.fallback:
+            return ()
+        simpler = METHODS[self.needs.fallback]
+        return simpler, *simpler.fallbacks
 
 
 @dataclass(frozen=True)
@@ -147,9 +161,9 @@ def method_or_fallback(method: Method, user: UserContext) -> Method:
 
     cicl and persona-db fall back in the same way where nobody else reviewed the user's items.
     """
-    while not all(getattr(user, column) for column in method.needs.columns):
-        method = METHODS[method.needs.fallback]
-    return method
+    return next(
+        each for each in (method, *method.fallbacks) if all(getattr(user, column) for column in each.needs.columns)
+    )
 
 
 def _add(registry: dict[str, Any], programme: Programme) -> None:

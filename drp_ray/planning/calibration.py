@@ -7,18 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import ray
-from ray.exceptions import RayTaskError
 
 from drp_ray.config import Embedding, api_key
 from drp_ray.engines.base import Engine, ModelSpec
 from drp_ray.engines.embedder import make_embedder
-from drp_ray.errors import BadInput, JobFailed
 from drp_ray.llm.live_engine import live_engines
 from drp_ray.llm.model_worker import ModelRow, ModelWorker
 from drp_ray.planning.asked import Call, RecordingEngine, Reply, made_row
 from drp_ray.planning.replies import MOST_REPLIES, Known
 from drp_ray.planning.throughput import TextsPerSecond, Throughput
 from drp_ray.planning.trial import Asked, Made, Trial
+from drp_ray.running.cluster import own_failures_of_tasks
 from drp_ray.running.worker import Pool
 
 T = TypeVar("T")
@@ -148,15 +147,11 @@ def _on_cluster(pool: Pool, function: Callable[..., T], *arguments: Any) -> T:
     """Run a function where the models of a pool would be.
 
     Raises:
-        BadInput, JobFailed: as the function does, without the lines of Ray around it.
+        BadInput, JobFailed: as the function does.
     """
     task = ray.remote(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus)(function)
-    try:
+    with own_failures_of_tasks():
         found: T = ray.get(task.remote(*arguments))
-    except RayTaskError as error:
-        if isinstance(error.cause, BadInput | JobFailed):
-            raise error.cause from None
-        raise
     return found
 
 

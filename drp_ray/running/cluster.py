@@ -25,6 +25,9 @@ every stage; to start a process and import what a task needs takes two seconds o
 
 NOT_UP_IN_TIME = "timed out during startup"
 
+TOLD_BY_RAY_DATA = "\nFailed to apply UDF transform"
+"""How the lines begin that Ray Data 2.60 adds to the text of an exception: on retries, which a job has none of."""
+
 SHUFFLE_INPUT_BYTES = 128 * 2**20
 """How much a task of a shuffle takes in. With the 1 GiB of Ray 2.60 a few of them hold all that is shuffled at once."""
 
@@ -91,10 +94,10 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     import ray
     from ray.data import DataContext
 
-    is_ours, keeper = not ray.is_initialized(), None
+    is_ours, keeper, dismiss_speaker = not ray.is_initialized(), None, None
     if is_ours:
         if ray_address() is not None:
-            be_spoken_for()  # while standard error is where the line is to be read
+            dismiss_speaker = be_spoken_for()  # while standard error is where the line is to be read
         with _stderr_set_aside(), _signal_handlers_kept():
             keeper = Keeper() if ray_address() is None else None
             session = _init(ray, num_cpus)
@@ -102,6 +105,8 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     DataContext.get_current().enable_progress_bars = False
     DataContext.get_current().shuffle_input_batch_bytes = SHUFFLE_INPUT_BYTES
+    # Else Ray Data 2.60 raises an exception of its own, and the cause is lost on the way here.
+    DataContext.get_current().raise_original_map_exception = True
     yield ray
     # Not after a failure: while workers still die, Ray 2.60's shutdown can end this process on the spot, before the
     # failure was reported. Ray then ends with the process.
@@ -109,6 +114,8 @@ def connect(num_cpus: int | None) -> Iterator[Any]:
         ray.shutdown()
         if keeper is not None:
             keeper.release(session)
+        if dismiss_speaker is not None:
+            dismiss_speaker()
 
 
 @contextmanager
@@ -134,6 +141,25 @@ def loss_told() -> Iterator[None]:
             "Ray lost what this job cannot go on without, as when its head ends: what was committed stays, and the "
             f"same command continues where there is a Ray again ({said})"
         ) from error
+
+
+@contextmanager
+def own_failures_of_tasks() -> Iterator[None]:
+    """Raise what a task raised where a person can act on it, and not Ray's wrapper, which says a page of traceback.
+
+    Raises:
+        BadInput, JobFailed: a task did.
+    """
+    from ray.exceptions import RayTaskError
+
+    try:
+        yield
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, BadInput | JobFailed):
+            cause.args = (str(cause).partition(TOLD_BY_RAY_DATA)[0],)
+            raise cause from None
+        raise
 
 
 class Claim(NamedTuple):

@@ -7,6 +7,7 @@ through the pipe first.
 import atexit
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 SPOKEN = b"spoken"
@@ -17,8 +18,11 @@ LINE = (
 )
 
 
-def be_spoken_for() -> None:
-    """Have a line said on standard error, should this process end in a way that Python does not notice."""
+def be_spoken_for() -> Callable[[], None]:
+    """Have a line said on standard error, should this process end in a way that Python does not notice.
+
+    What comes back ends that; a process that ends by itself does so too.
+    """
     # A session of its own: what a terminal sends to stop the driver is not meant for it.
     speaker = subprocess.Popen(
         [sys.executable, "-P", __file__],
@@ -27,15 +31,14 @@ def be_spoken_for() -> None:
         cwd="/",
         start_new_session=True,
     )
-    atexit.register(_say_nothing, speaker)
 
-
-def _say_nothing(speaker: subprocess.Popen[bytes]) -> None:
-    if speaker.stdin is not None:
+    def dismiss() -> None:
+        atexit.unregister(dismiss)
         with suppress(BrokenPipeError):  # somebody ended the speaker
-            speaker.stdin.write(SPOKEN)
-            speaker.stdin.close()
-        speaker.wait()
+            speaker.communicate(SPOKEN)
+
+    atexit.register(dismiss)
+    return dismiss
 
 
 if __name__ == "__main__":

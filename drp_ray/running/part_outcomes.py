@@ -1,6 +1,7 @@
-"""What became of a part, as a row that Ray Data carries to the driver: what was committed, or why it failed.
+"""What became of a part, as a row that travels to the driver: what was committed, or why it failed.
 
-It travels as text: the facts of two stages differ in their names, and of an exception Ray Data keeps only the text.
+Ray Data carries those of shuffles, and the monitor all others. It is text, since the facts of two stages differ in
+their names.
 """
 
 import json

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from drp_ray.running.cluster import own_failures_of_tasks
 from drp_ray.running.part_outcomes import committed_in
 from drp_ray.running.progress import Amount, Heartbeat
 from drp_ray.running.stage_info import RegroupStage, RunOptions
@@ -29,7 +30,8 @@ def run_regroup_stage(stage: RegroupStage, options: RunOptions) -> Manifest:
     with optional_lease(stage.info.folder, options.lease_ttl_s) as check_lease:
         stage.info.folder.delete(MANIFEST)
         began = time.monotonic()
-        done = _make_parts(stage, options)
+        with own_failures_of_tasks():
+            done = _make_parts(stage, options)
         check_lease()
         if stage.confirm is not None:
             stage.confirm()

@@ -63,10 +63,13 @@ or none (`dummy`)."""
 
 
 def asking_settings(spec: JobSpec, programme: Programme) -> dict[str, Any]:
-    """What a programme's rows depend on: itself, its templates, and for each role the model and the sampling."""
+    """What a programme's rows depend on: itself with its fallbacks, templates, and each role's model and sampling."""
+    # Those of version 1 are not named, so that folders keep the names that they had when none was.
+    fallbacks = {each.name: each.version for each in programme.fallbacks if each.version > 1}
     return {
         "programme": programme.name,
         "version": programme.version,
+        **({"fallbacks": fallbacks} if fallbacks else {}),
         "prompts": spec.prompts.sources_of(programme.templates),
         "seed": spec.config.sampling.seed,
         "roles": {role: _role_settings(spec, role) for role in programme.roles},

@@ -155,7 +155,7 @@ def write_item_part(reviews: pa.Table, requests: Table, catalogue: Table, owners
     part = reviews["part"][0].as_py()
     asked = ray.get(requests)
     asked = asked.filter(pc.equal(asked["part"], part)).drop_columns("part")
-    shared = dict(zip(*(column.to_pylist() for column in ray.get(owners).columns), strict=True))
+    shared = owners_of(reviews["text_id"], ray.get(owners))
     reviews_of, requests_of = _by_item(reviews), _by_item(asked)
     items = Catalogue(ray.get(catalogue)).of(requests_of)
     rows = [
@@ -168,6 +168,12 @@ def write_item_part(reviews: pa.Table, requests: Table, catalogue: Table, owners
     }
     committed = commit_part(folder, part_name(part), pa.Table.from_pylist(rows, schema.ITEMS), facts, "")
     return committed_table(committed)
+
+
+def owners_of(text_ids: pa.ChunkedArray, owners: pa.Table) -> dict[str, int]:
+    """The parts that embed texts which several parts hold, for those among `text_ids`."""
+    found = owners.filter(pc.is_in(owners["text_id"], value_set=text_ids.combine_chunks()))
+    return dict(zip(*(column.to_pylist() for column in found.columns), strict=True))
 
 
 def _by_item(rows: pa.Table) -> dict[str, list[dict[str, Any]]]:

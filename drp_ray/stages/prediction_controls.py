@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from drp_ray.config import Evaluation
@@ -60,14 +61,21 @@ def predictions_of_part(batch: pa.Table, predictions: Folder) -> pa.Table:
 
 def write_part(batch: pa.Table, source: PredictionControls, everyone: Any, folder: Folder) -> pa.Table:
     """Write one part."""
-    name, table = batch["part"][0].as_py(), ray.get(everyone)
-    predicted = dict(zip(table["user_id"].to_pylist(), table["prediction"].to_pylist(), strict=True))
+    name = batch["part"][0].as_py()
     controls, users = (read_part(stage, name).rows for stage in (source.controls, source.users))
+    predicted = predictions_for(controls, ray.get(everyone))
     metrics = opened_once(source.evaluation, source.cache)
     texts = texts_of(controls["user_id"].to_pylist(), controls["swapped_user"].to_pylist(), predicted)
     rows = score_controls(metrics, users.to_pylist(), texts, [SWAPPED], controls["authors"].to_pylist())
     scored = pa.Table.from_pylist(rows, control_schema(metrics, [SWAPPED], [PREDICTION, SWAPPED]))
     return committed_table(commit_part(folder, name, scored, {}, ""))
+
+
+def predictions_for(controls: pa.Table, everyone: pa.Table) -> dict[str, str | None]:
+    """The predictions for the users of a part and for their partners."""
+    wanted = pa.concat_arrays([controls[name].combine_chunks() for name in ("user_id", "swapped_user")])
+    found = everyone.filter(pc.is_in(everyone["user_id"], value_set=wanted.drop_null()))
+    return dict(zip(found["user_id"].to_pylist(), found["prediction"].to_pylist(), strict=True))
 
 
 def texts_of(

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from drp_ray import schema
 from drp_ray.errors import BadInput, StageFailed
 from drp_ray.storage.fingerprint import digest
 from drp_ray.storage.folder import Folder, StorageUnreachable
@@ -262,6 +263,10 @@ def is_sound(folder: Folder, name: str) -> bool:
 
 def read_rows(folder: Folder, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of all parts that the manifest lists, in the order of the parts; `columns` of them, or all."""
+    manifest = read_manifest(folder)
+    if manifest is None or not manifest.parts:
+        none = schema.MAY_BE_EMPTY.get(manifest.stage if manifest else "", pa.schema([])).empty_table()
+        return none if columns is None else none.select(list(columns))
 
     def read(name: str) -> pa.Table:
         with damage_named(folder, name), folder.open(name) as file:
@@ -269,7 +274,7 @@ def read_rows(folder: Folder, columns: Sequence[str] | None = None) -> pa.Table:
         return rows.replace_schema_metadata(None)
 
     with ThreadPoolExecutor(FOOTER_READERS) as pool:
-        return pa.concat_tables(pool.map(read, part_names(folder)))
+        return pa.concat_tables(pool.map(read, [entry.name for entry in manifest.parts]))
 
 
 def read_committed(folder: Folder, names: Iterable[str]) -> dict[str, Committed]:

@@ -11,6 +11,7 @@ from drp_ray.config import load_config
 from drp_ray.errors import BadInput
 from drp_ray.job import plan as plan_module
 from drp_ray.job.plan import make_plan
+from drp_ray.methods.base import METHODS
 from drp_ray.prompts.pack import BUILT_IN
 from drp_ray.storage.folder import LocalFolder
 
@@ -213,6 +214,18 @@ def test_a_new_version_of_a_stage_renames_it_and_what_is_made_from_it(plan, monk
     raised = [replace(each, version=each.version + 1) if each.name == stage else each for each in plan_module.STAGES]
     monkeypatch.setattr(plan_module, "STAGES", raised)
     assert changed(before, plan()) == downstream(stage)
+
+
+@pytest.mark.parametrize("method", ["dpl", "drp", "cicl", "persona-db", "rag", "intsum", "nonperso", "llm-trsr"])
+def test_a_fallback_that_changes_renames_the_predictions_of_all_methods_that_fall_back_to_it(plan, monkeypatch, method):
+    for name in ("intsum", "nonperso"):
+        before = prints(plan(f"method={method}"))
+        with monkeypatch.context() as changed_methods:
+            changed_methods.setitem(METHODS, name, replace(METHODS[name], version=METHODS[name].version + 1))
+            after = prints(plan(f"method={method}"))
+        depends = name in {method, *(each.name for each in METHODS[method].fallbacks)}
+        assert (before["predictions"] != after["predictions"]) == depends
+        assert before["contexts"] == after["contexts"]
 
 
 JUDGES = "evaluation.judge={judge: {model: reasoner}, gpt: {samples: 5, model: reasoner}}"

@@ -659,6 +659,14 @@ class TestThinking:
         answer(world, ids("a"))
         assert world.calls[-1].sampling.max_tokens == budget
 
+    @pytest.mark.parametrize("context_length", [110, 100])
+    def test_where_no_more_fits_it_is_not_asked_again(self, world, context_length):
+        world.context_length = context_length
+        world.reply = lambda call: self.unfinished()
+        [row] = answer(world, ids("a"))
+        assert len(world.calls) == 1 and row["status"] == "error"
+        assert row["error"] == "writer: the thinking did not end within 100 tokens, and no more fit"
+
     def test_unfinished_twice_it_is_an_error_row(self, world):
         world.reply = lambda call: self.unfinished(50) if call.text == "a" else "fine"
         rows = answer(world, ids("a", "b"))

@@ -60,6 +60,13 @@ def test_a_decorated_function_is_found_by_its_path(own):
     assert found.origin["import_path"] == "my_own_module:write"
 
 
+def test_a_method_asks_all_roles_of_those_that_write_where_it_cannot(own):
+    own("my_own_module", needs="differences", more=FINDING)
+    found = find_method("my_own_module:write")
+    assert [each.name for each in found.fallbacks] == ["intsum", "nonperso"]
+    assert found.roles == ("generator", "summarizer") and set(METHODS["intsum"].templates) <= set(found.templates)
+
+
 def test_another_module_and_a_changed_one_are_other_origins(own):
     own("my_first", name="same")
     first = find_method("my_first:write").origin

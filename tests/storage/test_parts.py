@@ -233,3 +233,11 @@ def test_the_rows_of_all_parts_are_read_in_their_order(numbers, size):
         write_manifest(folder, Manifest(stage="s", fingerprint="f", made_from={}, inputs={}, parts=entries))
         assert read_rows(folder).equals(table)
         assert read_rows(folder, ["m"]).column_names == ["m"]
+
+
+@pytest.mark.parametrize("stage", ["items", "comparisons", "differences"])
+def test_a_finished_stage_without_parts_has_its_columns_and_no_rows(here, stage):
+    write_manifest(here, Manifest(stage=stage, fingerprint="f", made_from={}, inputs={}, parts=[], totals={"rows": 0}))
+    columns = getattr(schema, stage.upper())
+    assert read_rows(here).equals(columns.empty_table())
+    assert read_rows(here, columns.names[:2]).equals(columns.empty_table().select(columns.names[:2]))

@@ -1,5 +1,6 @@
 """Embedding similarity: how near prediction and reference are in the space of an embedding model."""
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -42,10 +43,10 @@ class EmbeddingSimilarity(Metric):
 
     @cached_property
     def _embedder(self) -> Embedder:
-        # One text in a batch: in company, a text's vector differs in its last digits.
-        return make_embedder(
-            Embedding(**self.settings.model_dump(), batch_size=1, replicas=Replicas(max=1), num_gpus=0)
-        )
+        # One text in a batch: in company, a text's vector differs in its last digits. One thread: every CPU has a
+        # process that scores.
+        processes = Replicas(max=os.cpu_count() or 1)
+        return make_embedder(Embedding(**self.settings.model_dump(), batch_size=1, replicas=processes, num_gpus=0))
 
     def score(self, prediction: str, reference: str) -> Scores:
         """See `Metric`. Between -1 and 1."""
