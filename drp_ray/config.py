@@ -29,6 +29,9 @@ Dimension = Literal["writing", "emotion", "semantic"]
 Leaks = Literal["refuse", "drop", "keep"]
 """What becomes of a dataset in which a profile holds its user's target review or later ones."""
 
+ENGINE_NAMES = ("vllm", "openai")
+"""The engines of this package; `engines.ENGINES` says where they are."""
+
 PROTOCOL_NAMES = ("dpl", "drp", "yelp-100x5", "full")
 """The names that `protocol` takes, also two of them joined by `+`; `job.protocols` says what they mean."""
 
@@ -251,8 +254,8 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _fits_engine(self) -> "Model":
-        if self.engine not in ("vllm", "openai") and ":" not in self.engine:
-            near = nearest(self.engine, ("vllm", "openai"))
+        if self.engine not in ENGINE_NAMES and ":" not in self.engine:
+            near = nearest(self.engine, ENGINE_NAMES)
             raise ValueError(f"engine {self.engine!r} is unknown: {near}, or give package.module:Class")
         limit = self.engine_args.get("max_num_seqs", 1)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:

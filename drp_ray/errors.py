@@ -4,7 +4,6 @@ import difflib
 import re
 from collections.abc import Iterable
 
-EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_ERROR_ROWS = 3

@@ -60,18 +60,6 @@ def build_tiny_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def has_tiny_model(folder: Path, seed: int = 0) -> bool:
-    """Whether the model of `seed` is in the folder; False where there is no folder or an empty one.
-
-    Raises:
-        FileExistsError: the folder holds anything else, such as a tiny model of another version.
-    """
-    found = _read_marker(folder)
-    if found not in (None, _marker(seed)):
-        raise FileExistsError(f"{folder} holds another tiny model ({found})")
-    return found is not None
-
-
 def _marker(seed: int) -> dict[str, Any]:
     return {"version": VERSION, "seed": seed}
 

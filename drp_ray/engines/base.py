@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from drp_ray.config import Model, SamplingSettings
 from drp_ray.errors import JobFailed
+from drp_ray.inputs.packaged_model import whole_path
 
 
 class ModelSpec(Model):
@@ -29,8 +30,10 @@ class ModelSpec(Model):
 
     @classmethod
     def of(cls, model: Model, api_key: str | None) -> "ModelSpec":
-        """Join a model and the key that its `api_key_env` names."""
-        return cls(**model.model_dump(exclude_unset=True), api_key=api_key)
+        """Join a model and the key that its `api_key_env` names, with the whole path of a model in a folder."""
+        settings = model.model_dump(exclude_unset=True)
+        is_path = model.engine != "openai"  # an endpoint has names
+        return cls(**settings | {"id": whole_path(model.id) if is_path else model.id}, api_key=api_key)
 
 
 class Message(TypedDict):

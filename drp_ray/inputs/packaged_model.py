@@ -11,6 +11,11 @@ LANGUAGE_MODEL = "ForCausalLM"
 """How the architectures end that write text."""
 
 
+def whole_path(model: str) -> str:
+    """A model as workers can find it, whose current folders are others: a folder of this machine by its whole path."""
+    return str(Path(model).absolute()) if Path(model).is_dir() else model
+
+
 def locate_language_model(model_id: str, key: str) -> str:
     """The folder or hub id to load; for `package:NAME`, the folder with a language model inside that package.
 

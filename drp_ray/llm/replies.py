@@ -121,23 +121,6 @@ def split_marker(text: str, marker: str) -> tuple[str, str]:
     return text[: found.start()].strip(), rest.removesuffix(bold).strip() if is_bold_throughout else rest
 
 
-def strip_marker(text: str, marker: str) -> str:
-    """What follows a marker, or the whole text where there is none: see `split_marker`."""
-    return split_marker(text, marker)[1]
-
-
-def usable(text: str, marker: str | None = None) -> str:
-    """The text of a reply, without its marker.
-
-    Raises:
-        UnusableReply: nothing is left.
-    """
-    text = strip_marker(text, marker) if marker else text.strip()
-    if not text:
-        raise UnusableReply(f"the reply is empty{f' after [{marker}]:' if marker else ''}")
-    return text
-
-
 def says_none(text: str) -> bool:
     """Whether a reply without a readable difference says that there is none, as the prompt asks it to.
 

@@ -15,6 +15,7 @@ from drp_ray.config import Embedding
 from drp_ray.engines.embedder import Embedder, locate_model, make_embedder
 from drp_ray.errors import StageFailed
 from drp_ray.inputs.import_path import source_digest
+from drp_ray.inputs.packaged_model import whole_path
 from drp_ray.running.worker import Key, Pool, Worker
 from drp_ray.stages.stage import JobSpec, Resources, Stage, after, for_need
 from drp_ray.storage.fingerprint import model_identity
@@ -154,6 +155,10 @@ def _settings(spec: JobSpec) -> dict[str, Any]:
     }
 
 
+def _for_workers(settings: Embedding) -> Embedding:
+    return settings.model_copy(update={"model": whole_path(settings.model)})
+
+
 def _resources(spec: JobSpec) -> Resources:
     settings = spec.config.embedding
     pool = Pool(
@@ -163,7 +168,7 @@ def _resources(spec: JobSpec) -> Resources:
         num_cpus=settings.num_cpus,
         parts_in_flight=PARTS_AT_ONCE,
     )
-    return Resources(pool, embedder=settings)
+    return Resources(pool, embedder=_for_workers(settings))
 
 
 EMBEDDINGS = Stage(
@@ -172,7 +177,7 @@ EMBEDDINGS = Stage(
     inputs=after("items"),
     settings=_settings,
     resources=_resources,
-    make=lambda context: Embed(context.config.embedding),
+    make=lambda context: Embed(_for_workers(context.config.embedding)),
     is_needed=for_need("embeddings"),
     expected_rows="texts",
 )

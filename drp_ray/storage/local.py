@@ -32,6 +32,9 @@ OLD_S = 60.0
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
+WITHOUT_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+"""What `link` says where a file system has none."""
+
 
 class DiskFailed(JobFailed, OSError):
     """A write that failed half-way: a full disk, most often. What was there before is still there."""
@@ -119,13 +122,36 @@ class LocalFolder:
         _sync_folder((self.path / name).parent)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Link a temporary file under the name, which fails where the name exists."""
+        """Link a temporary file under the name, which fails where the name exists.
+
+        On file systems without links, as those that show a bucket as a folder, a file is opened that must not be there:
+        for a moment others may see it without its content.
+        """
         with self._temporary_file(name, data) as temporary:
             try:
                 os.link(temporary, self.path / name)
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in WITHOUT_LINKS:
+                    raise
+                return self._create_in_place(name, data)
         _sync_folder((self.path / name).parent)
+        return True
+
+    def _create_in_place(self, name: str, data: bytes) -> bool:
+        try:
+            file = (self.path / name).open("xb")
+        except FileExistsError:
+            return False
+        try:
+            with self._disk_failures_told(name), file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except DiskFailed:
+            self.delete(name)
+            raise
         return True
 
     def swap(self, name: str, was: bytes, data: bytes) -> bool:

@@ -7,8 +7,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from drp_ray.config import Model, SamplingSettings
-from drp_ray.engines import base, make_engine
+from drp_ray.config import ENGINE_NAMES, Model, SamplingSettings
+from drp_ray.engines import ENGINES, base, make_engine
 from drp_ray.engines.base import ModelSpec, Sampling
 from drp_ray.errors import BadInput
 
@@ -29,6 +29,20 @@ def test_built_in_engines_are_found_by_name(name, class_name):
     engine = make_engine(spec)
     assert type(engine).__name__ == class_name
     assert engine.spec is spec
+
+
+def test_the_names_that_a_configuration_takes_are_those_of_engines():
+    assert set(ENGINES) == set(ENGINE_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("engine", "id_", "is_path"), [("vllm", "mine", True), ("vllm", "org/model", False), ("openai", "mine", False)]
+)
+def test_a_model_in_a_folder_is_found_from_any_current_folder(tmp_path, monkeypatch, engine, id_, is_path):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    spec = ModelSpec.of(Model(engine=engine, id=id_), None)
+    assert spec.id == (str(tmp_path / id_) if is_path else id_)
 
 
 def test_an_engine_of_your_own_is_found_by_import_path():

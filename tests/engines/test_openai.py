@@ -165,6 +165,12 @@ class TestCheck:
         assert problem_with(spec(server)) is None
         assert [body["max_tokens"] for body in server.bodies] == [1]
 
+    def test_it_can_be_asked_from_a_notebook_whose_thread_has_a_running_loop(self, server):
+        async def cell():
+            return problem_with(spec(server))
+
+        assert asyncio.run(cell()) is None and len(server.bodies) == 1
+
     @pytest.mark.parametrize("status", [401, 402, 403, 404])
     def test_a_key_that_may_list_models_but_not_chat_is_found(self, server, status):
         server.answers((status, error("no luck today"), {}))

@@ -1,6 +1,8 @@
 """A run within a budget ends with a whole random sample of the users, and asks nothing twice."""
 
 import json
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
 from drp_ray.job.budget import FIRST_WAVE, Ledger, Spent, continued, read_ledger, within_budget
 from drp_ray.job.job import Job
+from drp_ray.job.opened_job import open_job
 from drp_ray.job.run import run_all
 from drp_ray.storage.folder import LocalFolder
 
@@ -204,3 +207,21 @@ def test_a_budget_is_for_whole_single_runs(place):
         run_all([job.opened], lambda line: None)
     assert not (place / "nothing").exists()
     assert load_config(place / "job.yaml").budget.limits == {"tokens": 5.0}
+
+
+def test_watching_goes_from_wave_to_wave_until_no_other_follows(place, monkeypatch):
+    config = load_config(place / "job.yaml", ["name=watched", "budget={tokens: 1}"])
+    ledgers = [Ledger(config.users, USERS, sizes) for sizes in ((8,), (8, 20))]
+    ledgers.append(replace(ledgers[-1], ended_by="tokens"))
+    folder, looked_at = open_job(config).run_folder, []
+    ledgers.pop(0).write(folder)
+
+    def all_done(job):
+        looked_at.append(job.config.users.sample)
+        return []
+
+    monkeypatch.setattr(Job, "status", all_done)
+    monkeypatch.setattr(time, "sleep", lambda seconds: ledgers.pop(0).write(folder))
+    overrides = ["--set", "name=watched", "--set", "budget={tokens: 1}"]
+    shown = CliRunner().invoke(app, ["status", str(place / "job.yaml"), "--watch", *overrides])
+    assert (shown.exit_code, looked_at, ledgers) == (0, [8, 20, 20], [])

@@ -27,7 +27,6 @@ from drp_ray.engines.base import (
 from drp_ray.llm.kept import KeepSettings, parts_without_kept
 from drp_ray.llm.live_engine import MAX_DEATHS_IN_A_ROW, LiveEngine
 from drp_ray.llm.model_worker import DEATHS_OF_A_ROW, ROWS_OF_A_BUG, ModelRow, ModelWorker
-from drp_ray.llm.replies import usable
 from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.llm.seats import Seats
 from drp_ray.prompts.prompt import Prompt, Templates
@@ -146,7 +145,7 @@ def prompt(text, history=(), description=None):
 
 
 async def ask_once(row, ask):
-    return {"reply": usable(await ask("writer", prompt(row["id"])))}
+    return {"reply": await ask("writer", prompt(row["id"]))}
 
 
 @dataclass
@@ -694,7 +693,7 @@ class TestSeeds:
     @staticmethod
     async def two_roles(row, ask):
         await ask("critic", prompt(f"{row['id']} critic"))
-        return {"reply": usable(await ask("writer", prompt(row["id"])))}
+        return {"reply": await ask("writer", prompt(row["id"]))}
 
     def seeds(self, world, rows, **settings):
         world.calls.clear()
@@ -919,7 +918,7 @@ def test_every_role_asks_its_own_model(world):
 
     async def programme(row, ask):
         await ask("critic", prompt(f"{row['id']} critic"))
-        return {"reply": usable(await ask("writer", prompt(row["id"])))}
+        return {"reply": await ask("writer", prompt(row["id"]))}
 
     worker = worker_of(world, programme)
     worker.models = {

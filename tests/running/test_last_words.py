@@ -10,7 +10,7 @@ from drp_ray.running.last_words import LINE
 DRIVER = """
 import os, signal, sys
 from drp_ray.running.last_words import be_spoken_for
-be_spoken_for()
+dismiss = be_spoken_for()
 {end}
 """
 
@@ -21,6 +21,8 @@ be_spoken_for()
         ("os._exit(1)", LINE),
         ("os.kill(os.getpid(), signal.SIGKILL)", LINE),
         ("pass", ""),
+        ("dismiss(); os._exit(1)", ""),
+        ("dismiss()", ""),
         ("sys.exit('drp-ray: the bucket is away')", "drp-ray: the bucket is away\n"),
     ],
 )

@@ -26,7 +26,7 @@ from drp_ray.job.run import evaluate, run
 from drp_ray.job.run_scores import read_user_scores
 from drp_ray.job.score_lines import score_lines
 from drp_ray.stages.controls import MIN_OTHER_REVIEWS, WANTED, control_row, other_reviews, search, swapped_users
-from drp_ray.stages.prediction_controls import texts_of
+from drp_ray.stages.prediction_controls import predictions_for, texts_of
 from drp_ray.stages.stage import StageContext
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import part_names, read_rows
@@ -144,6 +144,18 @@ def test_every_prediction_is_swapped_once_and_never_with_its_own_user(targets):
     assert all(user != other and item_of[user] == item_of[other] for user, other in partners.items())
     assert sorted(partners) == sorted(partners.values())
     assert set(item_of) - set(partners) == {user for user, item in item_of.items() if targets.count(item) == 1}
+
+
+@given(st.lists(st.none() | st.integers(0, 9), max_size=10), st.integers(0, 9), st.integers(0, 9))
+def test_a_part_reads_the_predictions_of_its_users_and_of_their_partners(partners, start, end):
+    named = [None if partner is None else f"u{partner}" for partner in partners]
+    users = [f"u{number}" for number in range(len(partners))]
+    everyone = pa.table({"user_id": [f"u{n}" for n in range(10)], "prediction": [None, *"abcdefghi"]})
+    columns = {"user_id": pa.array(users, pa.string()), "swapped_user": pa.array(named, pa.string())}
+    part = pa.table(columns).slice(start, end)
+    found = predictions_for(part, everyone)
+    wanted = {*part["user_id"].to_pylist(), *part["swapped_user"].to_pylist()} - {None}
+    assert found == {user: text for user, text in zip(*everyone.to_pydict().values(), strict=True) if user in wanted}
 
 
 def test_a_user_whose_prediction_failed_has_no_control_of_it():

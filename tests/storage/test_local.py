@@ -1,15 +1,18 @@
 """A folder of a file system stays whole: killed writers, failing writes, files that vanish."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.storage.folder import S3Options, open_folder
+from drp_ray.storage.lease import Lease, LeaseHeld, lease
 
 WRITE_FOREVER = """
 import sys
@@ -82,3 +85,36 @@ def test_a_file_that_is_gone_when_it_is_looked_at_is_not_listed(tmp_path):
 def test_written_files_can_be_read_by_others(tmp_path):
     open_folder(str(tmp_path), S3Options()).write("file", b"x")
     assert (tmp_path / "file").stat().st_mode & 0o444 == 0o444
+
+
+@pytest.mark.parametrize("says", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_where_a_file_system_has_no_links_one_create_wins_and_a_lease_is_held(tmp_path, monkeypatch, says):
+    def no_links(*_):
+        raise OSError(says, os.strerror(says))
+
+    monkeypatch.setattr(os, "link", no_links)
+    folder = open_folder(str(tmp_path), S3Options())
+    with ThreadPoolExecutor() as threads:
+        won = list(threads.map(lambda number: folder.create("file", b"%d" % number), range(8)))
+    assert sum(won) == 1 and folder.read("file") == b"%d" % won.index(True)
+    with lease(folder, ttl_s=30.0) as held, pytest.raises(LeaseHeld):
+        held.check()
+        Lease(folder, ttl_s=0.3).acquire()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_create_that_fails_half_way_leaves_nothing_also_without_links(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "not permitted")
+
+    folder, syncs = open_folder(str(tmp_path), S3Options()), iter([None, OSError(28, "No space left on device")])
+
+    def second_fails(_handle):
+        if (failure := next(syncs)) is not None:
+            raise failure
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "fsync", second_fails)
+    with pytest.raises(JobFailed, match="No space left"):
+        folder.create("file", b"new")
+    assert list(tmp_path.iterdir()) == []
