@@ -18,7 +18,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -454,9 +454,18 @@ def problem_with(spec: ModelSpec) -> str | None:
             await engine.close()
 
     try:
-        # In a thread of its own: that of a notebook has a running loop already.
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, check()).result()
+        _run(check())
     except ModelNotLoaded as error:
         return str(error)
     return None
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end what is to be awaited: in a thread of its own where this one, as a notebook's, has a loop already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
