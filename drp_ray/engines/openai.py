@@ -461,7 +461,7 @@ def problem_with(spec: ModelSpec) -> str | None:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end what is to be awaited: in a thread of its own where this one, as a notebook's, has a loop already."""
+    """Run something to its end, in a thread of its own where this one has a running loop already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
