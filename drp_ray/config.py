@@ -640,6 +640,12 @@ def explain(problem: Any, section: type[BaseModel]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{place}: {message}" if place else message
+    if problem["type"] == "tuple_type":
+        message = "Input should be a list"
+    if problem["type"] == "dict_type":
+        message = "Input should be settings, each written key: value"
+    if problem["type"] == "model_type":
+        message = f"Input should be settings: {', '.join(_known_keys(section, problem['loc']))}"
     hint = "; a list of values is for drp-ray sweep" if isinstance(problem["input"], list) else ""
     return f"{place}: {message} (got {problem['input']!r}){hint}"
 

@@ -163,6 +163,23 @@ def test_a_value_out_of_bounds_is_named_by_its_key(load, key, value):
     assert "(got " in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        ("runtime.keep", "thinking", "a list"),
+        ("retrieval.query", "{a: 1}", "a list"),
+        ("budget", "5", "tokens, usd, hours"),
+        ("models.one", "some/model", "engine, id"),
+        ("models", "some/model", "key: value"),
+        ("evaluation", "7", "metrics, judge"),
+    ],
+)
+def test_what_should_hold_several_values_is_told_in_words_of_yaml(load, key, value, right):
+    with pytest.raises(BadInput, match=f"{key}: Input should be .*{right}") as told:
+        load(SMALL, f"{key}={value}")
+    assert not any(word in str(told.value) for word in ("tuple", "dictionary", "instance"))
+
+
 @pytest.mark.parametrize("key", ["sampling.temperature", "sampling.validator.top_k", "users.limit", "users.seed"])
 @pytest.mark.parametrize("value", ["true", "false"])
 def test_yes_and_no_are_no_numbers(load, key, value):

@@ -230,7 +230,7 @@ def budget_line(found: Mapping[str, Any]) -> str:
         f"{found['spent'][name]:,.6g} of {limit:,.6g} {name}" for name, limit in found["limits"].items()
     )
     ended = f"; the limit of {found['ended_by']} ended the run" if found["ended_by"] else ""
-    users = (
-        f"{found['users']:,} of {found['of']:,} users, a random sample" if found["users"] < found["of"] else "all users"
-    )
+    users = f"all {found['of']:,} users of the job"
+    if found["users"] < found["of"]:
+        users = f"{found['users']:,} of {found['of']:,} users, a random sample"
     return f"Budget: {amounts} spent on {users}{ended}"

@@ -38,6 +38,12 @@ def wave_of(job: OpenedJob, ledger: Ledger, size: int) -> OpenedJob:
     return replace(job, config=config, plan=plan)
 
 
+def whole_job(job: OpenedJob) -> OpenedJob:
+    """The job with all users that it names, where a run within a budget has come to some of them."""
+    ledger = read_ledger(job.run_folder) if job.config.budget.limits else None
+    return job if ledger is None else wave_of(job, ledger, ledger.of)
+
+
 def may_go_on(job: OpenedJob) -> bool:
     """Whether a wave may follow that under way, as far as is known of a run within a budget."""
     ledger = read_ledger(job.run_folder) if job.config.budget.limits else None

@@ -1,12 +1,23 @@
 """Runs the work of rows as a run does, on engines that only count, or on real ones, and keeps what every call cost."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from drp_ray.engines.base import CallGivenUp, Completion, Engine, Message, PromptTooLong, RequestRefused, Sampling
-from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.engines.base import (
+    CallGivenUp,
+    Completion,
+    Engine,
+    EngineDied,
+    Message,
+    PromptTooLong,
+    RequestRefused,
+    Sampling,
+)
+from drp_ray.errors import BadInput, JobFailed
+from drp_ray.llm.model_worker import ModelRow, ModelWorker, named
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import RowCaller, RowFailed
 from drp_ray.planning.tokens import Tokenizer, Tokens
@@ -114,6 +125,14 @@ class CountingEngine:
 
 
 @dataclass
+class Tries:
+    """How many calls a stage made to each model, answered or not, and what the first one to fail said."""
+
+    made: Counter[str] = field(default_factory=Counter)
+    first_failure: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class RecordingEngine:
     """A real engine, for one row and role: what every call costs is kept."""
 
@@ -121,6 +140,7 @@ class RecordingEngine:
     model: str
     engine: Engine
     calls: list[Call]
+    tries: Tries
 
     @property
     def concurrency(self) -> int:
@@ -145,19 +165,35 @@ class RecordingEngine:
 
     async def complete(self, messages: list[Message], sampling: Sampling) -> Completion:
         """Ask the engine."""
-        said = await self.engine.complete(messages, sampling)
+        self.tries.made[self.model] += 1
+        try:
+            said = await self.engine.complete(messages, sampling)
+        except Exception as failure:
+            self.tries.first_failure.setdefault(self.model, named(failure))
+            raise
         cost = said.prompt_tokens, said.cached_tokens, said.completion_tokens, sampling.max_tokens
         self.calls.append(Call(self.role, self.model, *cost, said.text, not sampling.answers_at_once))
         return said
 
 
-async def made_row(row: ModelRow, worker: ModelWorker, engines: Mapping[str, Engine]) -> Row:
-    """What a row comes to when it is tried once; `engines` has one for each role."""
+async def made_row(
+    row: ModelRow, worker: ModelWorker, engines: Mapping[str, Engine], unforeseen: list[Exception] | None = None
+) -> Row:
+    """What a row comes to when it is tried once; `engines` has one for each role.
+
+    What nobody foresaw costs the row, as in a run, and is added to `unforeseen`.
+    """
     roles = {role: replace(spec, model=role) for role, spec in worker.roles.items()}
     caller = RowCaller(row.key, roles, engines, worker.seed)
     caller.begin(0)
     try:
         columns = {**await row.answer(caller), "status": "ok", "error": None}
-    except (RowFailed, UnusableReply, CallGivenUp) as failure:
+    except (RowFailed, UnusableReply, CallGivenUp, EngineDied) as failure:
         columns = {"status": "error", "error": str(failure)}
+    except (JobFailed, BadInput):
+        raise
+    except Exception as failure:
+        columns = {"status": "error", "error": named(failure)}
+        if unforeseen is not None:
+            unforeseen.append(failure)
     return {**row.blank, **caller.accounts.columns(), **columns, "attempts": 1}

@@ -11,13 +11,14 @@ import ray
 from drp_ray.config import Embedding, api_key
 from drp_ray.engines.base import Engine, ModelSpec
 from drp_ray.engines.embedder import make_embedder
+from drp_ray.errors import JobFailed
 from drp_ray.llm.live_engine import live_engines
 from drp_ray.llm.model_worker import ModelRow, ModelWorker
-from drp_ray.planning.asked import Call, RecordingEngine, Reply, made_row
+from drp_ray.planning.asked import Call, RecordingEngine, Reply, Tries, made_row
 from drp_ray.planning.replies import MOST_REPLIES, Known
 from drp_ray.planning.throughput import TextsPerSecond, Throughput
 from drp_ray.planning.trial import Asked, Made, Trial
-from drp_ray.running.cluster import own_failures_of_tasks
+from drp_ray.running.cluster import Claim, own_failures_of_tasks
 from drp_ray.running.worker import Pool
 
 T = TypeVar("T")
@@ -27,10 +28,14 @@ CALIBRATION_S = 120.0
 
 
 class Timed(NamedTuple):
-    """How long a stage was asked, and the calls that were answered meanwhile, also of rows that were not finished."""
+    """How long a stage was asked, and the calls that were answered meanwhile, also of rows that were not finished.
+
+    `waiting` has the models that answered nothing in that time, with the number of calls that were waiting for them.
+    """
 
     seconds: float
     calls: list[Call]
+    waiting: Mapping[str, int] = {}
 
 
 EMBEDDING_S = 20.0
@@ -41,11 +46,15 @@ TEXTS_AT_ONCE = 64
 
 
 class Calibration(NamedTuple):
-    """What was measured: tokens a second by stage and model, replies by stage and role, and texts embedded a second."""
+    """What was measured: tokens a second by stage and model, replies by stage and role, and texts embedded a second.
+
+    `too_slow` says for a stage and a model that no call was answered in the time that there was.
+    """
 
     throughputs: Mapping[tuple[str, str], Throughput]
     replies: Mapping[tuple[str, str], Known]
     embedding: TextsPerSecond | None = None
+    too_slow: Mapping[tuple[str, str], str] = {}
 
 
 @dataclass
@@ -59,8 +68,13 @@ class _RealEngines:
     async def ask(
         self, name: str, worker: ModelWorker, rows: Sequence[ModelRow], before: Sequence[Sequence[ModelRow]]
     ) -> list[Asked]:
-        """The rows that were answered in time."""
+        """The rows that were answered in time.
+
+        Raises:
+            JobFailed: a model was asked and answered nothing, and not for want of time.
+        """
         began, waiting, done, begun = time.monotonic(), iter(rows), list[Asked](), list[list[Call]]()
+        tries = Tries()
         at_once = min(self.engines[spec.model].concurrency for spec in worker.roles.values())
 
         async def one_after_another() -> None:
@@ -68,20 +82,38 @@ class _RealEngines:
                 calls: list[Call] = []
                 begun.append(calls)
                 recorded = {
-                    role: RecordingEngine(role, spec.model, self.engines[spec.model], calls)
+                    role: RecordingEngine(role, spec.model, self.engines[spec.model], calls, tries)
                     for role, spec in worker.roles.items()
                 }
                 done.append(Asked(row.blank["user_id"], await made_row(row, worker, recorded), calls))
 
         asking = [asyncio.ensure_future(one_after_another()) for _ in range(at_once)]
         finished, late = await asyncio.wait(asking, timeout=self.seconds)
-        self.timed[name] = Timed(time.monotonic() - began, [call for calls in begun for call in calls])
+        answered = [call for calls in begun for call in calls]
+        self.timed[name] = Timed(time.monotonic() - began, answered, _unanswered(tries, answered))
         for each in late:
             each.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         for each in finished:
             each.result()
+        _see_that_models_answer(name, tries, self.timed[name].waiting)
         return done
+
+
+def _unanswered(tries: Tries, answered: Sequence[Call]) -> dict[str, int]:
+    """The models that answered none of their calls, with the number of these."""
+    models = {call.model for call in answered}
+    return {model: count for model, count in tries.made.items() if model not in models}
+
+
+def _see_that_models_answer(stage: str, tries: Tries, unanswered: Mapping[str, int]) -> None:
+    """Raise where a model failed a call and answered none: it measured nothing, and would fail a run."""
+    for model, count in unanswered.items():
+        if model in tries.first_failure:
+            raise JobFailed(
+                f"{stage}: {model} answered none of {count:,} calls, so nothing can be measured; "
+                f"the first failed of {tries.first_failure[model]}"
+            )
 
 
 def measure(
@@ -121,7 +153,7 @@ def calibrate(trial: Trial, seconds: float = CALIBRATION_S) -> Calibration:
 
     Raises:
         BadInput: the key of an endpoint is not set.
-        JobFailed: a model cannot be loaded, or an endpoint refuses.
+        JobFailed: a model cannot be loaded or answers nothing, or an endpoint refuses.
     """
     names, resources = trial.stages(), trial.plan.resources()
     timed: dict[str, Timed] = {}
@@ -132,6 +164,13 @@ def calibrate(trial: Trial, seconds: float = CALIBRATION_S) -> Calibration:
         trial.made, of_group = _on_cluster(needs.pool, measure, trial, group, models, seconds / max(len(names), 1))
         timed |= of_group
     return measured(timed)._replace(embedding=_embedding_speed(trial))
+
+
+def claims(trial: Trial) -> dict[str, Claim]:
+    """What `calibrate` takes of the cluster for each stage that it measures: one worker, after those before it."""
+    names = [*trial.stages(), "embeddings"]
+    pools = {name: needs.pool for name, needs in trial.plan.resources().items() if name in names}
+    return {name: Claim(gpus=pool.num_gpus, cpus=pool.num_cpus) for name, pool in pools.items()}
 
 
 def _embedding_speed(trial: Trial) -> TextsPerSecond | None:
@@ -170,7 +209,12 @@ def measured(timed: Mapping[str, Timed]) -> Calibration:
     """What the calls of some stages say of the models: stages without a call say nothing."""
     throughputs: dict[tuple[str, str], Throughput] = {}
     replies: dict[tuple[str, str], list[Reply]] = {}
-    for stage, (seconds, calls) in timed.items():
+    too_slow: dict[tuple[str, str], str] = {}
+    for stage, (seconds, calls, waiting) in timed.items():
+        too_slow |= {
+            (stage, model): f"none of {count:,} calls was answered in {seconds:.0f} s"
+            for model, count in waiting.items()
+        }
         tokens = sum(call.prompt - call.cached + call.output for call in calls)
         if calls:
             rate = Throughput(tokens / seconds, f"measured in {seconds:.0f} s, {len(calls):,} calls")
@@ -179,4 +223,4 @@ def measured(timed: Mapping[str, Timed]) -> Calibration:
             if call.is_free and call.text:
                 replies.setdefault((stage, call.role), []).append(Reply(call.text, call.output))
     known = {key: Known(some[:MOST_REPLIES], "measured", "--calibrate") for key, some in replies.items()}
-    return Calibration(throughputs, known)
+    return Calibration(throughputs, known, too_slow=too_slow)

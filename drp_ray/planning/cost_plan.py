@@ -5,12 +5,14 @@ Nothing is written, and no model is loaded unless `calibrate` asks for it.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drp_ray.config import ROLES
 from drp_ray.errors import BadInput
 from drp_ray.job.opened_job import OpenedJob
-from drp_ray.planning.calibration import Calibration, calibrate
+from drp_ray.job.waves import budget_of, whole_job
+from drp_ray.planning.budget_reach import reach_of_budget
+from drp_ray.planning.calibration import Calibration, calibrate, claims
 from drp_ray.planning.census import Census, take_census
 from drp_ray.planning.costs import Costing, CostPlan, Prices, StageCost
 from drp_ray.planning.counting import Counting
@@ -20,7 +22,7 @@ from drp_ray.planning.sampled_users import SampledUsers, draw_places, sample_use
 from drp_ray.planning.throughput import Throughput, known_throughputs, stated_throughputs
 from drp_ray.planning.tokens import open_tokenizer
 from drp_ray.planning.trial import Made, Trial
-from drp_ray.running.cluster import Say, connect
+from drp_ray.running.cluster import Say, check_resources, connect
 from drp_ray.running.survey import is_current
 
 
@@ -37,12 +39,14 @@ class PlanOptions:
 
 
 def plan_cost(job: OpenedJob, options: PlanOptions, say: Say = print) -> CostPlan:
-    """Plan a job from a sample of its users.
+    """Plan a job from a sample of its users; with a budget, for all users that it names, whatever was worked on.
 
     Raises:
-        BadInput: an option or a tokenizer cannot be used, or there is nobody to predict for.
-        JobFailed: a model could not be loaded to calibrate.
+        BadInput: an option or a tokenizer cannot be used, there is nobody to predict for, or the cluster is too small
+            to calibrate.
+        JobFailed: to calibrate, a model could not be loaded or answered nothing.
     """
+    job = whole_job(job)
     models = job.plan.models()
     lengths = Lengths.parse(options.reply_tokens, ROLES)
     speeds = known_throughputs(models) | stated_throughputs(options.tokens_per_second, list(models))
@@ -52,17 +56,21 @@ def plan_cost(job: OpenedJob, options: PlanOptions, say: Say = print) -> CostPla
         raise BadInput(f"{job.dataset.folder.uri}: there is nobody to predict for")
     places = draw_places(census, options.sample, options.seed)
     sample = sample_users(job.dataset, census, job.config, places)
-    measured = _calibrated(job, sample, say) if options.calibrate else Calibration({}, {})
+    measured = _calibrated(job, sample, say) if options.calibrate else None
     trial = Trial(job.plan, job.dataset, sample)
-    counting = Counting(job, trial, tokenizers, lengths, measured)
+    counting = Counting(job, trial, tokenizers, lengths, measured or Calibration({}, {}))
     made = asyncio.run(trial.go_through(counting.ask))
-    return _assembled(job, census, trial, made, counting, speeds, options.prices)
+    plan = _assembled(job, census, trial, made, counting, speeds, options.prices)
+    reach = reach_of_budget(plan, job.config, job.plan.resources())
+    return replace(plan, is_calibrated=options.calibrate, budget=reach, spent=budget_of(job))
 
 
 def _calibrated(job: OpenedJob, sample: SampledUsers, say: Say) -> Calibration:
-    say("Starting the models, to ask them for two minutes")
-    with connect(job.config.runtime.num_cpus):
-        return calibrate(Trial(job.plan, job.dataset, sample))
+    trial, runtime = Trial(job.plan, job.dataset, sample), job.config.runtime
+    with connect(runtime.num_cpus):
+        check_resources(claims(trial), runtime.resources_wait_s, say)
+        say("Starting the models, to ask them for two minutes")
+        return calibrate(trial)
 
 
 def _assembled(
@@ -92,4 +100,5 @@ def _assembled(
         strata=strata,
         tokenizers={name: tokenizer.about for name, tokenizer in counting.tokenizers.items()},
         unplanned=tuple(trial.unplanned),
+        too_slow=counting.measured.too_slow,
     )

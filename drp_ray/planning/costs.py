@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,27 @@ class StageCost:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How far a limit of the budget goes. `of_all` is what all users would take of it, None where that is not known.
+
+    `is_bound` says that the lengths of some replies are only known to be at most `max_tokens`: all users would take
+    `of_all` at most then, and the limit is enough for `users` at least.
+    """
+
+    limit: float
+    of_all: Estimate | None
+    is_bound: bool
+    all_users: int
+
+    @property
+    def users(self) -> float | None:
+        """Users that the limit is enough for, also more than there are; None where that is not known or has no end."""
+        if self.of_all is None or not self.of_all.value:
+            return None
+        return self.limit / (self.of_all.value / self.all_users)
+
+
+@dataclass(frozen=True)
 class CostPlan:
     """A plan: the stages that ask language models, in order, and what it rests on."""
 
@@ -93,6 +115,13 @@ class CostPlan:
     strata: Strata
     tokenizers: Mapping[str, str]
     unplanned: tuple[str, ...] = ()
+    is_calibrated: bool = False
+    too_slow: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """What is said of models that answered nothing in the time that they were measured, by stage and model."""
+
+    budget: Mapping[str, Reach] = field(default_factory=dict)
+    spent: Mapping[str, Any] | None = None
+    """What a run that was begun with a budget has come to (`job.budget.told`)."""
 
     @property
     def embedding_hours(self) -> float | None:

@@ -32,16 +32,22 @@ class Counting:
     async def ask(
         self, name: str, worker: ModelWorker, rows: Sequence[ModelRow], before: Sequence[Sequence[ModelRow]]
     ) -> list[Asked]:
-        """All rows, in their order."""
+        """All rows, in their order.
+
+        Raises:
+            Exception: what nobody foresaw, where it fails most rows: a run would raise it too.
+        """
         self.bases |= {(name, role): self._known(name, worker, role) for role in worker.roles}
         caches = {model: PrefixCache() for model in worker.models}
-        done = []
+        done, unforeseen = [], list[Exception]()
         for row, earlier in zip(rows, before, strict=True):
             for other in earlier:
                 await made_row(other, worker, self._engines(name, worker, other, caches, [], most_calls=1))
             calls: list[Call] = []
-            made = await made_row(row, worker, self._engines(name, worker, row, caches, calls))
+            made = await made_row(row, worker, self._engines(name, worker, row, caches, calls), unforeseen)
             done.append(Asked(row.blank["user_id"], made, calls))
+        if 2 * len(unforeseen) > len(rows):
+            raise unforeseen[0]
         return done
 
     def bases_of(self, stage: str, asked: Sequence[Asked]) -> dict[str, Known]:

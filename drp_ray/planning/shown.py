@@ -1,12 +1,14 @@
 """A cost plan as tables and lines for a person, and as JSON for a program."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from drp_ray.console import Table
-from drp_ray.planning.costs import CostPlan, StageCost, relative
+from drp_ray.job.budget import FIRST_WAVE, budget_line
+from drp_ray.planning.costs import CostPlan, Reach, StageCost, relative
 from drp_ray.planning.estimate import Estimate
 
 NOT_KNOWN = "not known"
@@ -54,11 +56,14 @@ def notes_on(plan: CostPlan) -> Iterator[str]:
     """What the numbers rest on."""
     for stage in plan.stages:
         for role, known in stage.bases.items():
-            yield f"{stage.stage}: replies of the {role}: {_basis(known)}"
+            yield f"{stage.stage}: replies of the {role}: {_basis(known, plan.is_calibrated)}"
         for model, speed in stage.speeds.items():
             yield f"{stage.stage}: {model} does {speed.tokens_per_second:,.0f} tokens a second ({speed.source})"
+    for (name, model), why in plan.too_slow.items():
+        yield f"{name}: {model}: {why}, so nothing was measured there"
     if any(stage.hours is None for stage in plan.stages):
-        yield "Hours are not known without a speed: --calibrate measures it, or give --tokens-per-second"
+        advice = "" if plan.is_calibrated else "--calibrate measures it, or "
+        yield f"Hours are not known without a speed: {advice}give --tokens-per-second"
     for model, about in plan.tokenizers.items():
         yield f"{model}: tokens are {about}"
     yield (
@@ -69,6 +74,33 @@ def notes_on(plan: CostPlan) -> Iterator[str]:
         yield f"embeddings: at most {plan.texts_to_embed:,} texts{_embedding_time(plan)}, which are not in hours or USD"
     for name in plan.unplanned:
         yield f"{name} asks language models too, and cannot be planned"
+    yield from _notes_on_budget(plan)
+
+
+def _notes_on_budget(plan: CostPlan) -> Iterator[str]:
+    """What all users would take of each limit, and how many users it may be enough for."""
+    for name, reach in plan.budget.items():
+        limit = f"budget of {reach.limit:,.6g} {name}"
+        if reach.of_all is None:
+            yield f"{limit}: what all {plan.users:,} users would take is {NOT_KNOWN}, and how many it may be enough for"
+            continue
+        whole = f"{shown(reach.of_all, reach.is_bound, is_whole=name == 'tokens')} {name}"
+        # A run counts the hours of its other stages too, so that the hours here bound nothing.
+        where, sign = (" in these stages", "") if name == "hours" else ("", "≥ " if reach.is_bound else "")
+        yield f"{limit}: all {plan.users:,} users would take {whole}{where}; it may be enough for {_users(reach, sign)}"
+    if plan.spent is not None:
+        yield (
+            f"{budget_line(plan.spent)}. The run takes their rows of differences and predictions over; the numbers "
+            "here are those of all users"
+        )
+
+
+def _users(reach: Reach, sign: str) -> str:
+    if reach.users is None or reach.users >= reach.all_users:
+        return "all of them"
+    first = min(FIRST_WAVE, reach.all_users)
+    in_any_case = f", and {first} are worked on in any case" if reach.users < first else ""
+    return f"{sign}{math.floor(reach.users):,} of them{in_any_case}"
 
 
 def _embedding_time(plan: CostPlan) -> str:
@@ -78,12 +110,11 @@ def _embedding_time(plan: CostPlan) -> str:
     return f" and {plan.embedding_hours:.2g} hours of one replica, at {rate:,.0f} texts a second ({source})"
 
 
-def _basis(known: Any) -> str:
+def _basis(known: Any, is_calibrated: bool) -> str:
     mean = sum(reply.tokens for reply in known.replies) / len(known.replies)
     if known.basis == "at most":
-        return (
-            f"not known, so taken at their limit ({known.source}); give --reply-tokens, --calibrate, or run a few users"
-        )
+        advice = "--reply-tokens" if is_calibrated else "--reply-tokens, --calibrate,"
+        return f"not known, so taken at their limit ({known.source}); give {advice} or run a few users"
     return f"{mean:,.0f} tokens on average, {known.basis} ({known.source})"
 
 
@@ -102,11 +133,23 @@ def as_json(plan: CostPlan) -> str:
         "left": {name: None if found is None else found.as_json() for name, found in totals.items()},
         "tokenizers": dict(plan.tokenizers),
         "unplanned": list(plan.unplanned),
+        "too_slow": [{"stage": name, "model": model, "why": why} for (name, model), why in plan.too_slow.items()],
+        "budget": {name: _reach_as_json(reach) for name, reach in plan.budget.items()},
+        "spent": plan.spent,
     }
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
 TOTALS = ("calls", "wall_hours", "gpu_hours", "usd")
+
+
+def _reach_as_json(reach: Reach) -> dict[str, Any]:
+    return {
+        "limit": reach.limit,
+        "of_all": None if reach.of_all is None else reach.of_all.as_json(),
+        "is_bound": reach.is_bound,
+        "users": reach.users,
+    }
 
 
 def _stage_as_json(stage: StageCost) -> dict[str, Any]:

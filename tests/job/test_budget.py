@@ -15,7 +15,7 @@ from drp_ray.cli import app
 from drp_ray.config import Users, checked, load_config
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
-from drp_ray.job.budget import FIRST_WAVE, Ledger, Spent, continued, read_ledger, within_budget
+from drp_ray.job.budget import FIRST_WAVE, Ledger, Spent, budget_line, continued, read_ledger, told, within_budget
 from drp_ray.job.job import Job
 from drp_ray.job.opened_job import open_job
 from drp_ray.job.run import run_all
@@ -65,6 +65,16 @@ def test_the_nearest_limit_ends_a_run():
     ledger, spent = simulated(1000, costs, {"tokens": 1e9, "hours": 2.0, "usd": 1.0}, hours_a_user=0.01)
     assert ledger.ended_by == "hours"
     assert spent.hours <= 2.0
+
+
+@given(MANY, MANY)
+def test_a_budget_is_told_of_the_users_of_the_job(worked, of):
+    line = budget_line(told(Ledger(Users(), of, (min(worked, of),)), {"hours": 2.0}, Spent(hours=1.0)))
+    assert "1 of 2 hours spent on" in line
+    if worked >= of:
+        assert f"all {of:,} users of the job" in line
+    else:
+        assert f"{worked:,} of {of:,} users, a random sample" in line
 
 
 def test_a_few_users_do_not_tell_what_all_will_cost():

@@ -1,5 +1,6 @@
 """What is measured on real engines in a short time."""
 
+import asyncio
 import os
 import time
 from types import SimpleNamespace
@@ -9,13 +10,16 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from drp_ray.config import Model
-from drp_ray.engines.base import ModelNotLoaded, ModelSpec
-from drp_ray.planning import calibration
+from drp_ray.engines.base import CallGivenUp, EngineDied, ModelNotLoaded, ModelSpec, RequestRefused
+from drp_ray.errors import BadInput, JobFailed
+from drp_ray.planning import calibration, cost_plan
 from drp_ray.planning.asked import Call
-from drp_ray.planning.calibration import TEXTS_AT_ONCE, Timed, calibrate, embed_for, measure, measured
+from drp_ray.planning.calibration import TEXTS_AT_ONCE, Timed, calibrate, claims, embed_for, measure, measured
 from drp_ray.planning.census import take_census
+from drp_ray.planning.cost_plan import PlanOptions, plan_cost
 from drp_ray.planning.sampled_users import draw_places, sample_users
 from drp_ray.planning.trial import Trial
+from tests.planning.counted import CountedWriter
 from tests.planning.test_cost_plan import opened, place  # noqa: F401 (a fixture)
 
 
@@ -58,10 +62,6 @@ def test_all_stages_are_gone_through_on_the_engines_of_the_job(place):  # noqa: 
 
 
 def test_no_row_is_begun_when_the_time_is_up(place, monkeypatch):  # noqa: F811
-    import asyncio
-
-    from tests.planning.counted import CountedWriter
-
     at_once = CountedWriter.complete
 
     async def slowly(self, messages, sampling):
@@ -75,6 +75,76 @@ def test_no_row_is_begun_when_the_time_is_up(place, monkeypatch):  # noqa: F811
     assert 0 < len(made["differences"]) < len(trial.sample.comparisons)
     finished = sum(len(asked.calls) for asked in made["differences"])
     assert finished <= len(timed["differences"].calls) <= finished + CountedWriter.concurrency
+
+
+FAILURES = (ValueError("boom"), EngineDied("boom"), RequestRefused("boom"), CallGivenUp("boom"))
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+def test_an_engine_that_answers_nothing_measures_nothing(place, monkeypatch, failure):  # noqa: F811
+    async def fail(self, messages, sampling):
+        raise failure
+
+    monkeypatch.setattr(CountedWriter, "complete", fail)
+    job = opened(place)
+    trial = trial_of(job, 2)
+    with pytest.raises(JobFailed, match="boom"):
+        measure(trial, trial.stages(), specs(job), seconds=60)
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+def test_a_call_that_fails_costs_its_row_alone(place, monkeypatch, failure):  # noqa: F811
+    at_once, asked = CountedWriter.complete, []
+
+    async def sometimes(self, messages, sampling):
+        asked.append(messages)
+        if len(asked) % 5 == 0:
+            raise failure
+        return await at_once(self, messages, sampling)
+
+    monkeypatch.setattr(CountedWriter, "complete", sometimes)
+    job = opened(place)
+    trial = trial_of(job, 6)
+    made, timed = measure(trial, ["differences"], specs(job), seconds=60)
+    failed = [each for each in made["differences"] if each.row["status"] == "error"]
+    assert len(made["differences"]) == len(trial.sample.comparisons) > len(failed)
+    assert len(failed) == len(asked) // 5 == len(asked) - len(timed["differences"].calls)
+    assert all("boom" in each.row["error"] for each in failed)
+    assert measured(timed).throughputs
+
+
+def test_an_engine_that_is_too_slow_to_be_measured_fails_nothing_and_is_told(place, monkeypatch):  # noqa: F811
+    async def slowly(self, messages, sampling):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(CountedWriter, "complete", slowly)
+    job = opened(place)
+    trial = trial_of(job, 4)
+    made, timed = measure(trial, ["differences"], specs(job), seconds=0.1)
+    found = measured(timed)
+    assert made == {"differences": []} and not found.throughputs
+    assert "none of 8 calls" in found.too_slow["differences", "llm"]
+
+
+@pytest.mark.parametrize("too_much", ["models.llm.num_cpus=64", "models.llm.num_gpus=0.3", "embedding.num_cpus=64"])
+def test_nothing_is_asked_of_a_cluster_that_is_too_small(place, ray_here, monkeypatch, too_much):  # noqa: F811
+    monkeypatch.setattr(cost_plan, "calibrate", lambda trial: pytest.fail("it would wait for ever"))
+    with pytest.raises(BadInput, match="the cluster has"):
+        plan_cost(opened(place, too_much), PlanOptions(sample=2, calibrate=True), lambda line: None)
+
+
+@pytest.mark.parametrize("method", ["drp", "rag"])
+def test_what_calibrating_takes_of_a_cluster_is_checked_before(place, monkeypatch, method):  # noqa: F811
+    settings = ["models.llm.num_cpus=3", "embedding.num_cpus=5", f"method={method}", "evaluation.controls=true"]
+    trial, taken = trial_of(opened(place, *settings), 2), set()
+
+    def on_cluster(pool, function, *arguments):
+        taken.add((pool.num_gpus, pool.num_cpus))
+        return ({}, {}) if function is measure else None
+
+    monkeypatch.setattr(calibration, "_on_cluster", on_cluster)
+    calibrate(trial)
+    assert taken == set(claims(trial).values())
 
 
 class Elsewhere:

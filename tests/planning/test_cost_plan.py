@@ -1,6 +1,8 @@
 """A plan says what a run then takes."""
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,23 @@ import yaml
 from typer.testing import CliRunner
 
 from drp_ray.cli import app
-from drp_ray.config import load_config
+from drp_ray.config import Users, load_config
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
+from drp_ray.job.budget import Ledger
 from drp_ray.job.job import Job
 from drp_ray.job.opened_job import open_job
+from drp_ray.llm.model_worker import ModelRow
+from drp_ray.planning.calibration import Calibration
+from drp_ray.planning.census import take_census
 from drp_ray.planning.cost_plan import PlanOptions, plan_cost
 from drp_ray.planning.costs import Prices
+from drp_ray.planning.counting import Counting
+from drp_ray.planning.replies import Lengths
+from drp_ray.planning.sampled_users import draw_places, sample_users
+from drp_ray.planning.shown import as_json, notes_on
+from drp_ray.planning.tokens import GuessedTokens
+from drp_ray.planning.trial import Trial
 from drp_ray.storage.folder import LocalFolder
 from tests.planning.counted import MEAN_WORDS, CountedWriter  # noqa: F401 (jobs name it by import path)
 
@@ -191,3 +203,58 @@ def test_the_command_prints_a_table_and_writes_only_the_file_that_it_is_told(pla
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
     refused = CliRunner().invoke(app, [*arguments, "--reply-tokens", "nobody=3"])
     assert refused.exit_code == 2
+
+
+def test_what_was_given_is_not_advised(place):
+    plan = plan_cost(opened(place, f"root={place}/nothing"), PlanOptions(sample=2))
+    assert "--calibrate" in "".join(notes_on(plan))
+    slow = replace(plan, is_calibrated=True, too_slow={("differences", "llm"): "none of 8 calls was answered in 9 s"})
+    assert "--calibrate" not in "".join(notes_on(slow))
+    assert "none of 8 calls" in "".join(notes_on(slow))
+
+
+@pytest.mark.parametrize("failing", range(7))
+def test_what_nobody_foresaw_costs_rows_unless_it_fails_most_of_them(place, failing):
+    job = opened(place)
+    census = take_census(job.dataset, job.config)
+    trial = Trial(job.plan, job.dataset, sample_users(job.dataset, census, job.config, draw_places(census, 2, 0)))
+
+    async def answer(ask):
+        return {"prediction": "fine"}
+
+    async def fail(ask):
+        raise ZeroDivisionError("of this user")
+
+    rows = [ModelRow(str(n), fail if n < failing else answer, {"user_id": str(n)}) for n in range(6)]
+    counting = Counting(job, trial, {"llm": GuessedTokens()}, Lengths({}), Calibration({}, {}))
+
+    def asked():
+        return asyncio.run(counting.ask("predictions", trial.worker("predictions"), rows, [[] for _ in rows]))
+
+    if 2 * failing > len(rows):
+        with pytest.raises(ZeroDivisionError, match="of this user"):
+            asked()
+    else:
+        errors = [each.row["error"] for each in asked()]
+        assert errors == ["ZeroDivisionError: of this user"] * failing + [None] * (len(rows) - failing)
+
+
+def test_a_plan_says_how_far_a_budget_goes_whatever_wave_the_run_has_come_to(place, tmp_path):
+    overrides = ["budget={tokens: 30000, hours: 3}", f"root={tmp_path}"]
+    before = plan_cost(opened(place, *overrides), PlanOptions(sample=USERS))
+    Ledger(Users(), USERS, (8,)).write(opened(place, *overrides).run_folder)
+    assert opened(place, *overrides).config.users.sample == 8
+    begun = plan_cost(opened(place, *overrides), PlanOptions(sample=USERS))
+    assert before.users == begun.users == USERS
+    for plan in (before, begun):
+        tokens, hours = plan.budget["tokens"], plan.budget["hours"]
+        assert tokens.of_all.value == pytest.approx(plan.total("prompt").value + plan.total("output").value)
+        assert tokens.users == pytest.approx(30_000 * USERS / tokens.of_all.value)
+        assert tokens.is_bound and hours.of_all is hours.users is None
+        assert json.loads(as_json(plan))["budget"]["tokens"]["users"] == tokens.users
+    assert begun.budget["tokens"].of_all.value == pytest.approx(before.budget["tokens"].of_all.value)
+    lines = "\n".join(notes_on(begun))
+    assert "budget of 30,000 tokens: all 24 users would take ≤ " in lines and "enough for ≥ " in lines
+    assert "budget of 3 hours" in lines and "is not known" in lines
+    assert "8 of 24 users" in lines and "8 of 24 users" not in "\n".join(notes_on(before))
+    assert plan_cost(opened(place), PlanOptions(sample=2)).budget == {}
