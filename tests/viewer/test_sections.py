@@ -157,6 +157,16 @@ def test_floor_value_ceiling_and_the_way_between_are_shown_of_every_measure(tmp_
     assert f"Floor: another user&#x27;s review: {floor['metrics']['rouge1']:.4g}" in render_summary(report)
 
 
+def test_judges_that_saw_no_control_are_named_and_others_are_not(tmp_path):
+    report = report_of(tmp_path, {"n_users": 30, "has_controls": True, "judged": {"judge": 6, "gpt": 5}})
+    assert "Not asked about controls: Judge, Judge gpt." in section(report, "Controls")
+    for control in report.runs[0].run.metrics["controls"].values():
+        for kind, value in (("n", 30), ("metrics", 0.5), ("prediction", 0.6)):
+            control[kind]["judge"] = value
+    assert "Not asked about controls: Judge gpt." in section(report, "Controls")
+    assert row(report, "Controls", "Judge")[0] == "0.5000"
+
+
 def test_a_run_without_controls_and_judges_says_nothing_of_them(tmp_path):
     summary = render_summary(report_of(tmp_path, {}))
     assert "Floor" not in summary and "Judge" not in summary and "Controls" not in summary
