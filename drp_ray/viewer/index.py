@@ -11,10 +11,6 @@ from drp_ray.viewer.measures import better_of, digits_of, in_order
 from drp_ray.viewer.sections.base import Report
 from drp_ray.viewer.user_table import UserTable
 
-DIGITS_KEPT = 5
-"""Decimals of a user's score in the index."""
-
-
 HALVES = {"": "All users", "1": "More unique half", "0": "Less unique half"}
 
 
@@ -88,10 +84,8 @@ def _columns(table: UserTable, chosen: Sequence[str], methods: Sequence[str]) ->
 
 
 def _scores(values: np.ndarray, places: Sequence[int | None]) -> list[float | None]:
-    return [
-        None if place is None or np.isnan(values[place]) else round(float(values[place]), DIGITS_KEPT)
-        for place in places
-    ]
+    """As they are: the page rounds them when it writes them, and twice rounded they would differ from the summary's."""
+    return [None if place is None or np.isnan(values[place]) else float(values[place]) for place in places]
 
 
 def _reference_chars(tables: Sequence[UserTable], chosen: Sequence[str]) -> list[int]:

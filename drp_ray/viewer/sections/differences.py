@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from drp_ray.job.compare_tables import written_p
 from drp_ray.viewer.html import Child, Html, element, table
 from drp_ray.viewer.measures import better_of, signed, written
 from drp_ray.viewer.plots.scores import gain_plot
@@ -99,7 +100,7 @@ def _row(report: Report, name: str, pair: Mapping[str, Any]) -> list[Child]:
         element("span", signed(name, difference), class_=_kind(name, pair)),
         _interval(name, pair["ci95"]),
         _interval(name, pair["ci95_by_item"]),
-        *(_p(pair[key]) for key in ("p_permutation", "p_holm", "p_t")),
+        *("–" if pair[key] is None else written_p(pair[key]) for key in ("p_permutation", "p_holm", "p_t")),
         "–" if pair["smallest_effect"] is None else written(name, pair["smallest_effect"]),
     ]
 
@@ -114,12 +115,6 @@ def _kind(name: str, pair: Mapping[str, Any]) -> str | None:
 
 def _interval(name: str, ends: list[float] | None) -> str:
     return "–" if ends is None else f"{signed(name, ends[0])} to {signed(name, ends[1])}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4f}" if value >= 0.0001 else f"{value:.0e}"
 
 
 def _gain_plot(report: Report, place: int, measure: str) -> Html | None:
