@@ -128,6 +128,38 @@ def test_executions_are_one_result_with_mean_and_spread(tmp_path):
     assert report.title == "Report of 2 results: run0, run2"
 
 
+WARM_AND_JUDGED = [
+    {"n_users": 30, "has_controls": True, "judged": {"judge": mean}, "settings": {"sampling": {"temperature": warmth}}}
+    for warmth, mean in ((0.2, 7), (0.8, 3))
+]
+
+
+@pytest.mark.parametrize("sizes", [(2,), (1, 1)])
+def test_judges_of_several_temperatures_have_no_number_in_common(tmp_path, sizes):
+    report = report_of(tmp_path, *WARM_AND_JUDGED, sizes=sizes)
+    summary, is_one = render_summary(report), sizes == (2,)
+    assert "Judge by temperature" not in summary and "ROUGE-1 by temperature" in summary
+    assert ("Judge: the executions of these results compute it in several ways" in section(report, "Scores")) == is_one
+    means = [facts.run.metrics["judges"]["judge"]["value"] for facts in report.runs]
+    if is_one:
+        assert row(report, "Scores", "Judge")[0] == "missing" and "judge" not in report.findings.intervals[0]
+        assert "Judge |" not in section(report, "Controls")
+        one_by_one = section(report, "Scores").partition("The 2 executions one by one")[2]
+        assert all(f"{mean:.4f}" in one_by_one for mean in means)
+    else:
+        assert [cell[:6] for cell in row(report, "Scores", "Judge")[:2]] == [f"{mean:.4f}" for mean in means]
+
+
+def test_a_judge_of_one_temperature_is_averaged_and_drawn_by_temperature(tmp_path):
+    warmths = [run["settings"]["sampling"]["temperature"] for run in WARM_AND_JUDGED]
+    sampling = [{"sampling": {"temperature": warmth, "judge": {"temperature": 0.8}}} for warmth in warmths]
+    runs = [{**run, "settings": settings} for run, settings in zip(WARM_AND_JUDGED, sampling, strict=True)]
+    report = report_of(tmp_path, *runs, sizes=(2,))
+    mean = fmean(facts.run.metrics["judges"]["judge"]["value"] for facts in report.runs)
+    assert row(report, "Scores", "Judge")[0].startswith(f"{mean:.4f} ± ")
+    assert "Judge by temperature" in render_summary(report) and "in several ways" not in section(report, "Scores")
+
+
 def test_intervals_of_one_run_alone_are_shown(tmp_path):
     report = report_of(tmp_path, {})
     low, high = report.findings.intervals[0]["rouge1"]

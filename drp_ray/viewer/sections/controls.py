@@ -66,7 +66,9 @@ def _of(report: Report, result: Result, control: str, kind: str, measure: str) -
 
 
 def _table(report: Report, result: Result) -> Html:
-    rows = [_row(report, result, measure) for measure in report.measures if measure in result.numbers]
+    """A measure that the executions do not compute alike has no row: there is nothing to average."""
+    alike = [name for name in report.measures if name in result.numbers and result.numbers[name].is_alike]
+    rows = [_row(report, result, measure) for measure in alike]
     floor, swapped, own, ceiling = (with_line_below(*titles) for titles in COLUMNS.values())
     head = ["Score", floor, swapped, "Prediction", own, ceiling, "Way", "Users"]
     return table(head, rows)

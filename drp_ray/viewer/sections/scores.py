@@ -20,6 +20,10 @@ HOW = (
     f"users (seed {SEED}); none for fewer than {FEWEST_FOR_INTERVAL} users. “With failures” "
     "counts each failed user as an empty text."
 )
+UNLIKE = (
+    "the executions of these results compute it in several ways, so they have no mean and stand one by one (a judge's "
+    "temperature follows that of all roles, unless sampling.judge.temperature is given)"
+)
 SEVERAL = " Intervals of two results may overlap although the results differ: see User by user."
 AVERAGED = " After ± stands the standard deviation over the executions that a result is the mean of."
 
@@ -30,10 +34,20 @@ def scores(report: Report) -> Child:
     return [
         element("p", HOW, _said(report), AVERAGED if is_averaged else None, class_="quiet"),
         _numbers(report),
+        _unlike(report),
         element("p", LINES, class_="quiet") if _has_bounds(report) or _published(report.results) else None,
         element("div", [_plot(report, name) for name in report.merits], class_="plots"),
         _executions(report) if is_averaged else None,
         _judges(report),
+    ]
+
+
+def _unlike(report: Report) -> list[Html]:
+    """Which results have no number in common of a measure, and why."""
+    return [
+        element("p", f"{report.title_of(name)}: {UNLIKE}: {', '.join(names)}.", class_="note")
+        for name in report.measures
+        if (names := [each.name for each in report.results if not each.numbers.get(name, NO_NUMBER).is_alike])
     ]
 
 
