@@ -66,7 +66,7 @@ def results_of(groups: Sequence[RunGroup]) -> tuple[Result, ...]:
 
 
 def own_numbers(metrics: Sequence[Mapping[str, Any]], unlike: Collection[str] = ()) -> dict[str, OwnNumber]:
-    """Every measure's numbers, from the `metrics.json` of all executions; these do not compute those of `unlike` alike."""
+    """Every measure's numbers, from the `metrics.json` of all executions; `unlike` are computed in several ways."""
     lines = [{line.metric: line for line in score_lines(each)} for each in metrics]
     names = dict.fromkeys(name for each in lines for name in each)
     return {name: _own(name, lines, name not in unlike) for name in names}

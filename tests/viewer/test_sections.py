@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drp_ray.evaluation.published import published_rows
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.viewer.html import element, join
 from drp_ray.viewer.plots.svg import Scale
 from drp_ray.viewer.report import ReportOptions, write_report
 from drp_ray.viewer.sections import render_head, render_summary
 from drp_ray.viewer.sections.base import Report
+from drp_ray.viewer.sections.scores import published_names
 from tests.viewer.made_run import MadeRun
 from tests.viewer.pages import group_of
 
@@ -221,6 +223,38 @@ def test_a_published_row_stands_beside_the_whole_protocol_and_never_beside_a_par
     assert "published" not in render_summary(report_of(tmp_path / "b", *runs)).lower()
     other = [{**run, "published": {**PUBLISHED, "protocol": "dpl"}} for run in runs]
     assert "published" not in render_summary(report_of(tmp_path / "c", *other, sizes=(2,))).lower()
+
+
+def test_the_published_value_of_each_dataset_stands_in_the_row_of_its_result_and_under_its_name(tmp_path):
+    values = {"books": 0.3386, "cds": 0.3120}
+    runs = [
+        {
+            "settings": {"dataset": f"data/{name}/test", "protocol": "drp", "sampling": {"temperature": warmth}},
+            "published": {**PUBLISHED, "dataset": name, "metrics": {"rouge1": value}},
+        }
+        for name, value in values.items()
+        for warmth in (0, 0.8)
+    ]
+    report = report_of(tmp_path, *runs, sizes=(2, 2))
+    assert row(report, "Scores", "ROUGE-1")[-2:] == ["0.3386", "0.3120"]
+    head = section(report, "Scores").splitlines()
+    assert any("Published: drp, books" in line and "Published: drp, cds" in line for line in head)
+    plot = render_summary(report).partition("<figcaption>ROUGE-1 ")[2].partition("</figure>")[0]
+    rows_of = plot.split('class="name"')[1:]
+    found = [re.findall(r'aria-label="(published, [^"]*)"', each) for each in rows_of]
+    assert found == [["published, drp, books: 0.3386"], ["published, drp, cds: 0.312"]]
+
+
+ROWS = [row.as_json() for row in published_rows()]
+
+
+@given(st.lists(st.sampled_from(ROWS), min_size=1, max_size=8, unique_by=ROWS.index))
+def test_published_rows_have_different_names_that_say_where_they_differ(rows):
+    names = published_names(rows)
+    assert len(set(names)) == len(rows)
+    assert all(name.split(", ")[0] == row["method"] for name, row in zip(names, rows, strict=True))
+    are_of_several = len({row["dataset"] for row in rows}) > 1
+    assert all((row["dataset"] in name.split(", ")) == are_of_several for name, row in zip(names, rows, strict=True))
 
 
 def test_halves_have_gains_with_intervals_where_reviews_were_embedded(tmp_path):
