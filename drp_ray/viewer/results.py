@@ -77,8 +77,13 @@ def _own(name: str, lines: Sequence[Mapping[str, ScoreLine]], is_alike: bool) ->
     values, users = tuple(line.value for line in found), tuple(line.users for line in found)
     if not is_alike:
         return OwnNumber(values, users, is_alike=False)
-    means = (mean_of([getattr(line, field) for line in found]) for field in ("floor", "ceiling", "as_empty"))
-    return OwnNumber(values, users, *means)
+    return OwnNumber(
+        values,
+        users,
+        floor=mean_of([line.floor for line in found]),
+        ceiling=mean_of([line.ceiling for line in found]),
+        as_empty=mean_of([line.as_empty for line in found]),
+    )
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
