@@ -14,6 +14,7 @@ from drp_ray.evaluation.analyses.bins import binned
 from drp_ray.evaluation.analyses.feature_counts import FeatureCounts, users_by_key
 from drp_ray.evaluation.analyses.intervals import LEVEL, Draws, mean_of, spearman
 from drp_ray.evaluation.analyses.uniqueness import by_half, distances_from_centre, is_more_unique
+from drp_ray.job.compared_runs import why_not_paired
 from drp_ray.job.finished import RunGroup
 from drp_ray.job.protocols import AVERAGED, check_same_protocol
 from drp_ray.job.user_values import (
@@ -82,8 +83,13 @@ def uniqueness(groups: Sequence[RunGroup], scores: Sequence[GroupScores], draws:
         "more_unique": [user for user, is_unique in zip(users, halves, strict=True) if is_unique],
         "runs": {each.name: _means_by_half(halves, found, draws) for each, found in zip(groups, values, strict=True)},
         "pairs": [
-            _pair(groups[0], other, by_half(distances, values[0], found, draws))
-            for other, found in zip(groups[1:], values[1:], strict=True)
+            _pair(
+                groups[0],
+                other,
+                by_half(distances, values[0], found, draws),
+                why_not_paired(groups[0].name, other.name, scores[0].targets, theirs.targets),
+            )
+            for other, found, theirs in zip(groups[1:], values[1:], scores[1:], strict=True)
         ],
     }
 
@@ -107,11 +113,21 @@ def _means_by_half(halves: Any, values: dict[str, Any], draws: Draws) -> Found:
     }
 
 
-def _pair(one: RunGroup, other: RunGroup, found: Found) -> Found:
-    """The gain of the first run over another one, without the metrics that the two do not compute alike."""
+def _pair(one: RunGroup, other: RunGroup, found: Found, refused: str | None) -> Found:
+    """The gain of the first run over another one, without the metrics that the two do not compute alike.
+
+    `refused` says why there is no gain at all.
+    """
     unlike = differing_signatures(one, other)
-    measures = {name: gains for name, gains in found["measures"].items() if name not in unlike}
-    return {"a": one.name, "b": other.name, "not_comparable": unlike, "users": found["users"], "measures": measures}
+    measures = {name: gains for name, gains in found["measures"].items() if name not in unlike and refused is None}
+    return {
+        "a": one.name,
+        "b": other.name,
+        "note": refused,
+        "not_comparable": unlike,
+        "users": found["users"],
+        "measures": measures,
+    }
 
 
 def curves(groups: Sequence[RunGroup], scores: Sequence[GroupScores], draws: Draws) -> list[Found]:

@@ -20,7 +20,8 @@ def tables_of(found: Found) -> Iterator[Table]:
 def missing_lines(found: Found) -> list[str]:
     """What could not be analysed, and what it needs."""
     parts = {"uniqueness": found["uniqueness"], **{f"unique features of {n}": f for n, f in _features(found)}}
-    return [f"{name}: {part['missing']}" for name, part in parts.items() if "missing" in part]
+    refused = [f"uniqueness: {pair['note']}" for pair in found["uniqueness"].get("pairs", ()) if pair["note"]]
+    return [*(f"{name}: {part['missing']}" for name, part in parts.items() if "missing" in part), *refused]
 
 
 def _features(found: Found) -> list[tuple[str, Found]]:
@@ -34,6 +35,8 @@ def _name(found: Found, run: str) -> str:
 def _uniqueness_tables(found: Found) -> Iterator[Table]:
     uniqueness = found["uniqueness"]
     for pair in uniqueness.get("pairs", ()):
+        if pair["note"]:
+            continue
         title = f"gain of {_name(found, pair['a'])} over {_name(found, pair['b'])}, by uniqueness"
         table = Table("metric", "more unique", "n", "less unique", "n", "difference of gains", title=title)
         for metric, gains in pair["measures"].items():

@@ -24,7 +24,7 @@ from drp_ray.evaluation.statistics import (
     compare_runs,
     numbers_of_executions,
 )
-from drp_ray.job.compared_runs import Scored, read
+from drp_ray.job.compared_runs import Scored, read, why_not_paired
 from drp_ray.job.finished import RunGroup
 from drp_ray.job.protocols import check_same_protocol, marked
 
@@ -33,7 +33,7 @@ DECIMALS = 12
 """Decimals of a score that is reported: those behind differ with how a machine adds up."""
 
 P_DIGITS = 10
-"""Significant digits of a p value: it may be very small, but is never 0."""
+"""Significant digits of a p value, which may be very small."""
 
 SEVERAL = " and "
 """Stands between the signatures of a run whose executions differ in it."""
@@ -140,12 +140,9 @@ def _common(runs: Sequence[ReadRun]) -> _Common:
         raise BadInput(_nobody_in_common(runs))
     items, targets = _targets(runs[0].executions, users)
     for run in runs[1:]:
-        differing = [user for user, target in _targets(run.executions, users)[1].items() if target != targets[user]]
-        if differing:
-            raise BadInput(
-                f"{runs[0].name} and {run.name} were to write other texts for {len(differing):,} of {len(users):,} "
-                f"users, {differing[0]!r} for one; runs are compared on the same targets"
-            )
+        refused = why_not_paired(runs[0].name, run.name, targets, _targets(run.executions, users)[1])
+        if refused is not None:
+            raise BadInput(refused)
     numbers = {item: number for number, item in enumerate(sorted(set(items.values())))}
     return _Common(np.array(users, np.object_), np.array([numbers[items[user]] for user in users], np.int64))
 

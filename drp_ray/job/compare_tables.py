@@ -1,10 +1,12 @@
 """A comparison for the eye: a table for each measure, and what is to be said besides."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from drp_ray.console import Table
 from drp_ray.job.compare import Document
+
+THRESHOLDS = (0.05, 0.01, 0.001)
+"""A p that is written as a number stands on the same side of each as p itself."""
 
 OF_A_PAIR = ("first - this", "95% interval", "by item", "p permutation", "p Holm", "p t-test", "smallest effect")
 
@@ -86,7 +88,17 @@ def _interval(ends: Sequence[float] | None) -> str:
     return "-" if ends is None else f"{_signed(ends[0])} {_signed(ends[1])}"
 
 
-def _p(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if value >= 0.0001 else f"{value:.0e}"
+def _p(value: float | None) -> str:
+    return "-" if value is None else written_p(value)
+
+
+def written_p(value: float) -> str:
+    """A p value with four decimals, or one digit where it is tiny; with more where rounding would change a verdict."""
+    if value == 0:
+        return "< 1e-300"  # A t-test's p that no float can hold.
+    decimals, kind = (4, "f") if value >= 0.0001 else (0, "e")
+    while True:
+        written = f"{value:.{decimals}{kind}}"
+        if all((float(written) < threshold) == (value < threshold) for threshold in THRESHOLDS):
+            return written
+        decimals += 1

@@ -37,15 +37,13 @@ class Scored:
 def read(run: FinishedRun, with_failures: bool = True) -> Scored:
     """Read a run's scores. To score failures as empty texts takes seconds where a metric opens a dictionary."""
     scores, measures, signatures = run.scores, run.measures, run.signatures
-    items = run.rows("predictions", ("user_id", "item_id")).sort_by("user_id")["item_id"].to_pylist()
+    targets = targets_of(run)
     return Scored(
         name=run.name,
-        users=_objects(scores.table["user_id"].to_pylist()),
+        users=_objects(list(targets)),
         is_ok=np.array([status == "ok" for status in scores.table["status"].to_pylist()], np.bool_),
-        items=_objects(items),
-        targets=_objects(
-            [_digest(*target) for target in zip(items, scores.table["reference"].to_pylist(), strict=True)]
-        ),
+        items=_objects([run.items[user] for user in targets]),
+        targets=_objects(list(targets.values())),
         measures=measures,
         columns={measure.name: _columns(measure, scores.table) for measure in measures},
         signatures={
@@ -88,5 +86,28 @@ def _objects(values: Sequence[object]) -> NDArray[np.object_]:
     return array
 
 
-def _digest(item: str, reference: str) -> bytes:
+def targets_of(run: FinishedRun) -> dict[str, bytes]:
+    """By user, in the order of the scores, the digest of what the run was to write."""
+    texts = run.scores.table.select(("user_id", "reference")).to_pydict()
+    pairs = zip(texts["user_id"], texts["reference"], strict=True)
+    return {user: target_digest(run.items[user], reference) for user, reference in pairs}
+
+
+def why_not_paired(one: str, other: str, targets: Mapping[str, bytes], others: Mapping[str, bytes]) -> str | None:
+    """Why two results, by their names, are not compared user by user: other texts were to be written for some users.
+
+    None where the targets of all users whom both have are the same.
+    """
+    common = sorted(targets.keys() & others.keys())
+    differing = [user for user in common if targets[user] != others[user]]
+    if not differing:
+        return None
+    return (
+        f"{one} and {other} were to write other texts for {len(differing):,} of {len(common):,} users, "
+        f"{differing[0]!r} for one; runs are compared on the same targets"
+    )
+
+
+def target_digest(item: str, reference: str) -> bytes:
+    """A digest of what is to be written: equal ones mean the same review of the same item."""
     return hashlib.sha256(f"{item}\0{reference}".encode(errors="surrogatepass")).digest()[:16]

@@ -137,6 +137,12 @@ class FinishedRun:
         complete = {name: folder for name, folder in self.stages.items() if self.has(name)}
         return user_scores_in(complete, self.judged)
 
+    @cached_property
+    def items(self) -> dict[str, str]:
+        """The item that each user was to write about."""
+        rows = self.rows("predictions", ("user_id", "item_id"))
+        return dict(zip(rows["user_id"].to_pylist(), rows["item_id"].to_pylist(), strict=True))
+
     @property
     def measures(self) -> list[Measure]:
         """All that it has values of: metrics, author identification, judges."""

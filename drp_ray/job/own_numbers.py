@@ -14,7 +14,8 @@ from drp_ray.job.compared_runs import Scored
 def intervals_of(run: ReadRun, resampling: Resampling) -> dict[str, Interval]:
     """The 95% interval of every measure's number, by the measure's name; without those that have none.
 
-    The number is the mean over the executions, each over its own ok users. A user is drawn with all executions.
+    The number is the mean over the executions, each over its own ok users. A user is drawn with all executions. A
+    measure that the executions do not compute alike has no number, and so no interval.
     """
     users = sorted({user for each in run.executions for user in each.users[each.is_ok]})
     places = {user: place for place, user in enumerate(users)}
@@ -22,6 +23,7 @@ def intervals_of(run: ReadRun, resampling: Resampling) -> dict[str, Interval]:
     measured = [
         Measured(measure, {run.name: [_matrix(measure, each, places) for each in run.executions]})
         for measure in measures.values()
+        if len({each.signatures.get(measure.name) for each in run.executions}) == 1
     ]
     found = own_intervals(measured, resampling)
     return {name: intervals[run.name] for name, intervals in found.items() if run.name in intervals}

@@ -14,6 +14,7 @@ from drp_ray.errors import BadInput
 from drp_ray.evaluation.analyses.feature_counts import FeatureCounts, counts_of
 from drp_ray.evaluation.analyses.intervals import Values
 from drp_ray.evaluation.metrics.base import METRICS
+from drp_ray.job.compared_runs import targets_of
 from drp_ray.job.finished import FinishedRun, RunGroup
 
 PROFILE_LEAVES = ("user_id", "profile.list.element.timestamp", "target.rating")
@@ -23,12 +24,14 @@ PROFILE_LEAVES = ("user_id", "profile.list.element.timestamp", "target.rating")
 class GroupScores:
     """The users that a result predicts for, in order, and their value of every measure: NaN where there is none.
 
-    A user who failed in one execution has no value. Otherwise it is the mean over the executions.
+    A user who failed in one execution has no value. Otherwise it is the mean over the executions. `targets` are digests
+    of what was to be written for each user.
     """
 
     users: tuple[str, ...]
     failed: frozenset[str]
     values: Mapping[str, Values]
+    targets: Mapping[str, bytes]
 
     def at(self, users: Sequence[str]) -> dict[str, Values]:
         """The values of other users in their order; NaN for those that are not here."""
@@ -62,7 +65,8 @@ def group_scores(group: RunGroup) -> GroupScores:
         name: np.array([np.nan if user in failed else _mean(by_user.get(user)) for user in ordered])
         for name, by_user in found.items()
     }
-    return GroupScores(ordered, frozenset(failed), values)
+    targets = {user: target for run in group.executions for user, target in targets_of(run).items()}
+    return GroupScores(ordered, frozenset(failed), values, targets)
 
 
 def _mean(values: list[float] | None) -> float:

@@ -1,7 +1,7 @@
 """Which users a report holds the texts of: all, or a seeded sample that always has the largest gains and losses."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +30,13 @@ def choose(tables: Sequence[UserTable], size: int, seed: int) -> Chosen:
     everyone = sorted({user for table in tables for user in table.user_ids})
     if len(everyone) <= size:
         return Chosen(tuple(everyone), len(everyone), f"All {len(everyone):,} users are here.")
-    lists = list(extreme_lists(tables))
+    gains = list(_gains(tables))
+    lists = [users for values in gains or _by_merit(tables[0]).values() for users in _both_ends(values)]
     each = max(1, min(EXTREMES, size // max(len(lists), 1)))
     extremes = {user for users in lists for user in users[:each]}
     others = sorted(set(everyone) - extremes, key=lambda user: _drawn(seed, user))
     chosen = sorted([*extremes, *others[: max(size - len(extremes), 0)]])
-    what = "gains and losses" if len(tables) > 1 else "and smallest values"
+    what = "gains and losses" if gains else "and smallest values"
     how = (
         f"{len(chosen):,} of {len(everyone):,} users are here: a sample drawn with seed {seed}, and of every score the "
         f"{each} users with the largest {what}. The numbers above are over all users."
@@ -43,24 +44,21 @@ def choose(tables: Sequence[UserTable], size: int, seed: int) -> Chosen:
     return Chosen(tuple(chosen), len(everyone), how)
 
 
-def extreme_lists(tables: Sequence[UserTable]) -> Iterable[list[str]]:
-    """Users from the largest gain and the largest loss on, for each merit: the first run against each other.
-
-    With one run its largest and smallest values stand for them.
-    """
-    first, rest = _by_measure(tables[0]), [_by_measure(table) for table in tables[1:]]
-    for measure in (each for each in tables[0].measures if better_of(each) != "none"):
-        values = first[measure]
-        if not rest:
-            yield from _both_ends(values)
-        for other in (each[measure] for each in rest if measure in each):
-            yield from _both_ends({user: value - other[user] for user, value in values.items() if user in other})
+def _gains(tables: Sequence[UserTable]) -> Iterator[dict[str, float]]:
+    """What users gain with the first run over each other one in each merit, where both were to write the same text."""
+    first, targets = _by_merit(tables[0]), tables[0].targets.items()
+    for table in tables[1:]:
+        other, shared = _by_merit(table), dict(targets & table.targets.items())
+        for measure in first.keys() & other.keys() if shared else ():
+            values, others = first[measure], other[measure]
+            yield {user: values[user] - others[user] for user in shared if user in values and user in others}
 
 
-def _by_measure(table: UserTable) -> dict[str, dict[str, float]]:
+def _by_merit(table: UserTable) -> dict[str, dict[str, float]]:
+    """The values of those who have one, by measure and user."""
     users = table.user_ids
     found: dict[str, dict[str, float]] = {}
-    for measure in table.measures:
+    for measure in (each for each in table.measures if better_of(each) != "none"):
         values = table.values(measure)
         there = np.flatnonzero(~np.isnan(values))
         found[measure] = {users[place]: float(values[place]) for place in there}

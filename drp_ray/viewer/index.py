@@ -11,10 +11,6 @@ from drp_ray.viewer.measures import better_of, digits_of, in_order
 from drp_ray.viewer.sections.base import Report
 from drp_ray.viewer.user_table import UserTable
 
-DIGITS_KEPT = 5
-"""Decimals of a user's score in the index."""
-
-
 HALVES = {"": "All users", "1": "More unique half", "0": "Less unique half"}
 
 
@@ -34,12 +30,12 @@ def make_index(report: Report, addresses: Sequence[Address], items: Mapping[str,
         "methods": methods,
         "measures": [_measure(report, name) for name in in_order(name for table in tables for name in table.measures)],
         "runs": [
-            {"name": run.name, **_columns(table, chosen, methods)} for run, table in zip(runs, tables, strict=True)
+            {"name": run.name, "target": target, **_columns(table, chosen, methods)}
+            for run, table, target in zip(runs, tables, _targets(tables, chosen), strict=True)
         ],
         "users": {
             "id": list(chosen),
             "at": addresses,
-            "reference_chars": _reference_chars(tables, chosen),
             **_halves(report.findings.halves, chosen),
         },
         "items": {"id": list(items), "at": list(items.values())},
@@ -83,20 +79,21 @@ def _columns(table: UserTable, chosen: Sequence[str], methods: Sequence[str]) ->
         "n_differences": column("n_differences"),
         "n_failed_differences": column("n_failed_differences"),
         "prediction_chars": column("prediction_chars"),
+        "reference_chars": column("reference_chars"),
         "scores": {name: _scores(table.values(name), places) for name in table.measures},
     }
 
 
 def _scores(values: np.ndarray, places: Sequence[int | None]) -> list[float | None]:
-    return [
-        None if place is None or np.isnan(values[place]) else round(float(values[place]), DIGITS_KEPT)
-        for place in places
-    ]
+    """As they are: the page rounds them when it writes them, and twice rounded they would differ from the summary's."""
+    return [None if place is None or np.isnan(values[place]) else float(values[place]) for place in places]
 
 
-def _reference_chars(tables: Sequence[UserTable], chosen: Sequence[str]) -> list[int]:
-    """Of each user, by the first run that has the user."""
-    known: dict[str, int] = {}
-    for table in reversed(tables):
-        known.update(zip(table.user_ids, table.rows["reference_chars"].to_pylist(), strict=True))
-    return [known[user] for user in chosen]
+def _targets(tables: Sequence[UserTable], chosen: Sequence[str]) -> list[list[int | None]]:
+    """Of each run and user the first run that was to write the same text: equal numbers mean the same target."""
+    first: dict[tuple[str, bytes], int] = {}
+    found = []
+    for number, targets in enumerate(table.targets for table in tables):
+        there = [(user, targets[user]) if user in targets else None for user in chosen]
+        found.append([None if target is None else first.setdefault(target, number) for target in there])
+    return found

@@ -1,34 +1,39 @@
 """A result as the summary shows it: a run, or the mean of the executions that differ only in what is averaged over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 from drp_ray.job.finished import RunGroup
 from drp_ray.job.score_lines import ScoreLine, score_lines
+from drp_ray.job.user_values import differing_signatures
 
 
 @dataclass(frozen=True)
 class OwnNumber:
-    """A measure's number of every execution over its own ok users; floor, ceiling and failures are means over them."""
+    """A measure's number of every execution over its own ok users; floor, ceiling and failures are means over them.
+
+    There is no number in common, but those of the executions, where these do not compute it alike.
+    """
 
     executions: tuple[float | None, ...]
     users: tuple[int, ...]
     floor: float | None = None
     ceiling: float | None = None
     as_empty: float | None = None
+    is_alike: bool = True
 
     @property
     def value(self) -> float | None:
         """The mean over the executions; None where one has no number."""
-        return mean_of(self.executions)
+        return mean_of(self.executions) if self.is_alike else None
 
     @property
     def spread(self) -> float | None:
         """The standard deviation over several executions."""
         known = [value for value in self.executions if value is not None]
-        return stdev(known) if len(known) == len(self.executions) > 1 else None
+        return stdev(known) if self.is_alike and len(known) == len(self.executions) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -54,24 +59,30 @@ def results_of(groups: Sequence[RunGroup]) -> tuple[Result, ...]:
     for group in groups:
         places = tuple(range(start, start + len(group.executions)))
         metrics = [run.metrics for run in group.executions]
-        name, method = group.name, group.config.method
-        results.append(Result(name, method, group.protocol, places, own_numbers(metrics), published_of(group)))
+        numbers = own_numbers(metrics, differing_signatures(group))
+        results.append(Result(group.name, group.config.method, group.protocol, places, numbers, published_of(group)))
         start += len(places)
     return tuple(results)
 
 
-def own_numbers(metrics: Sequence[Mapping[str, Any]]) -> dict[str, OwnNumber]:
-    """Every measure's numbers, from the `metrics.json` of all executions."""
+def own_numbers(metrics: Sequence[Mapping[str, Any]], unlike: Collection[str] = ()) -> dict[str, OwnNumber]:
+    """Every measure's numbers, from the `metrics.json` of all executions; `unlike` are computed in several ways."""
     lines = [{line.metric: line for line in score_lines(each)} for each in metrics]
-    return {name: _own(name, lines) for name in dict.fromkeys(name for each in lines for name in each)}
+    names = dict.fromkeys(name for each in lines for name in each)
+    return {name: _own(name, lines, name not in unlike) for name in names}
 
 
-def _own(name: str, lines: Sequence[Mapping[str, ScoreLine]]) -> OwnNumber:
+def _own(name: str, lines: Sequence[Mapping[str, ScoreLine]], is_alike: bool) -> OwnNumber:
     found = [each.get(name, ScoreLine(name, None, 0)) for each in lines]
+    values, users = tuple(line.value for line in found), tuple(line.users for line in found)
+    if not is_alike:
+        return OwnNumber(values, users, is_alike=False)
     return OwnNumber(
-        tuple(line.value for line in found),
-        tuple(line.users for line in found),
-        *(mean_of([getattr(line, field) for line in found]) for field in ("floor", "ceiling", "as_empty")),
+        values,
+        users,
+        floor=mean_of([line.floor for line in found]),
+        ceiling=mean_of([line.ceiling for line in found]),
+        as_empty=mean_of([line.as_empty for line in found]),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from drp_ray.job.compared_runs import target_digest
 from drp_ray.job.finished import FinishedRun
 
 KEPT = ("user_id", "status", "method", "fallback", "n_differences", "n_failed_differences")
@@ -13,7 +14,7 @@ KEPT = ("user_id", "status", "method", "fallback", "n_differences", "n_failed_di
 
 @dataclass(frozen=True)
 class UserTable:
-    """One row a user, in user_id order: `KEPT`, lengths in characters, and a column for every measure.
+    """One row a user, in user_id order: `KEPT`, lengths in characters, a digest of the target, a column a measure.
 
     A measure's column is null where a user has no value of it.
     """
@@ -27,6 +28,11 @@ class UserTable:
         ids: list[str] = self.rows["user_id"].to_pylist()
         return ids
 
+    @property
+    def targets(self) -> dict[str, bytes]:
+        """By user a digest of what was to be written."""
+        return dict(zip(self.user_ids, self.rows["target"].to_pylist(), strict=True))
+
     def values(self, measure: str) -> np.ndarray:
         """The users' values of a measure, float64[users]; NaN where there is none."""
         return np.asarray(self.rows[measure].to_numpy(), dtype=np.float64)
@@ -35,7 +41,7 @@ class UserTable:
 def read_user_table(run: FinishedRun) -> UserTable:
     """Read predictions part by part, and keep numbers alone; the scores are those of metrics, authorship and judges."""
     scores = run.scores.table
-    columns = [*KEPT, "prediction", "reference"]
+    columns = [*KEPT, "item_id", "prediction", "reference"]
     rows = pa.concat_tables([_measured(part) for part in run.parts("predictions", columns)]).sort_by("user_id")
     measures = tuple(measure.name for measure in run.measures if measure.name in scores.column_names)
     for name in measures:
@@ -47,4 +53,5 @@ def _measured(part: pa.Table) -> pa.Table:
     rows = part.select(KEPT)
     for name in ("prediction", "reference"):
         rows = rows.append_column(f"{name}_chars", pc.utf8_length(part[name]))
-    return rows
+    targets = zip(part["item_id"].to_pylist(), part["reference"].to_pylist(), strict=True)
+    return rows.append_column("target", pa.array([target_digest(*target) for target in targets], pa.binary()))

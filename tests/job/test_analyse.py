@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,8 @@ from drp_ray.errors import BadInput
 from drp_ray.evaluation.analyses.intervals import Draws
 from drp_ray.evaluation.analyses.taxonomy import LABELS
 from drp_ray.evaluation.user_scores import UserScores
-from drp_ray.job.analyse import analyse, as_json
+from drp_ray.job.analyse import analyse, as_json, uniqueness
+from drp_ray.job.analysis_tables import missing_lines, tables_of
 from drp_ray.job.finished import RunGroup, open_groups
 from drp_ray.job.user_values import differing_signatures, group_scores, user_embeddings
 from drp_ray.storage.folder import LocalFolder
@@ -215,6 +217,20 @@ def test_the_gain_of_the_first_run_over_each_other_is_shown_by_half(tmp_path, da
     assert turned["pairs"][0]["measures"]["rouge1"]["more_unique"]["gain"] == pytest.approx(-expected.mean())
 
 
+def test_nothing_is_gained_over_a_run_that_was_to_write_other_texts(tmp_path, data):
+    groups = open_groups([made(tmp_path / "a", data), made(tmp_path / "a", data, name="rag", method="rag", seed=5)])
+    one, other = map(group_scores, groups)
+    [pair] = uniqueness(groups, [one, other], DRAWS)["pairs"]
+    assert pair["note"] is None and "rouge1" in pair["measures"]
+    moved = replace(other, targets={**other.targets, "u07": b"another text"})
+    found = uniqueness(groups, [one, moved], DRAWS)
+    [refused] = found["pairs"]
+    assert refused["measures"] == {} and "other texts for 1 of 24 users, 'u07' for one" in refused["note"]
+    whole = {**analyse(groups, draws=DRAWS), "uniqueness": found}
+    assert f"uniqueness: {refused['note']}" in missing_lines(whole)
+    assert not any("gain of" in str(table.title) for table in tables_of(whole))
+
+
 def test_executions_are_averaged_within_the_user_and_one_that_failed_once_has_no_value(tmp_path, data):
     path = made(tmp_path / "a", data, protocol="drp", method="rag", failed_later=(8,))
     [group] = open_groups([path])
@@ -291,7 +307,7 @@ def judged_run(signature, *others):
     """What is read of an execution that has a judge and other measures, with a value of 1 for its user."""
     columns = {name: [1.0] for name in ("judge", *others)}
     table = pa.table({"user_id": ["u"], "method": ["rag"], "status": ["ok"], "reference": [""], **columns})
-    return SimpleNamespace(scores=UserScores(table), signatures={"judge": signature, "rouge1": "one"})
+    return SimpleNamespace(scores=UserScores(table), signatures={"judge": signature, "rouge1": "one"}, items={"u": "i"})
 
 
 def test_judges_of_one_name_and_other_settings_are_not_compared():

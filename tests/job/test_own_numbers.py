@@ -1,6 +1,7 @@
 """The interval of a result is that of the number that it reports, over its own users with a text."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -77,6 +78,15 @@ def test_executions_are_drawn_together_and_each_by_itself(tmp_path, data):
     assert both != each[0]
     width = [high - low for low, high in (found["rouge1"] for found in (both, *each))]
     assert width[0] < max(width[1:])
+
+
+def test_what_executions_compute_differently_has_no_interval(tmp_path, data):
+    rows = [[predictions(texts(seed))] for seed in (1, 2)]
+    read, _ = group(tmp_path / "a", data, rows, sampling={"temperature": [0.2, 0.4]}, protocol=None)
+    first, second = read.executions
+    other = replace(second, signatures={**second.signatures, "rouge1": "another way"})
+    found = intervals_of(replace(read, executions=(first, other)), DRAWS)
+    assert found == {name: ends for name, ends in intervals_of(read, DRAWS).items() if name != "rouge1"}
 
 
 def test_few_users_have_no_interval(tmp_path, data):

@@ -121,7 +121,9 @@ class MadeRun:
             yield from ((stage, self._folder(stage)) for stage in ("users", "items", "embeddings"))
 
     def _judge(self, judge: str) -> dict[str, Any]:
-        role = {"judge": {"model": {"id": f"judge/{judge}"}}}
+        sampling = self.settings.get("sampling", {})
+        temperature = sampling.get("judge", sampling).get("temperature")
+        role = {"judge": {"model": {"id": f"judge/{judge}"}, "sampling": {"temperature": temperature}}}
         return {"settings": {"samples": 1, "expected": False, "scale": "numbers", "roles": role}}
 
     def _judgement(self, user: str, judge: str, mean: float) -> dict[str, Any]:

@@ -100,6 +100,23 @@ def test_judges_and_author_identification_are_sorted_by_and_shown_as_metrics_are
     assert title in shown and f"{first['user-00003']:.4f}" in shown
 
 
+def test_nothing_is_gained_over_a_run_that_was_to_write_another_review(tmp_path, visit):
+    written = {"books": "the books have a blue cover", "cds": "the discs sound thin"}
+    runs = [
+        MadeRun(LocalFolder(tmp_path / name), name, n_users=4, texts={"user-00001": text}).write()
+        for name, text in written.items()
+    ]
+    page = visit(write(tmp_path / "report.html", runs))
+    gains = dict(zip(page.listed(), page.page.locator("#list .change").all_inner_texts(), strict=True))
+    assert [user for user, gain in gains.items() if gain == "–"] == ["user-00001"]
+    shown = page.open("user-00001")
+    assert shown.count("Target: the review to be written") == 2 and all(text in shown for text in written.values())
+    assert page.page.locator("#user .change").count() == 0 and page.page.locator("#marks").count() <= 1
+    assert "the first run that was to write the same review" in shown
+    assert page.open("user-00002").count("Target: the review to be written") == 1
+    assert page.page.locator("#user .change").count() > 0
+
+
 def test_what_is_no_merit_is_no_gain(report, visit):
     page = visit(report).page
     page.select_option("#measure", "copy_rate")

@@ -1,5 +1,7 @@
 """Which users a report has the texts of."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -9,8 +11,10 @@ from drp_ray.viewer.choosing import EXTREMES, choose
 from drp_ray.viewer.user_table import UserTable
 
 
-def table(scores: dict[str, float | None]) -> UserTable:
-    rows = pa.table({"user_id": list(scores), "rouge1": pa.array(scores.values(), pa.float64())})
+def table(scores: dict[str, float | None], elsewhere: Collection[str] = ()) -> UserTable:
+    """Of the scores of users, those of `elsewhere` with a target of their own."""
+    targets = [b"other" if user in elsewhere else b"target" for user in scores]
+    rows = pa.table({"user_id": list(scores), "rouge1": pa.array(scores.values(), pa.float64()), "target": targets})
     return UserTable(rows.sort_by("user_id"), ("rouge1",))
 
 
@@ -33,6 +37,17 @@ def test_a_sample_has_the_largest_gains_and_losses_and_its_size(pairs, size, see
     there = sorted(first[user] - second[user] for user in chosen.user_ids if None not in (first[user], second[user]))
     each = min(EXTREMES, max(1, size // 2), len(gains))
     assert there[:each] == gains[:each] and there[len(there) - each :] == gains[len(gains) - each :]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(value, value, st.booleans()), min_size=5, max_size=60), st.integers(1, 40))
+def test_nobody_gains_over_a_run_that_was_to_write_another_text(rows, size):
+    first, second = (named([row[place] for row in rows]) for place in (0, 1))
+    elsewhere = {user for user, row in zip(first, rows, strict=True) if row[2]}
+    whole = choose([table(first), table(second, elsewhere)], size, 0)
+    there = {user: value for user, value in second.items() if user not in elsewhere}
+    alone = choose([table(first), table(there)], size, 0) if there else choose([table(first)], size, 0)
+    assert whole == alone
 
 
 @settings(max_examples=40, deadline=None)

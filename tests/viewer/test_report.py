@@ -4,9 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drp_ray.errors import BadInput
@@ -14,7 +15,8 @@ from drp_ray.job.finished import open_groups, open_run
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import commit_part, read_part
 from drp_ray.viewer.document import document, read_document, reason
-from drp_ray.viewer.index import to_json
+from drp_ray.viewer.index import _scores, to_json
+from drp_ray.viewer.measures import written
 from drp_ray.viewer.page import app, policy
 from drp_ray.viewer.report import ReportOptions, write_into
 from tests.viewer.made_run import MadeRun
@@ -134,6 +136,15 @@ def test_a_failed_row_is_shown_as_failed_with_its_reason_and_has_no_score(tmp_pa
     assert pieces(page, "user-00002", 0, "prediction")["error"] == "refused by the engine: no"
     assert [each["status"] for each in pieces(page, "user-00004", 0, "differences")] == ["error", "ok", "ok"]
     assert "refused by the engine: no" in page.before and "too long: 9 tokens" in page.before
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+@example([0.123449999])
+def test_the_page_rounds_the_scores_themselves(scores):
+    kept = json.loads(json.dumps(_scores(np.array([*scores, np.nan]), [*range(len(scores) + 1), None])))
+    assert [written("rouge1", each) for each in kept[:-2]] == [written("rouge1", each) for each in scores]
+    assert kept == [*scores, None, None]
 
 
 NO_TEXT = {"user_id", "item_id", "method", "fallback", "status", "finish_reason", "role", "text_id"}

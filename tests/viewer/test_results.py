@@ -37,3 +37,10 @@ def test_a_measure_that_an_execution_lacks_has_no_mean():
     numbers = own_numbers([metrics(0.2), metrics(0.4, **judged)])
     assert numbers["rouge1"].value == pytest.approx(0.3) and numbers["rouge1"].as_empty == pytest.approx(0.15)
     assert numbers["judge"].executions == (None, 0.5) and numbers["judge"].value is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=5))
+def test_what_executions_compute_in_several_ways_has_their_numbers_and_none_in_common(values):
+    numbers = own_numbers([metrics(value) for value in values], ["rouge1"])
+    assert numbers["rouge1"].executions == tuple(values) and numbers["rouge1"].users == (3,) * len(values)
+    assert {numbers["rouge1"].value, numbers["rouge1"].spread, numbers["rouge1"].as_empty} == {None}

@@ -1,7 +1,9 @@
 """The summary: what is shown of which runs, and that what a run has nothing of is left out."""
 
 import re
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations, islice
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -9,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drp_ray.evaluation.published import published_rows
 from drp_ray.storage.folder import LocalFolder
+from drp_ray.viewer.findings import SideBySide, of_the_same_targets
 from drp_ray.viewer.html import element, join
 from drp_ray.viewer.plots.svg import Scale
 from drp_ray.viewer.report import ReportOptions, write_report
 from drp_ray.viewer.sections import render_head, render_summary
 from drp_ray.viewer.sections.base import Report
+from drp_ray.viewer.sections.scores import published_names
 from tests.viewer.made_run import MadeRun
 from tests.viewer.pages import group_of
 
@@ -76,7 +81,7 @@ def test_runs_that_differ_in_more_than_the_setting_are_on_lines_of_their_own(tmp
 
 def test_what_compare_finds_is_shown_for_every_measure(tmp_path):
     report = report_of(tmp_path, {"n_users": 30, "judged": {"judge": 7}}, {"n_users": 30, "judged": {"judge": 3}})
-    compared = report.findings.compared
+    compared = report.findings.side_by_side[0].compared
     assert compared["draws"] == 2000 and "2,000 draws of users" in section(report, "User by user")
     for name, title in (("rouge1", "ROUGE-1"), ("judge", "Judge"), ("bleu", "BLEU")):
         [pair] = compared["metrics"][name]["pairs"]
@@ -97,14 +102,14 @@ def test_what_was_computed_in_several_ways_has_no_gains(tmp_path):
     report = report_of(tmp_path, {"n_users": 30}, {"n_users": 30})
     before = section(report, "User by user").count("users gain")
     assert before == len(report.merits) > 1
-    report.findings.compared["metrics"]["rouge1"]["note"] = "computed in several ways"
+    report.findings.side_by_side[0].compared["metrics"]["rouge1"]["note"] = "computed in several ways"
     assert section(report, "User by user").count("users gain") == before - 1
 
 
 def test_results_without_common_users_say_why_they_are_not_compared(tmp_path):
     everyone = {f"user-{number:05d}": "no" for number in range(12)}
     report = report_of(tmp_path, {}, {"failed": everyone})
-    assert report.findings.compared is None
+    assert report.findings.side_by_side[0].compared is None
     assert "The results were not compared: no user is ok in all runs" in section(report, "User by user")
 
 
@@ -112,7 +117,7 @@ def test_protocols_that_differ_are_marked_and_compared(tmp_path):
     warm = {"settings": {"protocol": "drp", "sampling": {"temperature": 0.8}}}
     report = report_of(tmp_path, {}, warm)
     words = "no fair comparison: run0 (no protocol), run1 (drp, 1 of 2 executions)"
-    assert words in section(report, "User by user") and report.findings.compared is not None
+    assert words in section(report, "User by user") and report.findings.side_by_side[0].compared is not None
     assert "no fair comparison" not in section(report_of(tmp_path / "b", {}, {}), "User by user")
 
 
@@ -124,8 +129,40 @@ def test_executions_are_one_result_with_mean_and_spread(tmp_path):
     assert first.startswith(f"{fmean(numbers):.4f} ± {stdev(numbers):.4f}") and "±" not in second
     assert "The 2 executions one by one" in section(report, "Scores")
     assert row(report, "Scores", "run1")[0].startswith(f"{numbers[1]:.4f}")
-    assert report.findings.compared["runs"] == ["run0", "run2"]
+    assert report.findings.side_by_side[0].compared["runs"] == ["run0", "run2"]
     assert report.title == "Report of 2 results: run0, run2"
+
+
+WARM_AND_JUDGED = [
+    {"n_users": 30, "has_controls": True, "judged": {"judge": mean}, "settings": {"sampling": {"temperature": warmth}}}
+    for warmth, mean in ((0.2, 7), (0.8, 3))
+]
+
+
+@pytest.mark.parametrize("sizes", [(2,), (1, 1)])
+def test_judges_of_several_temperatures_have_no_number_in_common(tmp_path, sizes):
+    report = report_of(tmp_path, *WARM_AND_JUDGED, sizes=sizes)
+    summary, is_one = render_summary(report), sizes == (2,)
+    assert "Judge by temperature" not in summary and "ROUGE-1 by temperature" in summary
+    assert ("Judge: the executions of these results compute it in several ways" in section(report, "Scores")) == is_one
+    means = [facts.run.metrics["judges"]["judge"]["value"] for facts in report.runs]
+    if is_one:
+        assert row(report, "Scores", "Judge")[0] == "missing" and "judge" not in report.findings.intervals[0]
+        assert "Judge |" not in section(report, "Controls")
+        one_by_one = section(report, "Scores").partition("The 2 executions one by one")[2]
+        assert all(f"{mean:.4f}" in one_by_one for mean in means)
+    else:
+        assert [cell[:6] for cell in row(report, "Scores", "Judge")[:2]] == [f"{mean:.4f}" for mean in means]
+
+
+def test_a_judge_of_one_temperature_is_averaged_and_drawn_by_temperature(tmp_path):
+    warmths = [run["settings"]["sampling"]["temperature"] for run in WARM_AND_JUDGED]
+    sampling = [{"sampling": {"temperature": warmth, "judge": {"temperature": 0.8}}} for warmth in warmths]
+    runs = [{**run, "settings": settings} for run, settings in zip(WARM_AND_JUDGED, sampling, strict=True)]
+    report = report_of(tmp_path, *runs, sizes=(2,))
+    mean = fmean(facts.run.metrics["judges"]["judge"]["value"] for facts in report.runs)
+    assert row(report, "Scores", "Judge")[0].startswith(f"{mean:.4f} ± ")
+    assert "Judge by temperature" in render_summary(report) and "in several ways" not in section(report, "Scores")
 
 
 def test_intervals_of_one_run_alone_are_shown(tmp_path):
@@ -157,6 +194,16 @@ def test_floor_value_ceiling_and_the_way_between_are_shown_of_every_measure(tmp_
     assert f"Floor: another user&#x27;s review: {floor['metrics']['rouge1']:.4g}" in render_summary(report)
 
 
+def test_judges_that_saw_no_control_are_named_and_others_are_not(tmp_path):
+    report = report_of(tmp_path, {"n_users": 30, "has_controls": True, "judged": {"judge": 6, "gpt": 5}})
+    assert "Not asked about controls: Judge, Judge gpt." in section(report, "Controls")
+    for control in report.runs[0].run.metrics["controls"].values():
+        for kind, value in (("n", 30), ("metrics", 0.5), ("prediction", 0.6)):
+            control[kind]["judge"] = value
+    assert "Not asked about controls: Judge gpt." in section(report, "Controls")
+    assert row(report, "Controls", "Judge")[0] == "0.5000"
+
+
 def test_a_run_without_controls_and_judges_says_nothing_of_them(tmp_path):
     summary = render_summary(report_of(tmp_path, {}))
     assert "Floor" not in summary and "Judge" not in summary and "Controls" not in summary
@@ -181,9 +228,41 @@ def test_a_published_row_stands_beside_the_whole_protocol_and_never_beside_a_par
     assert "published" not in render_summary(report_of(tmp_path / "c", *other, sizes=(2,))).lower()
 
 
+def test_the_published_value_of_each_dataset_stands_in_the_row_of_its_result_and_under_its_name(tmp_path):
+    values = {"books": 0.3386, "cds": 0.3120}
+    runs = [
+        {
+            "settings": {"dataset": f"data/{name}/test", "protocol": "drp", "sampling": {"temperature": warmth}},
+            "published": {**PUBLISHED, "dataset": name, "metrics": {"rouge1": value}},
+        }
+        for name, value in values.items()
+        for warmth in (0, 0.8)
+    ]
+    report = report_of(tmp_path, *runs, sizes=(2, 2))
+    assert row(report, "Scores", "ROUGE-1")[-2:] == ["0.3386", "0.3120"]
+    head = section(report, "Scores").splitlines()
+    assert any("Published: drp, books" in line and "Published: drp, cds" in line for line in head)
+    plot = render_summary(report).partition("<figcaption>ROUGE-1 ")[2].partition("</figure>")[0]
+    rows_of = plot.split('class="name"')[1:]
+    found = [re.findall(r'aria-label="(published, [^"]*)"', each) for each in rows_of]
+    assert found == [["published, drp, books: 0.3386"], ["published, drp, cds: 0.312"]]
+
+
+ROWS = [row.as_json() for row in published_rows()]
+
+
+@given(st.lists(st.sampled_from(ROWS), min_size=1, max_size=8, unique_by=ROWS.index))
+def test_published_rows_have_different_names_that_say_where_they_differ(rows):
+    names = published_names(rows)
+    assert len(set(names)) == len(rows)
+    assert all(name.split(", ")[0] == row["method"] for name, row in zip(names, rows, strict=True))
+    are_of_several = len({row["dataset"] for row in rows}) > 1
+    assert all((row["dataset"] in name.split(", ")) == are_of_several for name, row in zip(names, rows, strict=True))
+
+
 def test_halves_have_gains_with_intervals_where_reviews_were_embedded(tmp_path):
     report = report_of(tmp_path, {"n_users": 40, "has_embeddings": True, "skill": 0.2}, {"n_users": 40})
-    [pair] = report.findings.uniqueness["pairs"]
+    [pair] = report.findings.side_by_side[0].uniqueness["pairs"]
     gain = pair["measures"]["rouge1"]["more_unique"]
     words = f"{gain['gain']:+.4f}, {gain['n']} users\n95% interval {gain['ci95'][0]:.4g} to {gain['ci95'][1]:.4g}"
     assert words in render_summary(report)
@@ -191,6 +270,59 @@ def test_halves_have_gains_with_intervals_where_reviews_were_embedded(tmp_path):
     assert "Unique users" not in headings(report_of(tmp_path / "b", {}, {}))
     alone = report_of(tmp_path / "c", {"n_users": 40, "has_embeddings": True})
     assert "More unique half" in render_summary(alone) and "no gain" not in render_summary(alone)
+
+
+def of_datasets(path: Path, names: Sequence[str]) -> Report:
+    """The report of two runs for each dataset, whose users have the same ids everywhere and a target in each."""
+    groups = []
+    for name in names:
+        texts = {f"user-{number:05d}": f"what {name} has of {number} is another text" for number in range(30)}
+        shared = {"n_users": 30, "rows_per_part": 100, "history": 2, "has_embeddings": True, "texts": texts}
+        for skill in (0.1, 0):
+            run = MadeRun(LocalFolder(path / name), f"{name}-{skill}", skill=skill, **shared).write()
+            groups.append(group_of(run))
+    return write_report(groups, path / f"{len(names)}.html", ReportOptions(sample=100))
+
+
+def test_results_of_several_datasets_are_compared_within_each_as_if_it_were_alone(tmp_path):
+    both = of_datasets(tmp_path, ["books", "cds"])
+    assert [each.places for each in both.findings.side_by_side] == [(0, 1), (2, 3)]
+    for number, name in enumerate(("books", "cds")):
+        [alone] = of_datasets(tmp_path, [name]).findings.side_by_side
+        assert replace(both.findings.side_by_side[number], places=(0, 1)) == alone
+    for title in ("User by user", "Unique users"):
+        assert re.findall(r"What ([a-z]*)-0.1 gains over ([a-z]*)-0", section(both, title)) == [
+            ("books", "books"),
+            ("cds", "cds"),
+        ]
+    assert "books-0.1, books-0Over the 30 users" in section(both, "User by user")
+
+
+def test_results_that_none_shares_targets_with_are_paired_with_none(tmp_path):
+    report = of_datasets(tmp_path, ["books", "cds"])
+    alone = [SideBySide((place,)) for place in range(4)]
+    report = replace(report, findings=replace(report.findings, side_by_side=alone))
+    text = section(report, "User by user")
+    assert "gain" not in text and "no other result was to write the same texts" in text and "books-0.1, books-0" in text
+
+
+TARGETS = st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from([b"1", b"2"])), max_size=7)
+
+
+@given(TARGETS)
+def test_any_two_results_side_by_side_share_users_and_all_their_targets(targets):
+    sets = of_the_same_targets(targets)
+    assert sorted(place for places in sets for place in places) == list(range(len(targets)))
+    for places in sets:
+        assert list(places) == sorted(places)
+        for one, other in combinations([targets[place] for place in places], 2):
+            shared = one.keys() & other.keys()
+            assert shared and all(one[user] == other[user] for user in shared)
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.binary(max_size=2), min_size=1), st.integers(1, 5))
+def test_results_of_one_dataset_are_all_side_by_side(targets, n):
+    assert of_the_same_targets([targets] * n) == [tuple(range(n))]
 
 
 def test_errors_are_counted_by_reason(tmp_path):

@@ -19,9 +19,13 @@ function score(run, name, number) {
   return index.runs[run].scores[name]?.[number] ?? null;
 }
 
-/** The difference to the other run; null where one of the two has no score. */
+/** Whether two runs were to write the same review for a user. */
+const haveOneTarget = (one, other, number) => index.runs[one].target[number] === index.runs[other].target[number];
+
+/** The difference to the other run; null where one of the two has no score, or was to write another review. */
 function gain(number, name = measure()) {
   if (againstRun() === null || againstRun() === ofRun()) return null;
+  if (!haveOneTarget(ofRun(), againstRun(), number)) return null;
   const [own, other] = [score(ofRun(), name, number), score(againstRun(), name, number)];
   // Rounded, so that equal gains are equal: 0.7 - 0.6 is less than 0.6 - 0.5.
   return own === null || other === null ? null : Math.round((own - other) * 1e9) / 1e9;

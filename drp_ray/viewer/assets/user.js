@@ -9,7 +9,7 @@ function renderUser(number, user, items) {
   const piece = (run, kind) => (run[kind] === undefined ? null : user.pieces[run[kind]]);
   const of = { number, user, items, there, piece };
   userArea.replaceChildren(
-    ...[heading(of), scoreTable(of), target(of), reviews(of), summaries(of), comparisons(of), retrieved(of), peers(of), calls(of)].filter(Boolean),
+    ...[heading(of), scoreTable(of), ...targets(of), summaries(of), comparisons(of), retrieved(of), peers(of), calls(of)].filter(Boolean),
   );
   markAll();
 }
@@ -55,8 +55,9 @@ function scoreTable({ number, there }) {
   if (shows.length === 0) return null;
   const cell = ({ place }, { name, digits: n }) => {
     const value = score(place, name, number);
-    const first = score(there[0].place, name, number);
-    const differs = place !== there[0].place && value !== null && first !== null;
+    const base = there.find((each) => haveOneTarget(each.place, place, number)).place;
+    const first = score(base, name, number);
+    const differs = place !== base && value !== null && first !== null;
     return make("td", { class: "number" }, value === null ? "–" : value.toFixed(n), differs && [" ", change(value - first, n, isMerit(name))]);
   };
   const table = make(
@@ -75,11 +76,13 @@ function scoreTable({ number, there }) {
       ),
     ),
   );
-  return make("div", {}, table, there.length > 1 && make("p", { class: "quiet" }, "Changes are against ", runName(there[0].place, there[0].name), "."));
+  const isOne = there.every(({ place }) => haveOneTarget(place, there[0].place, number));
+  const against = isOne ? runName(there[0].place, there[0].name) : "the first run that was to write the same review";
+  return make("div", {}, table, there.length > 1 && make("p", { class: "quiet" }, "Changes are against ", against, "."));
 }
 
 function lengthOf(place, number) {
-  const [own, wanted] = [index.runs[place].prediction_chars[number], index.users.reference_chars[number]];
+  const [own, wanted] = [index.runs[place].prediction_chars[number], index.runs[place].reference_chars[number]];
   return own === null ? "–" : `${count(own)} of ${count(wanted)}`;
 }
 
@@ -102,13 +105,22 @@ function reviewHead(holder, review, ...besides) {
   return make("p", { class: "review-head" }, stars(review.rating), title && [" ", make("strong", { dir: "auto" }, title)], " ", day(review.timestamp), besides);
 }
 
-function target({ user, there, piece }) {
-  const { target: wanted } = piece(there[0].run, "context");
-  const [name, description] = aboutItem(user, wanted.item_id, wanted.item_title, wanted.item_description);
-  return section("Target: the review to be written", name, reviewHead(user, wanted), description);
+/** What was to be written and what was, once for each review that runs were to write. */
+function targets(of) {
+  const groups = groupsOf(of.there, ({ place }) => index.runs[place].target[of.number]);
+  return groups.flatMap((there, place) => {
+    const own = { ...of, there, runs: groups.length > 1 ? names(there) : null, isFirst: place === 0 };
+    return [target(own), reviews(own)];
+  });
 }
 
-function reviews({ user, there, piece }) {
+function target({ user, there, piece, runs }) {
+  const { target: wanted } = piece(there[0].run, "context");
+  const [name, description] = aboutItem(user, wanted.item_id, wanted.item_title, wanted.item_description);
+  return section("Target: the review to be written", runs, name, reviewHead(user, wanted), description);
+}
+
+function reviews({ user, there, piece, isFirst }) {
   const reference = textOf(user, piece(there[0].run, "context").reference);
   const column = ({ place, name, run }) => {
     const prediction = piece(run, "prediction");
@@ -122,7 +134,7 @@ function reviews({ user, there, piece }) {
   if (typeof reference === "string" && texts.length > 0) compared.set(paragraphOf(real), texts.join("\n"));
   return section(
     "The real review and what was written",
-    index.has_texts && canMark && marksSwitch(),
+    isFirst && index.has_texts && canMark && marksSwitch(),
     make("div", { class: "columns" }, make("div", { class: "column real" }, make("h4", {}, "The user's real review"), real), there.map(column)),
   );
 }

@@ -15,30 +15,34 @@ BARS = 25
 
 @dataclass(frozen=True)
 class Dot:
-    """A run's number: its place among the runs gives the colour; `interval` is its 95% interval, if known."""
+    """A run's number: its place among the runs gives the colour; `interval` is its 95% interval, if known.
+
+    `published` is what a paper reports for this run: its name and value.
+    """
 
     run: str
     place: int
     value: float
     label: str
     interval: tuple[float, float] | None = None
+    published: tuple[str, float] | None = None
 
 
 def score_plot(title: str, dots: Sequence[Dot], bounds: Sequence[tuple[str, float]], note: str = "") -> Html:
-    """One measure: a row a run, and a dashed line for each bound (name and value)."""
+    """One measure: a row a run, with a dotted line where a paper reports it, and a dashed one for each bound."""
     known = [dot.value for dot in dots] + [end for dot in dots for end in dot.interval or ()]
+    known += [dot.published[1] for dot in dots if dot.published]
     scale = Scale(*around([*known, *(value for _, value in bounds)]), 22, NARROW - 22)
     bottom = 14 + 2 * ROW * len(dots) / 1.4
-    parts: list[Child] = [_bound(scale, name, value, bottom) for name, value in bounds]
+    parts: list[Child] = [_bound(scale, name, value, 6, bottom) for name, value in bounds]
     for row, dot in enumerate(dots):
         parts.append(_dot(scale, dot, 26 + row * 2 * ROW / 1.4))
     note = note or ("with 95% intervals" if any(dot.interval for dot in dots) else "")
     return figure(title, note, drawing(NARROW, bottom + 20, title, parts, bottom_axis(scale, bottom)))
 
 
-def _bound(scale: Scale, name: str, value: float, bottom: float) -> Html:
-    kind = "bound published" if name.startswith("published") else "bound"
-    line = mark("line", f"{name}: {value:.4g}", x1=scale(value), x2=scale(value), y1=6, y2=bottom, class_=kind)
+def _bound(scale: Scale, name: str, value: float, top: float, bottom: float, kind: str = "bound") -> Html:
+    line = mark("line", f"{name}: {value:.4g}", x1=scale(value), x2=scale(value), y1=top, y2=bottom, class_=kind)
     return element("g", line)
 
 
@@ -48,7 +52,8 @@ def _dot(scale: Scale, dot: Dot, y: float) -> Html:
     name = element("text", dot.run, x=0, y=y - 9, class_="name")
     line = element("line", x1=scale(low), x2=scale(high), y1=y, y2=y, class_="interval")
     circle = mark("circle", tip, cx=scale(dot.value), cy=y, r=5, class_="mark")
-    return element("g", name, line if dot.interval else None, circle, class_=f"run{dot.place % 8}")
+    published = _bound(scale, *dot.published, y - ROW / 2, y + ROW / 2, "bound published") if dot.published else None
+    return element("g", name, published, line if dot.interval else None, circle, class_=f"run{dot.place % 8}")
 
 
 def gain_plot(title: str, note: str, gains: np.ndarray, place: int) -> Html:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from drp_ray.evaluation.controls import CEILING, FLOOR, SWAPPED
+from drp_ray.evaluation.judge import measure_name
 from drp_ray.evaluation.metrics.base import METRICS, ProfileMetric
 from drp_ray.viewer.html import Child, Html, element, table
 from drp_ray.viewer.measures import AUTHORSHIP, written
@@ -30,7 +31,6 @@ def controls(report: Report) -> Child:
         "Every control is over the result's users with a text who have that control; “Users” have the floor. “Way” is "
         "how much of the way from floor to ceiling the prediction is, over the same users. "
     )
-    judged = "Judges were not asked about controls."
     tables = [
         element(
             "div",
@@ -40,9 +40,9 @@ def controls(report: Report) -> Child:
         )
         for result in having
     ]
-    has_judges = any(report.runs[place].run.metrics["judges"] for result in having for place in result.places)
+    unasked = _unasked_judges(report, having)
     return [
-        element("p", said, judged if has_judges else None, class_="quiet"),
+        element("p", said, f"Not asked about controls: {', '.join(unasked)}." if unasked else None, class_="quiet"),
         *shown_and_folded(tables, "other results"),
         _authorship(report, having),
     ]
@@ -52,13 +52,23 @@ def _has_controls(report: Report, result: Result) -> bool:
     return all("controls" in report.runs[place].run.metrics for place in result.places)
 
 
+def _unasked_judges(report: Report, having: Sequence[Result]) -> list[str]:
+    """The titles of judges who judged predictions and no control."""
+    runs = [report.runs[place].run.metrics for result in having for place in result.places]
+    names = {measure_name(judge) for metrics in runs for judge in metrics["judges"]}
+    asked = {name for metrics in runs for name in metrics["controls"][FLOOR]["metrics"]}
+    return [report.title_of(name) for name in sorted(names - asked)]
+
+
 def _of(report: Report, result: Result, control: str, kind: str, measure: str) -> Any:
     """A control's number, or the prediction's over the same users; the mean over the executions."""
     return mean_of([report.runs[place].run.metrics["controls"][control][kind].get(measure) for place in result.places])
 
 
 def _table(report: Report, result: Result) -> Html:
-    rows = [_row(report, result, measure) for measure in report.measures if measure in result.numbers]
+    """A measure that the executions do not compute alike has no row: there is nothing to average."""
+    alike = [name for name in report.measures if name in result.numbers and result.numbers[name].is_alike]
+    rows = [_row(report, result, measure) for measure in alike]
     floor, swapped, own, ceiling = (with_line_below(*titles) for titles in COLUMNS.values())
     head = ["Score", floor, swapped, "Prediction", own, ceiling, "Way", "Users"]
     return table(head, rows)

@@ -51,25 +51,30 @@ def _line(report: Report, curve: Mapping[str, Any], measure: str) -> Curve | Non
 
 
 def _by_temperature(report: Report, measure: str) -> Html | None:
-    """What every execution scored over its own users: temperatures are what results are averaged over."""
+    """What every execution scored over its own users: temperatures are what results are averaged over.
+
+    Executions that compute a measure differently, as a judge whose temperature follows, are on no line.
+    """
     settings = differing_settings([facts.run for facts in report.runs])
     if TEMPERATURE not in settings:
         return None
     lines: dict[str, dict[float, Point]] = {}
     colours: dict[str, int] = {}
+    signatures: dict[str, set[str | None]] = {}
     for result in report.results:
         for place in result.places:
             number = result.numbers.get(measure)
             value = None if number is None else number.executions[result.places.index(place)]
             if value is not None:
-                x, name = float(settings[TEMPERATURE][place]), report.runs[place].run.name
-                point = Point(x, value, name, report.findings.of_executions[place].get(measure))
+                run, x = report.runs[place].run, float(settings[TEMPERATURE][place])
+                point = Point(x, value, run.name, report.findings.of_executions[place].get(measure))
                 lines.setdefault(_others(settings, place), {}).setdefault(x, point)
                 colours.setdefault(_others(settings, place), result.colour)
+                signatures.setdefault(_others(settings, place), set()).add(run.signatures.get(measure))
     drawn = [
         Curve(name, colours[name], tuple(points[x] for x in sorted(points)))
         for name, points in lines.items()
-        if len(points) > 1
+        if len(points) > 1 and len(signatures[name]) == 1
     ]
     return curve_plot(report.title_of(measure), "temperature", drawn) if drawn else None
 

@@ -13,12 +13,18 @@ from drp_ray.viewer.results import OwnNumber, Result
 from drp_ray.viewer.sections.base import Report, Section, result_label, run_label, with_line_below
 
 FLOOR, CEILING = ("Floor", "another user's review"), ("Ceiling", "the real review")
-LINES = "Lines in the plots: floor and ceiling are dashed, and what a paper reports is dotted."
+LINES = (
+    "Lines in the plots: floor and ceiling are dashed, and what a paper reports is dotted, in the row of its result."
+)
 NO_NUMBER = OwnNumber((None,), (0,))
 HOW = (
     f"Each number is over the result's own users with a text. Small numbers: its 95% interval, from {DRAWS:,} draws of "
     f"users (seed {SEED}); none for fewer than {FEWEST_FOR_INTERVAL} users. “With failures” "
     "counts each failed user as an empty text."
+)
+UNLIKE = (
+    "the executions of these results compute it in several ways, so they have no mean and stand one by one (a judge's "
+    "temperature follows that of all roles, unless sampling.judge.temperature is given)"
 )
 SEVERAL = " Intervals of two results may overlap although the results differ: see User by user."
 AVERAGED = " After ± stands the standard deviation over the executions that a result is the mean of."
@@ -30,10 +36,20 @@ def scores(report: Report) -> Child:
     return [
         element("p", HOW, _said(report), AVERAGED if is_averaged else None, class_="quiet"),
         _numbers(report),
+        _unlike(report),
         element("p", LINES, class_="quiet") if _has_bounds(report) or _published(report.results) else None,
         element("div", [_plot(report, name) for name in report.merits], class_="plots"),
         _executions(report) if is_averaged else None,
         _judges(report),
+    ]
+
+
+def _unlike(report: Report) -> list[Html]:
+    """Which results have no number in common of a measure, and why."""
+    return [
+        element("p", f"{report.title_of(name)}: {UNLIKE}: {', '.join(names)}.", class_="note")
+        for name in report.measures
+        if (names := [each.name for each in report.results if not each.numbers.get(name, NO_NUMBER).is_alike])
     ]
 
 
@@ -59,7 +75,7 @@ def _numbers(report: Report) -> Html:
         *map(result_label, report.results),
         *([with_line_below(*FLOOR)] if has_bounds else []),
         *([with_line_below(*CEILING)] if has_bounds else []),
-        *map(_published_title, published),
+        *(_published_title(name, row) for name, row in zip(published_names(published), published, strict=True)),
     ]
     rows: list[list[Child]] = [_row(report, name, has_bounds, published) for name in report.measures]
     judges = dict.fromkeys(name for row in published for name in row["judges"])
@@ -134,23 +150,48 @@ def _published(results: Sequence[Result]) -> list[Mapping[str, Any]]:
     return found
 
 
-def _published_title(row: Mapping[str, Any]) -> Html:
-    return element("span", with_line_below(f"Published: {row['method']}", row["paper"]), title=row["source"])
+def published_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The method of each published row, with what tells it from the others: dataset, split, protocol, models."""
+    fields = [field for field in ("dataset", "split", "protocol") if len({row[field] for row in rows}) > 1]
+    roles = [
+        role
+        for role in dict.fromkeys(role for row in rows for role in row["models"])
+        if len({row["models"][role] for row in rows if role in row["models"]}) > 1
+    ]
+    return [", ".join([row["method"], *(row[field] for field in fields), *_models(row, roles)]) for row in rows]
+
+
+def _models(row: Mapping[str, Any], roles: Sequence[str]) -> list[str]:
+    """Each model of a row that plays one of the roles, by the last part of its id, behind these roles."""
+    played: dict[str, list[str]] = {}
+    for role in roles:
+        if role in row["models"]:
+            played.setdefault(row["models"][role].rpartition("/")[2], []).append(role)
+    return [f"{' and '.join(of_model)} {model}" for model, of_model in played.items()]
+
+
+def _published_title(name: str, row: Mapping[str, Any]) -> Html:
+    return element("span", with_line_below(f"Published: {name}", row["paper"]), title=row["source"])
 
 
 def _plot(report: Report, measure: str) -> Html | None:
-    dots, bounds = [], {}
+    published = _published(report.results)
+    names = published_names(published)
+    dots = []
     for place, result in enumerate(report.results):
         number = result.numbers.get(measure, NO_NUMBER)
         if number.value is not None:
             interval = report.findings.intervals[place].get(measure)
-            dots.append(Dot(result.name, result.colour, number.value, written(measure, number.value), interval))
-        if result.published is not None and measure in result.published["metrics"]:
-            bounds[f"published, {result.published['method']}"] = float(result.published["metrics"][measure])
+            reported = None
+            if result.published is not None and measure in result.published["metrics"]:
+                name = f"published, {names[published.index(result.published)]}"
+                reported = (name, float(result.published["metrics"][measure]))
+            label = written(measure, number.value)
+            dots.append(Dot(result.name, result.colour, number.value, label, interval, reported))
     if not dots:
         return None
     first = report.results[0].numbers.get(measure, NO_NUMBER)
-    known = [(": ".join(FLOOR), first.floor), (": ".join(CEILING), first.ceiling), *bounds.items()]
+    known = [(": ".join(FLOOR), first.floor), (": ".join(CEILING), first.ceiling)]
     return score_plot(report.title_of(measure), dots, [(name, value) for name, value in known if value is not None])
 
 
