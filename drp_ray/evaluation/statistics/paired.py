@@ -18,7 +18,7 @@ from drp_ray.evaluation.statistics.measured import (
     is_mean,
     reported,
     total,
-    user_values,
+    user_differences,
 )
 from drp_ray.evaluation.statistics.resampling import Matrix, bootstrap_sums, is_exact, swap_sums
 from drp_ray.evaluation.statistics.tests_of_differences import (
@@ -131,9 +131,7 @@ def _pair(measured: Measured, a: str, b: str, items: NDArray[np.int64], evidence
     pair = Pair(a, b, n, difference, p_permutation=p)
     if n < FEWEST_UNITS:
         return replace(pair, notes=dict.fromkeys(("se", "ci95", "ci95_by_item", "p_t", "smallest_effect"), TOO_FEW))
-    differences = None
-    if is_mean(measure):
-        differences = (user_values(measure, measured.runs[a]) - user_values(measure, measured.runs[b]))[has_value]
+    differences = user_differences(measure, measured.runs[a], measured.runs[b]) if is_mean(measure) else None
     scale = max(abs(float(number_a)), abs(float(number_b)))
     n_items = len(np.unique(items[has_value]))
     return _with_spread(pair, evidence, differences, scale, n_items)
