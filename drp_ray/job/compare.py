@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +140,27 @@ def compare(runs: Sequence[ReadRun], resampling: Resampling) -> Document:
             for run in runs
         },
         "metrics": {name: _metric(sample, runs, compared.get(name)) for name, sample in samples.items()},
+    }
+
+
+class CommonMean(NamedTuple):
+    """A measure's number of each run, by the run's name, and how many users it is over; None where a run lacks it."""
+
+    n: int
+    means: Mapping[str, float | None]
+
+
+def common_means(runs: Sequence[ReadRun], measures: Sequence[Measure]) -> tuple[int, dict[str, CommonMean]]:
+    """How many users one or more runs are compared on, and what each measure reports of them, by its name.
+
+    Raises:
+        BadInput: as `compare`.
+    """
+    common = _common(runs)
+    samples = {measure.name: _sample(measure, runs, common) for measure in measures}
+    return len(common.users), {
+        name: CommonMean(sample.n, {run.name: _number_of_run(sample, run)["mean"] for run in runs})
+        for name, sample in samples.items()
     }
 
 

@@ -89,6 +89,13 @@ def test_the_advice_for_a_missing_metric_is_the_metrics_own(registered, result_o
     assert result.advice == ("HARD is missing: put the dictionary there; then run again with --retry-errors",)
 
 
+def test_a_metric_that_only_some_users_lack_is_told_with_their_number(registered, result_of):
+    result = result_of(**{**SCORED, "scored:hard": 1})
+    assert result.advice == (
+        "HARD is missing for 3 of 4 users: put the dictionary there; then run again with --retry-errors",
+    )
+
+
 def test_a_metric_that_would_be_computed_now_needs_only_another_run(registered, result_of):
     registered.hard.lacks = None
     (advice,) = result_of(**MISSING).advice
