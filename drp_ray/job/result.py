@@ -95,10 +95,11 @@ def _by_method(measures: Sequence[Measure], users: UserScores) -> dict[str, Any]
 
 
 def _judge_value(judged: Judged, users: UserScores) -> dict[str, Any]:
-    """A judge's number over the users with a readable answer, how many they are, and the expected score."""
+    """A judge's number and the expected score, and how many users each is over; None for one that was not asked for."""
     numbers = users.numbers(judged.measures)
-    value, *expected = [numbers[measure.name] for measure in judged.measures]
-    return {"value": value.value, "n": value.n, "expected": expected[0].value if expected else None}
+    value, *of_expected = [numbers[measure.name] for measure in judged.measures]
+    expected, expected_n = of_expected[0] if of_expected else (None, None)
+    return {"value": value.value, "n": value.n, "expected": expected, "expected_n": expected_n}
 
 
 def _between_controls(
