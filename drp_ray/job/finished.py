@@ -153,7 +153,15 @@ class FinishedRun:
     def signatures(self) -> dict[str, str]:
         """The same of all measures."""
         judges = {measure.name: each.signature for each in self.judged for measure in each.measures}
-        return {**self.metric_signatures, **{each.name: each.signature for each in ATTRIBUTIONS}, **judges}
+        return {**self.metric_signatures, **self._attribution_signatures, **judges}
+
+    @property
+    def _attribution_signatures(self) -> dict[str, str]:
+        """Those of author identification, as the stage recorded them; they stand in the order of `ATTRIBUTIONS`."""
+        if not has_controls(self.manifests):
+            return {}
+        recorded = self.manifests["prediction_controls"].made_from.get("settings", {}).get("authors", [])
+        return {way.name: signature for way, signature in zip(ATTRIBUTIONS, recorded, strict=False)}
 
 
 def read_ahead(folder: Folder, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

@@ -17,17 +17,19 @@ from typer.testing import CliRunner
 from drp_ray.cli import app
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
+from drp_ray.evaluation.authorship import Characters
 from drp_ray.evaluation.metrics.base import score_rows
 from drp_ray.evaluation.statistics import Resampling
 from drp_ray.job.compare import ReadRun, as_json, compare, read_runs
 from drp_ray.job.compare_tables import lines_of, tables_of
 from drp_ray.job.compared_runs import Scored
-from drp_ray.job.finished import open_groups
+from drp_ray.job.finished import open_groups, open_run
 from drp_ray.job.run_record import write_run as record_run
 from drp_ray.job.sweep import open_sweep
 from drp_ray.storage.folder import LocalFolder, open_folder
 from drp_ray.storage.parts import read_manifest, write_manifest
 from tests.job.finished_runs import METRICS, Row, write_run, write_stages
+from tests.viewer.made_run import MadeRun
 
 USERS = [f"u{number:02d}" for number in range(20)]
 WORDS = ["the", "car", "runs", "well", "today", "and", "fast", "."]
@@ -176,6 +178,25 @@ def test_numbers_of_other_signatures_are_refused_metric_by_metric(tmp_path, runs
     assert {run["mean"] for run in metrics["rouge1"]["runs"].values()} == {None}
     assert {pair["p_permutation"] for pair in metrics["rouge1"]["pairs"]} == {None}
     assert metrics["rougeL"]["note"] is None and metrics["rougeL"]["pairs"][1]["p_holm"] is not None
+
+
+def run_with_authors(root, name, signatures):
+    """A run with controls whose author identification was computed as `signatures` say."""
+    made = MadeRun(LocalFolder(root), name=name, n_users=8, rows_per_part=100, has_controls=True)
+    folder = made.write()
+    stage = open_run(folder).stages["prediction_controls"]
+    settings = {"settings": {"authors": signatures}}
+    write_manifest(stage, read_manifest(stage).model_copy(update={"made_from": settings}))
+    return folder.uri
+
+
+def test_author_identification_is_compared_by_what_each_run_recorded(tmp_path, monkeypatch):
+    ways = [("a", ["characters 1", "words 1"]), ("b", ["characters 1", "words 2"])]
+    monkeypatch.setattr(Characters, "signature", "characters of tomorrow")
+    metrics = compared(*(run_with_authors(tmp_path, *way) for way in ways))["metrics"]
+    assert metrics["author_characters"]["note"] is None
+    assert metrics["author_characters"]["runs"]["a"]["signature"] == "characters 1"
+    assert "(a: words 1; b: words 2)" in metrics["author_words"]["note"]
 
 
 def test_a_signature_may_hold_any_text(tmp_path):
