@@ -83,14 +83,16 @@ class FunctionWords(Attribution):
     """Burrows' Delta over function words: the mean difference of their shares, in the authors' standard deviations."""
 
     name, title = "author_words", "Author by function words"
-    signature = "author identification v1|Burrows' Delta of 140 function words|authors:5"
+    signature = "author identification v2|Burrows' Delta of 140 function words|authors:5"
 
     def similarities(self, texts: Sequence[str], authors: Sequence[str]) -> Vectors:
-        """See `Attribution`. A word that all authors use alike says nothing."""
+        """See `Attribution`. A word that all authors use alike says nothing, nor does a text without any other."""
         known, asked = _word_shares(authors), _word_shares(texts)
         spread = known.std(axis=0)
         telling = spread > 0
         differences = np.abs(asked[:, None, telling] - known[None, :, telling]) / spread[telling]
+        # Whoever uses the fewest function words would be the nearest to a text without them.
+        differences[~asked[:, telling].any(axis=1)] = 0.0
         return np.asarray(-differences.sum(axis=2) / max(int(telling.sum()), 1), np.float64)
 
 
