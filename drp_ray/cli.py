@@ -584,11 +584,16 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
     table = Table("run", *metrics, "n", "failed", "lost", title=title)
     whole = Table("run", *compared, "n", title="all users, a failed one scored as an empty text")
     for row in comparison["runs"]:
-        counts = (f"{row[name]:,}" for name in ("n", "failed", "lost"))
-        table.add_row(row["run"], *(_score(row["metrics"].get(name)) for name in metrics), *counts)
+        users = (f"{row[name]:,}" for name in ("n", "failed", "lost"))
+        table.add_row(row["run"], *(_score(row["metrics"].get(name)) for name in metrics), *users)
         empty = row["with_failures_as_empty"]
         whole.add_row(row["run"], *(_score(empty[name]) for name in compared), f"{row['users']:,}")
     print_table(table)
+    for name in metrics:
+        fewer = {row["scored"][name] for row in comparison["runs"] if 0 < row["scored"].get(name, 0) < row["n"]}
+        if fewer:
+            counts = (f"{n:,}" for n in sorted(fewer))
+            say(f"{name} is over {', '.join(counts)} users: the others have no value in some run")
     if any(row["failed"] for row in comparison["runs"]):
         print_table(whole)
     if comparison["means"]:

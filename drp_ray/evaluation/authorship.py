@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from drp_ray.evaluation.metrics.base import Better
+from drp_ray.evaluation.metrics.base import Better, MeanOfUsers
 from drp_ray.evaluation.words import words_of
 
 AUTHORS = 5
@@ -29,7 +29,7 @@ Vectors = NDArray[np.float64]
 """A row for each text."""
 
 
-class Attribution(ABC):
+class Attribution(MeanOfUsers, ABC):
     """One way to tell how near a text is to each author."""
 
     name: ClassVar[str]
@@ -45,15 +45,6 @@ class Attribution(ABC):
     def columns(self) -> list[pa.Field]:
         """One column: 1 where the user is the nearest author, 0 where another is, a share where several are."""
         return [pa.field(self.name, pa.float64())]
-
-    def aggregate(self, sums: Mapping[str, float], n: int) -> float:
-        """The share of the users' texts that are attributed to them, from sums over `n` users with a value."""
-        return sums[self.name] / n if n else float("nan")
-
-    def aggregate_draws(self, sums: Mapping[str, Vectors], n: Vectors) -> Vectors:
-        """`aggregate` of many draws of users at once."""
-        with np.errstate(invalid="ignore"):
-            return sums[self.name] / n
 
 
 class Characters(Attribution):
@@ -83,14 +74,16 @@ class FunctionWords(Attribution):
     """Burrows' Delta over function words: the mean difference of their shares, in the authors' standard deviations."""
 
     name, title = "author_words", "Author by function words"
-    signature = "author identification v1|Burrows' Delta of 140 function words|authors:5"
+    signature = "author identification v2|Burrows' Delta of 140 function words|authors:5"
 
     def similarities(self, texts: Sequence[str], authors: Sequence[str]) -> Vectors:
-        """See `Attribution`. A word that all authors use alike says nothing."""
+        """See `Attribution`. A word that all authors use alike says nothing, nor does a text without any other."""
         known, asked = _word_shares(authors), _word_shares(texts)
         spread = known.std(axis=0)
         telling = spread > 0
         differences = np.abs(asked[:, None, telling] - known[None, :, telling]) / spread[telling]
+        # Whoever uses the fewest function words would be the nearest to a text without them.
+        differences[~asked[:, telling].any(axis=1)] = 0.0
         return np.asarray(-differences.sum(axis=2) / max(int(telling.sum()), 1), np.float64)
 
 

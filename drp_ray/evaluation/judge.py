@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from statistics import stdev
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from drp_ray.config import ONE_JUDGE, Judge
+from drp_ray.evaluation.metrics.base import MeanOfUsers
 from drp_ray.evaluation.scale import HIGHEST
 from drp_ray.storage.parts import Facts
 
@@ -19,7 +18,7 @@ PREDICTION = "prediction"
 
 
 @dataclass(frozen=True)
-class JudgeMeasure:
+class JudgeMeasure(MeanOfUsers):
     """A judge as a measure: a user's value is the mean of the answers that could be read, divided by 10.
 
     `source` is the column of `schema.JUDGEMENTS` that it is the mean of: `score`, or `expected`.
@@ -33,15 +32,6 @@ class JudgeMeasure:
     def columns(self) -> list[pa.Field]:
         """One column of the measure's name; null where no answer could be read."""
         return [pa.field(self.name, pa.float64())]
-
-    def aggregate(self, sums: Mapping[str, float], n: int) -> float:
-        """The mean over users; NaN for no user."""
-        return sums[self.name] / n if n else math.nan
-
-    def aggregate_draws(self, sums: Mapping[str, NDArray[np.float64]], n: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`aggregate` of many draws of users at once."""
-        with np.errstate(invalid="ignore"):
-            return sums[self.name] / n
 
     def values(self, judgements: pa.Table, text: str = PREDICTION) -> pa.Table:
         """The value of every user, in user_id order, from the rows that judge `text`."""

@@ -85,6 +85,15 @@ class UserScores:
         """The users with a prediction."""
         return frozenset(self.table.filter(self._is_ok())["user_id"].to_pylist())
 
+    def users_with(self, name: str) -> frozenset[str]:
+        """The ok users with a value in a column; nobody where it is not there."""
+        ok = self._chosen(None)
+        return (
+            frozenset(ok.filter(pc.is_valid(ok[name]))["user_id"].to_pylist())
+            if name in ok.column_names
+            else frozenset()
+        )
+
     def numbers(self, metrics: Sequence[Measure], users: Iterable[str] | None = None) -> Numbers:
         """What every metric reports over the ok users, or over those of them that are named."""
         return _numbers(metrics, self._chosen(users))
@@ -155,3 +164,26 @@ def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | N
 def common_users(runs: Iterable[UserScores]) -> frozenset[str]:
     """The users who are ok in all runs."""
     return frozenset.intersection(*(run.ok_users for run in runs))
+
+
+def common_numbers(runs: Sequence[UserScores], measures: Sequence[Sequence[Measure]]) -> list[Numbers]:
+    """What the measures of each run report over the users whom the runs have in common, so that no gap helps a run.
+
+    They are the users who are ok in all runs, and have a value in all runs that have the measure.
+    """
+    shared = common_users(runs)
+    names = {measure.name for of_run in measures for measure in of_run}
+    users = {name: _users_with_value(runs, shared, name) for name in names}
+    numbers = []
+    for run, of_run in zip(runs, measures, strict=True):
+        found: Numbers = {}
+        for chosen in set(users.values()):
+            found |= run.numbers([measure for measure in of_run if users[measure.name] == chosen], chosen)
+        numbers.append({measure.name: found[measure.name] for measure in of_run})
+    return numbers
+
+
+def _users_with_value(runs: Iterable[UserScores], users: frozenset[str], name: str) -> frozenset[str]:
+    """Those of the users with a value of a measure in all runs where some of them have one."""
+    having = [run.users_with(name) & users for run in runs]
+    return users.intersection(*filter(None, having))

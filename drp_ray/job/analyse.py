@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from drp_ray.config import Config
 from drp_ray.evaluation.analyses.bins import binned
 from drp_ray.evaluation.analyses.feature_counts import FeatureCounts, users_by_key
 from drp_ray.evaluation.analyses.intervals import LEVEL, Draws, mean_of, spearman
@@ -137,7 +136,7 @@ def curves(groups: Sequence[RunGroup], scores: Sequence[GroupScores], draws: Dra
         alike: dict[str, list[tuple[int, RunGroup, GroupScores]]] = {}
         for group, found in zip(groups, scores, strict=True):
             value = getattr(getattr(group.config, section), key)
-            alike.setdefault(_all_but(group.config, section, key), []).append((value, group, found))
+            alike.setdefault(_all_but(group, section, key), []).append((value, group, found))
         found_curves += [
             _curve(name, sorted(points, key=lambda point: point[0]), draws)
             for points in alike.values()
@@ -146,12 +145,15 @@ def curves(groups: Sequence[RunGroup], scores: Sequence[GroupScores], draws: Dra
     return found_curves
 
 
-def _all_but(config: Config, section: str, key: str) -> str:
-    """The settings that decide a result, but for one and for what is averaged over."""
-    settings = config.model_dump(mode="json", exclude={"name", "runtime", "root", "protocol", "evaluation"})
+def _all_but(group: RunGroup, section: str, key: str) -> str:
+    """What decides a result, but for one setting: the others, those of all executions where they are averaged over."""
+    settings = group.config.model_dump(mode="json", exclude={"name", "runtime", "root", "protocol", "evaluation"})
     for place in (*AVERAGED, (section, key)):
         del settings[place[0]][place[1]]
-    return json.dumps(settings, sort_keys=True)
+    executions = sorted(
+        [getattr(getattr(run.config, one), other) for one, other in AVERAGED] for run in group.executions
+    )
+    return json.dumps([group.protocol, executions, settings], sort_keys=True)
 
 
 def _curve(name: str, points: Sequence[tuple[int, RunGroup, GroupScores]], draws: Draws) -> Found:

@@ -4,11 +4,12 @@ The result is a document for JSON, whose fields docs/statistics.md describes. No
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +64,14 @@ class ReadRun:
 
 @dataclass(frozen=True)
 class _Common:
-    """The users who are compared, in user_id order, and for each the number of the item that was written about."""
+    """The users who are compared, in user_id order, and for each the number of the item that was written about.
+
+    `sides` says which of them are compared where executions stand side by side, a row for each such place.
+    """
 
     users: NDArray[np.object_]
     items: NDArray[np.int64]
+    sides: NDArray[np.bool_]
 
     def places(self, execution: Scored) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where these users are here, and where in the execution; without those whom it does not predict for."""
@@ -74,6 +79,14 @@ class _Common:
         found = [(here, place_of[user]) for here, user in enumerate(self.users) if user in place_of]
         here, there = zip(*found, strict=True) if found else ((), ())
         return np.array(here, np.int64), np.array(there, np.int64)
+
+    def side_by_side(self, executions: Executions) -> Executions:
+        """The executions of a run, each without the users whom one beside it does not predict for."""
+        if self.sides.all():
+            return executions
+        return [
+            np.where(side[:, None], executions[place % len(executions)], 0.0) for place, side in enumerate(self.sides)
+        ]
 
 
 def read_runs(groups: Sequence[RunGroup], mixed_protocols: bool = False) -> list[ReadRun]:
@@ -98,7 +111,8 @@ def compare(runs: Sequence[ReadRun], resampling: Resampling) -> Document:
     """Compare the first run with each other one.
 
     Raises:
-        BadInput: no user is ok in all runs, or runs wrote about other items for the same users.
+        BadInput: no user is ok in all runs or in executions that stand side by side, or runs wrote about other items
+            for the same users.
     """
     common = _common(runs)
     measures = {measure.name: measure for run in runs for each in run.executions for measure in each.measures}
@@ -129,22 +143,70 @@ def compare(runs: Sequence[ReadRun], resampling: Resampling) -> Document:
     }
 
 
+class CommonMean(NamedTuple):
+    """A measure's number of each run, by the run's name, and how many users it is over; None where a run lacks it."""
+
+    n: int
+    means: Mapping[str, float | None]
+
+
+def common_means(runs: Sequence[ReadRun], measures: Sequence[Measure]) -> tuple[int, dict[str, CommonMean]]:
+    """How many users one or more runs are compared on, and what each measure reports of them, by its name.
+
+    Raises:
+        BadInput: as `compare`.
+    """
+    common = _common(runs)
+    samples = {measure.name: _sample(measure, runs, common) for measure in measures}
+    return len(common.users), {
+        name: CommonMean(sample.n, {run.name: _number_of_run(sample, run)["mean"] for run in runs})
+        for name, sample in samples.items()
+    }
+
+
 def as_json(document: Document) -> bytes:
     """The same document gives the same bytes."""
     return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _common(runs: Sequence[ReadRun]) -> _Common:
-    users = sorted(frozenset.intersection(*(run.users - run.failed for run in runs)))
-    if not users:
+    are_ok = frozenset.intersection(*(run.users - run.failed for run in runs))
+    if not are_ok:
         raise BadInput(_nobody_in_common(runs))
+    sides = _sides(runs, are_ok)
+    users = sorted(frozenset().union(*sides))
     items, targets = _targets(runs[0].executions, users)
     for run in runs[1:]:
         refused = why_not_paired(runs[0].name, run.name, targets, _targets(run.executions, users)[1])
         if refused is not None:
             raise BadInput(refused)
     numbers = {item: number for number, item in enumerate(sorted(set(items.values())))}
-    return _Common(np.array(users, np.object_), np.array([numbers[items[user]] for user in users], np.int64))
+    return _Common(
+        np.array(users, np.object_),
+        np.array([numbers[items[user]] for user in users], np.int64),
+        np.array([[user in side for user in users] for side in sides], np.bool_),
+    )
+
+
+def _sides(runs: Sequence[ReadRun], users: frozenset[str]) -> list[frozenset[str]]:
+    """Those of the users whom all runs predict for, where executions stand side by side.
+
+    They stand in their order, each run's repeated so that all have equally many.
+
+    Raises:
+        BadInput: somewhere there is no such user.
+    """
+    sides = []
+    for place in range(math.lcm(*(len(run.executions) for run in runs))):
+        beside = [run.executions[place % len(run.executions)] for run in runs]
+        sides.append(users.intersection(*(each.users for each in beside)))
+        if not sides[-1]:
+            names = " and ".join(dict.fromkeys(each.name for each in beside))
+            raise BadInput(
+                f"{names} stand side by side, and no user is ok in all of them; give all runs the same users.sample "
+                "and users.seed, or compare runs of single seeds"
+            )
+    return sides
 
 
 def _nobody_in_common(runs: Sequence[ReadRun]) -> str:
@@ -203,7 +265,8 @@ def _sample(measure: Measure, runs: Sequence[ReadRun], common: _Common) -> _Samp
         axis=0,
     )
     matrices: dict[str, Executions] = {
-        run.name: [_matrix(there & ~dropped, columns) for there, _, columns in values[run.name]] for run in having
+        run.name: common.side_by_side([_matrix(there & ~dropped, columns) for there, _, columns in values[run.name]])
+        for run in having
     }
     is_testable = refused is None and runs[0] in having and len(having) > 1
     return _Sample(Measured(measure, matrices), notes, signatures, int(dropped.sum()), refused, is_testable)
@@ -264,7 +327,10 @@ def _why(sample: _Sample, first: str, other: str) -> str:
 def _number_of_run(sample: _Sample, run: ReadRun) -> Document:
     measure = sample.measured.measure
     matrices = sample.measured.runs.get(run.name)
-    numbers = numbers_of_executions(measure, matrices) if matrices and sample.refused is None else []
+    compared = numbers_of_executions(measure, matrices) if matrices and sample.refused is None else []
+    n = len(run.executions)
+    # An execution that stands beside several others has a number beside each.
+    numbers = [_mean(compared[place::n]) for place in range(n)] if compared else []
     known = [number for number in numbers if number is not None]
     is_whole = bool(numbers) and len(known) == len(numbers)
     with_failures = [each.with_failures.get(measure.name) for each in run.executions]
@@ -272,7 +338,7 @@ def _number_of_run(sample: _Sample, run: ReadRun) -> Document:
         "mean": _rounded(fmean(known)) if is_whole else None,
         "sd_over_executions": _rounded(stdev(known)) if is_whole and len(known) > 1 else None,
         "executions": [_rounded(number) for number in numbers],
-        "with_failures_as_empty": _mean(with_failures) if sample.refused is None else None,
+        "with_failures_as_empty": _rounded(_mean(with_failures)) if sample.refused is None else None,
         "signature": sample.signatures.get(run.name),
         "note": sample.notes.get(run.name),
     }
@@ -280,7 +346,7 @@ def _number_of_run(sample: _Sample, run: ReadRun) -> Document:
 
 def _mean(numbers: Sequence[float | None]) -> float | None:
     known = [number for number in numbers if number is not None]
-    return _rounded(fmean(known)) if known and len(known) == len(numbers) else None
+    return fmean(known) if known and len(known) == len(numbers) else None
 
 
 def _pair(pair: Pair) -> Document:

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Literal, get_args
 
 import pyarrow as pa
@@ -17,7 +16,8 @@ from drp_ray.config import cache_folder, s3_options
 from drp_ray.errors import BadInput, nearest
 from drp_ray.evaluation.metrics.base import open_metrics
 from drp_ray.evaluation.user_scores import FROM_PREDICTIONS
-from drp_ray.job.finished import FinishedRun, RunGroup, shared_users
+from drp_ray.job.compare import common_means, read_group
+from drp_ray.job.finished import FinishedRun, RunGroup
 from drp_ray.job.latex import TableRow, latex_table
 from drp_ray.job.protocols import check_same_protocol
 from drp_ray.storage.folder import Folder, check_reachable, open_folder
@@ -120,20 +120,26 @@ def _parquet(rows: pa.Table) -> bytes:
 
 
 def metrics_table(groups: Sequence[RunGroup], mixed_protocols: bool) -> str:
-    """The metrics of every result over the users who are ok in all that predict for them, as LaTeX.
+    """The metrics of every result over the users of all results, as `compare` has them, as LaTeX.
 
     A result with several executions has their mean.
+
+    Raises:
+        BadInput: the results have no user in common, or were to write other texts; or they are of several protocols,
+            and that was not asked for.
     """
-    shared = shared_users(groups)
-    metrics = open_metrics(groups[0].config.evaluation, cache_folder(groups[0].config.runtime))
-    _check_signatures(groups)
-    rows = []
-    for group in groups:
-        found = [run.scores.numbers(metrics, shared[run.users_fingerprint]) for run in group.executions]
-        values = [_mean([numbers[metric.name].value for numbers in found]) for metric in metrics]
-        rows.append(TableRow(group.name, group.config.method, values, group.protocol))
     is_mixed = check_same_protocol({group.name: group.protocol for group in groups}, mixed_protocols)
-    return latex_table([metric.title for metric in metrics], rows, _caption(groups, shared, is_mixed), is_mixed)
+    _check_signatures(groups)
+    metrics = open_metrics(groups[0].config.evaluation, cache_folder(groups[0].config.runtime))
+    n, found = common_means([read_group(group, group.name, with_failures=False) for group in groups], metrics)
+    rows = [
+        TableRow(
+            group.name, group.config.method, [found[each.name].means[group.name] for each in metrics], group.protocol
+        )
+        for group in groups
+    ]
+    scored = {each.title: found[each.name].n for each in metrics if found[each.name].n}
+    return latex_table([each.title for each in metrics], rows, _caption(groups, n, scored, is_mixed), is_mixed)
 
 
 def _check_signatures(groups: Sequence[RunGroup]) -> None:
@@ -147,17 +153,13 @@ def _check_signatures(groups: Sequence[RunGroup]) -> None:
             )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    return None if None in values else fmean(value for value in values if value is not None)
-
-
-def _caption(groups: Sequence[RunGroup], shared: Mapping[str, frozenset[str]], is_mixed: bool) -> str:
-    counts = sorted({f"{len(users):,}" for users in shared.values()})
+def _caption(groups: Sequence[RunGroup], n: int, scored: Mapping[str, int], is_mixed: bool) -> str:
+    fewer = [f"; {title}: n = {users:,}" for title, users in scored.items() if users < n]
     protocol = "several, by row" if is_mixed else groups[0].protocol or "none"
     executions = sorted({len(group.executions) for group in groups})
     averaged = f" Means over {', '.join(map(str, executions))} executions." if executions != [1] else ""
     return (
-        f"Scores on the users with a prediction in every run that predicts for them (n = {', '.join(counts)}). "
+        f"Scores on the users with a prediction in every run (n = {n:,}{''.join(fewer)}). "
         f"Protocol: {protocol}.{averaged}"
     )
 

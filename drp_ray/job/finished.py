@@ -20,7 +20,7 @@ from drp_ray.config import Config, cache_folder, s3_options
 from drp_ray.errors import BadInput
 from drp_ray.evaluation.authorship import ATTRIBUTIONS
 from drp_ray.evaluation.metrics.base import Measure, open_metrics
-from drp_ray.evaluation.user_scores import UserScores, common_users
+from drp_ray.evaluation.user_scores import UserScores
 from drp_ray.job.judged import Judged, judged_in
 from drp_ray.job.opened_job import OpenedJob
 from drp_ray.job.protocols import find_protocol
@@ -159,7 +159,15 @@ class FinishedRun:
     def signatures(self) -> dict[str, str]:
         """The same of all measures."""
         judges = {measure.name: each.signature for each in self.judged for measure in each.measures}
-        return {**self.metric_signatures, **{each.name: each.signature for each in ATTRIBUTIONS}, **judges}
+        return {**self.metric_signatures, **self._attribution_signatures, **judges}
+
+    @property
+    def _attribution_signatures(self) -> dict[str, str]:
+        """Those of author identification, as the stage recorded them; they stand in the order of `ATTRIBUTIONS`."""
+        if not has_controls(self.manifests):
+            return {}
+        recorded = self.manifests["prediction_controls"].made_from.get("settings", {}).get("authors", [])
+        return {way.name: signature for way, signature in zip(ATTRIBUTIONS, recorded, strict=False)}
 
 
 def read_ahead(folder: Folder, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -331,12 +339,3 @@ def _check_complete(run: FinishedRun) -> None:
             run.manifests[name], run.manifests
         ):
             raise BadInput(f"run {run.name}: its {name} are older than what they are made from; run the job again")
-
-
-def shared_users(groups: Sequence[RunGroup]) -> dict[str, frozenset[str]]:
-    """The users who are ok in all executions that predict for the same ones, by the fingerprint of `users`."""
-    by_users: dict[str, list[UserScores]] = {}
-    for group in groups:
-        for run in group.executions:
-            by_users.setdefault(run.users_fingerprint, []).append(run.scores)
-    return {fingerprint: common_users(scores) for fingerprint, scores in by_users.items()}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from drp_ray.evaluation.metrics.base import open_metrics
-from drp_ray.evaluation.user_scores import common_users
+from drp_ray.evaluation.user_scores import common_numbers, common_users
 from drp_ray.inputs.packaged_model import PACKAGE
 from drp_ray.job.job import Job
 from drp_ray.job.result import Result
@@ -40,12 +40,12 @@ class Scores(NamedTuple):
 def run_beside(job: Job, beside: Job, say: Say) -> tuple[Result, Scores]:
     """Run both; the result of the first, and the scores of both on the same users."""
     results = run_all([job.opened, beside.opened], say)
-    users = common_users(result.users for result in results)
+    scores = [result.users for result in results]
     metrics = open_metrics(job.config.evaluation, job.opened.cache)
-    numbers = [result.users.numbers(metrics, users) for result in results]
+    numbers = common_numbers(scores, [metrics, metrics])
     methods = tuple(str(result.metrics["method"]) for result in results)
     values = {metric.name: tuple(each[metric.name].value for each in numbers) for metric in metrics}
-    return results[0], Scores(methods, len(users), values)
+    return results[0], Scores(methods, len(common_users(scores)), values)
 
 
 def told(job: Job, beside: Job) -> list[str]:

@@ -70,7 +70,7 @@ def report(
     }
     rates = [_error_rate(facts) for facts in totals.values() if "errors" in facts]
     folders = {"run": folder.uri, **{name: info.folder.uri for name, info in plan.stages.items()}}
-    advice = [*_advice(totals, metrics["metrics"], opened)]
+    advice = [*_advice(totals, metrics["scored"], opened)]
     try:
         write_if_changed(folder, METRICS_FILE, json.dumps(metrics, indent=1, sort_keys=True).encode())
     except CannotWrite as error:  # a finished run can be shown where nothing can be written
@@ -95,10 +95,11 @@ def _by_method(measures: Sequence[Measure], users: UserScores) -> dict[str, Any]
 
 
 def _judge_value(judged: Judged, users: UserScores) -> dict[str, Any]:
-    """A judge's number over the users with a readable answer, how many they are, and the expected score."""
+    """A judge's number and the expected score, and how many users each is over; None for one that was not asked for."""
     numbers = users.numbers(judged.measures)
-    value, *expected = [numbers[measure.name] for measure in judged.measures]
-    return {"value": value.value, "n": value.n, "expected": expected[0].value if expected else None}
+    value, *of_expected = [numbers[measure.name] for measure in judged.measures]
+    expected, expected_n = of_expected[0] if of_expected else (None, None)
+    return {"value": value.value, "n": value.n, "expected": expected, "expected_n": expected_n}
 
 
 def _between_controls(
@@ -134,14 +135,15 @@ def _error_rate(facts: Facts) -> float:
     return facts["errors"] / facts["rows"] if facts["rows"] else 0.0
 
 
-def _advice(
-    totals: Mapping[str, Facts], scores: Mapping[str, float | None], metrics: Sequence[Metric]
-) -> Iterator[str]:
+def _advice(totals: Mapping[str, Facts], scored: Mapping[str, int], metrics: Sequence[Metric]) -> Iterator[str]:
+    """What to do about error rows, and about metrics that scored fewer users than another one."""
     errors = sum(int(facts.get("errors", 0)) for facts in totals.values())
     if errors:
         yield f"{errors} error rows: run again with --retry-errors to try them again"
-    some_scored = any(value is not None for value in scores.values())
+    most = max(scored.values(), default=0)
     for metric in metrics:
-        if scores[metric.name] is None and some_scored:
+        lacking = most - scored[metric.name]
+        if lacking:
+            whom = f" for {lacking:,} of {most:,} users" if lacking < most else ""
             reason = metric.missing() or "what it needs is here now"
-            yield f"{metric.title} is missing: {reason}; then run again with --retry-errors"
+            yield f"{metric.title} is missing{whom}: {reason}; then run again with --retry-errors"

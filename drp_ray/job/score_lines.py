@@ -49,4 +49,4 @@ def _judge_numbers(judges: Mapping[str, Any]) -> Iterator[tuple[str, tuple[float
     for judge, numbers in judges.items():
         yield measure_name(judge), (numbers["value"], numbers["n"])
         if numbers["expected"] is not None:
-            yield f"{measure_name(judge)}_expected", (numbers["expected"], numbers["n"])
+            yield f"{measure_name(judge)}_expected", (numbers["expected"], numbers["expected_n"])

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from drp_ray.config import Config, checked, protocol_of, read_settings
 from drp_ray.errors import BadInput, without_passwords
 from drp_ray.evaluation.judge import measure_name
-from drp_ray.evaluation.metrics.base import METRICS, open_metrics
-from drp_ray.evaluation.user_scores import UserScores, common_users, len_of, values_of
+from drp_ray.evaluation.metrics.base import METRICS, Measure, open_metrics
+from drp_ray.evaluation.user_scores import Numbers, common_numbers, common_users, values_of
 from drp_ray.inputs.dataset import dataset_name
 from drp_ray.job.opened_job import OpenedJob, open_job
 from drp_ray.job.protocols import AVERAGED, Place, expand
@@ -180,14 +180,12 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
     """Put all runs' scores side by side, with means over what is averaged; written where the runs are.
 
     Runs that predict for the same users are compared on those who are ok in all of them (`metrics`, `n`); what a run
-    had besides is `lost`. `own` are its numbers over its own ok users, `with_failures_as_empty` over all its users.
+    had besides is `lost`. A measure that some of these users lack in a run is over the others in all runs that have it:
+    `scored` is how many users each measure is over. `own` are its numbers over its own ok users,
+    `with_failures_as_empty` over all its users.
     """
-    common = _common_users(sweep, results)
     rows = []
-    for run, result in zip(sweep.runs, results, strict=True):
-        shared = common[_users_of(run)]
-        metrics = open_metrics(run.job.config.evaluation, run.job.cache)
-        numbers = result.users.numbers([*metrics, *result.judges], shared)
+    for run, result, (shared, numbers) in zip(sweep.runs, results, _in_common(sweep.runs, results), strict=True):
         rows.append(
             {
                 "run": run.job.config.name,
@@ -195,7 +193,8 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
                 "choices": {".".join(choice.place): choice.value for choice in run.choices},
                 "fixed": {".".join(choice.place): choice.value for choice in run.choices if not choice.is_averaged},
                 "metrics": values_of(numbers),
-                "n": len_of(numbers),
+                "n": len(shared),
+                "scored": {name: number.n for name, number in numbers.items()},
                 "users": len(result.users.users),
                 "failed": result.metrics["failed_users"],
                 "lost": len(result.users.ok_users - shared),
@@ -221,16 +220,22 @@ def write_comparison(sweep: Sweep, results: Sequence[Result]) -> dict[str, Any]:
     return {**comparison, "folder": folder.uri}
 
 
-def _users_of(run: Run) -> str:
-    return run.job.plan.stages["users"].fingerprint
-
-
-def _common_users(sweep: Sweep, results: Sequence[Result]) -> dict[str, frozenset[str]]:
-    """The users who are ok in all runs that predict for the same ones, by the fingerprint of `users`."""
-    by_users: dict[str, list[UserScores]] = {}
-    for run, result in zip(sweep.runs, results, strict=True):
-        by_users.setdefault(_users_of(run), []).append(result.users)
-    return {fingerprint: common_users(scores) for fingerprint, scores in by_users.items()}
+def _in_common(runs: Sequence[Run], results: Sequence[Result]) -> list[tuple[frozenset[str], Numbers]]:
+    """For every run the users who are ok in all runs that predict for the same ones, and its numbers on them."""
+    by_users: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        by_users.setdefault(run.job.plan.stages["users"].fingerprint, []).append(place)
+    found: dict[int, tuple[frozenset[str], Numbers]] = {}
+    for places in by_users.values():
+        scores = [results[place].users for place in places]
+        measures: list[list[Measure]] = [
+            [*open_metrics(runs[place].job.config.evaluation, runs[place].job.cache), *results[place].judges]
+            for place in places
+        ]
+        shared = common_users(scores)
+        numbers = common_numbers(scores, measures)
+        found |= {place: (shared, of_run) for place, of_run in zip(places, numbers, strict=True)}
+    return [found[place] for place in range(len(runs))]
 
 
 def _signatures(result: Result) -> dict[str, str]:

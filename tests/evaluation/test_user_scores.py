@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from drp_ray.config import Evaluation
 from drp_ray.evaluation.metrics.base import open_metrics, score_rows, scores_schema
-from drp_ray.evaluation.user_scores import UserScores, common_users
+from drp_ray.evaluation.user_scores import UserScores, common_numbers, common_users
 
 METRICS = [metric for metric in open_metrics(Evaluation(), Path("/nowhere")) if metric.name != "meteor"]
 TEXTS = st.lists(st.sampled_from(["the", "car", "runs", "well.", "é"]), min_size=1, max_size=9).map(" ".join)
@@ -47,6 +47,32 @@ def test_which_users_failed_decides_no_comparison():
     assert shared == {"u1", "u2"}
     assert dpl.numbers(METRICS, shared) == rag.numbers(METRICS, shared)
     assert {number.n for number in dpl.numbers(METRICS, shared).values()} == {2}
+
+
+USERS = st.sets(st.integers(0, 3))
+
+
+@given(failed=st.lists(USERS, min_size=2, max_size=3), lacking=USERS)
+def test_neither_failures_nor_missing_values_decide_a_comparison(failed, lacking):
+    """One sentence for everybody: whoever lacks the hard users, or a metric of them, is not ahead."""
+    references = ["the car runs well."] * 2 + ["nothing here is alike"] * 2
+    runs = [
+        scores_of([(None if n in gone else "the car runs", true, "rag") for n, true in enumerate(references)])
+        for gone in failed
+    ]
+    table = runs[0].table
+    values = [None if n in lacking else value for n, value in enumerate(table["rouge1"].to_pylist())]
+    place = table.column_names.index("rouge1")
+    runs[0] = UserScores(table.set_column(place, "rouge1", pa.array(values, pa.float64())))
+    found = common_numbers(runs, [METRICS] * len(runs))
+    assert all(other["rougeL"] == found[0]["rougeL"] for other in found)
+    there = common_users(runs)
+    having = there - {f"u{n}" for n in lacking}
+    assert found[0]["rouge1"].n == len(having) and {each["rougeL"].n for each in found} == {len(there)}
+    if having:
+        assert all(other["rouge1"] == found[0]["rouge1"] for other in found)
+    else:  # a run that lacks the metric altogether takes no user from the others
+        assert {each["rouge1"].n for each in found[1:]} == {len(there)}
 
 
 @given(rows=ROWS)

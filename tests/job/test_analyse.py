@@ -262,6 +262,26 @@ def test_curves_are_over_runs_that_differ_in_nothing_else_and_over_common_users(
             assert estimate["ci95"][0] <= estimate["mean"] <= estimate["ci95"][1]
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_curve"),
+    [
+        ({"sampling": {"temperature": [0.8, 0.0], "seed": 1}}, True),
+        ({"sampling": {"temperature": [0.0, 1.0], "seed": 1}}, False),
+        ({"sampling": {"temperature": 0.0, "seed": 1}}, False),
+        ({"sampling": {"temperature": [0.0, 0.8], "seed": 2}}, False),
+        ({"sampling": {"temperature": [0.0, 0.8], "seed": 1}, "protocol": "drp"}, False),
+    ],
+)
+def test_points_of_a_curve_have_the_same_executions_and_protocol(tmp_path, data, settings, is_curve):
+    one = {"sampling": {"temperature": [0.0, 0.8], "seed": 1}, "retrieval": {"n": 4}}
+    paths = [
+        made(tmp_path / "a", data, name=f"n{each['retrieval']['n']}", method="rag", **each)
+        for each in (one, {**settings, "retrieval": {"n": 8}})
+    ]
+    curves = result(*paths, mixed_protocols=True)["curves"]
+    assert [curve["runs"] for curve in curves] == ([["n4", "n8"]] if is_curve else [])
+
+
 def test_what_a_run_lacks_is_said_and_nothing_is_made_up(tmp_path, data):
     found = result(made(tmp_path / "a", data, method="rag"))
     assert "add a run of dpl, drp or persona-db" in found["uniqueness"]["missing"]

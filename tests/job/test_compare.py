@@ -5,24 +5,32 @@ import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sacrebleu
 import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from typer.testing import CliRunner
 
 from drp_ray.cli import app
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
+from drp_ray.evaluation.authorship import Characters
+from drp_ray.evaluation.metrics.base import score_rows
 from drp_ray.evaluation.statistics import Resampling
-from drp_ray.job.compare import as_json, compare, read_runs
+from drp_ray.evaluation.statistics.paired import FEWEST_UNITS
+from drp_ray.job.compare import ReadRun, as_json, compare, read_runs
 from drp_ray.job.compare_tables import lines_of, tables_of
-from drp_ray.job.finished import open_groups
+from drp_ray.job.compared_runs import Scored
+from drp_ray.job.finished import open_groups, open_run
 from drp_ray.job.run_record import write_run as record_run
 from drp_ray.job.sweep import open_sweep
 from drp_ray.storage.folder import LocalFolder, open_folder
 from drp_ray.storage.parts import read_manifest, write_manifest
-from tests.job.finished_runs import Row, write_run, write_stages
+from tests.job.finished_runs import METRICS, Row, write_run, write_stages
+from tests.viewer.made_run import MadeRun
 
 USERS = [f"u{number:02d}" for number in range(20)]
 WORDS = ["the", "car", "runs", "well", "today", "and", "fast", "."]
@@ -173,6 +181,25 @@ def test_numbers_of_other_signatures_are_refused_metric_by_metric(tmp_path, runs
     assert metrics["rougeL"]["note"] is None and metrics["rougeL"]["pairs"][1]["p_holm"] is not None
 
 
+def run_with_authors(root, name, signatures):
+    """A run with controls whose author identification was computed as `signatures` say."""
+    made = MadeRun(LocalFolder(root), name=name, n_users=8, rows_per_part=100, has_controls=True)
+    folder = made.write()
+    stage = open_run(folder).stages["prediction_controls"]
+    settings = {"settings": {"authors": signatures}}
+    write_manifest(stage, read_manifest(stage).model_copy(update={"made_from": settings}))
+    return folder.uri
+
+
+def test_author_identification_is_compared_by_what_each_run_recorded(tmp_path, monkeypatch):
+    ways = [("a", ["characters 1", "words 1"]), ("b", ["characters 1", "words 2"])]
+    monkeypatch.setattr(Characters, "signature", "characters of tomorrow")
+    metrics = compared(*(run_with_authors(tmp_path, *way) for way in ways))["metrics"]
+    assert metrics["author_characters"]["note"] is None
+    assert metrics["author_characters"]["runs"]["a"]["signature"] == "characters 1"
+    assert "(a: words 1; b: words 2)" in metrics["author_words"]["note"]
+
+
 def test_a_signature_may_hold_any_text(tmp_path):
     signed = {"rouge1": "of /data/this and that"}
     runs = [write_run(tmp_path, name, rows(seed), signed=signed) for seed, name in enumerate("ab")]
@@ -288,6 +315,99 @@ def test_samples_of_users_are_executions_on_their_own_users(job):
         expected = sacrebleu.corpus_bleu([row.prediction for row in used], [[row.reference for row in used]]).score
         assert bleu["runs"]["s-dpl"]["executions"][number] == pytest.approx(expected)
     assert bleu["pairs"][0]["p_permutation"] is not None and bleu["pairs"][0]["ci95"] is not None
+
+
+def test_a_sample_stands_beside_the_same_users_of_a_run_over_everybody(job):
+    samples = {0: USERS[:12], 1: USERS[8:]}
+    sampled = job("sampled", lambda c: samples[c["users.seed"]], users={"sample": 2, "seed": [0, 1]})
+    whole = job("whole", sampling={"seed": 42})
+    document = compared(sampled, whole)
+    assert document["users"] == {
+        "n": 20, "n_items": 7, "excluded": {"sampled": 0, "whole": 0}, "failed": {"sampled": 0, "whole": 0},
+        "lost": {"sampled": 0, "whole": 0},
+    }  # fmt: skip
+    rouge = document["metrics"]["rouge1"]
+    assert [len(rouge["runs"][name]["executions"]) for name in ("sampled", "whole")] == [2, 1]
+    assert rouge["pairs"][0]["difference"] == pytest.approx(
+        rouge["runs"]["sampled"]["mean"] - rouge["runs"]["whole"]["mean"]
+    )
+
+
+def test_executions_side_by_side_without_a_user_in_common_are_refused(job):
+    samples = {0: USERS[:10], 1: USERS[10:]}
+    runs = [
+        job(name, lambda c: samples[c["users.seed"]], users={"sample": 2, "seed": seeds})
+        for name, seeds in (("a", [0, 1]), ("b", [1, 0]))
+    ]
+    with pytest.raises(BadInput, match=r"a-seed0 and b-seed1 stand side by side.*same users.sample and users.seed"):
+        compared(*runs)
+
+
+MEASURES = [metric for metric in METRICS if metric.name in ("rouge1", "bleu")]
+
+
+def made_run(name, samples, text_of):
+    """A run in memory with an execution for each sample of users, who write what `text_of` says."""
+    executions = []
+    for number, users in enumerate(samples):
+        written = score_rows(MEASURES, [text_of(user) for user in users], [REFERENCES[user] for user in users])
+        columns = {
+            each.name: np.array([[row[field.name] for field in each.columns] for row in written], float)
+            for each in MEASURES
+        }
+        executions.append(
+            Scored(
+                name=f"{name}-{number}",
+                users=np.array([USERS[user] for user in users], object),
+                is_ok=np.ones(len(users), bool),
+                items=np.array([f"item {user}" for user in users], object),
+                targets=np.array([REFERENCES[user] for user in users], object),
+                measures=MEASURES,
+                columns=columns,
+                signatures={},
+                with_failures={},
+            )
+        )
+    return ReadRun(name, "rag", None, tuple(executions))
+
+
+SAMPLES = st.lists(st.sets(st.integers(0, 11), min_size=7).map(sorted), min_size=1, max_size=3)
+
+
+@given(a=SAMPLES, b=SAMPLES, c=SAMPLES)
+@settings(max_examples=40, deadline=None)
+def test_equal_texts_of_every_user_do_not_differ_whatever_the_samples(a, b, c):
+    text_of = texts("equal").__getitem__
+    runs = [made_run(name, samples, text_of) for name, samples in (("a", a), ("b", b), ("c", c))]
+    try:
+        document = compare(runs, Resampling(50))
+    except BadInput as error:
+        assume("stand side by side" not in str(error))
+        raise
+    for name in ("rouge1", "bleu"):
+        for pair in document["metrics"][name]["pairs"]:
+            assert (pair["difference"], pair["p_permutation"]) == (0.0, 1.0)
+            assert pair["ci95"] == (None if pair["n"] < FEWEST_UNITS else [0.0, 0.0])
+        assert len({run["mean"] for run in document["metrics"][name]["runs"].values()}) == 1
+
+
+@given(a=SAMPLES, b=SAMPLES)
+@settings(max_examples=40, deadline=None)
+def test_whatever_the_samples_the_difference_is_that_of_the_means_and_turns_with_the_runs(a, b):
+    runs = [made_run("a", a, texts(1).__getitem__), made_run("b", b, texts(2).__getitem__)]
+    try:
+        one, other = (compare(each, Resampling(50)) for each in (runs, runs[::-1]))
+    except BadInput as error:
+        assume("stand side by side" not in str(error))
+        raise
+    for name in ("rouge1", "bleu"):
+        (pair,), (turned,) = one["metrics"][name]["pairs"], other["metrics"][name]["pairs"]
+        means = [one["metrics"][name]["runs"][run]["mean"] for run in "ab"]
+        assert pair["difference"] == pytest.approx(means[0] - means[1], abs=1e-9)
+        assert turned["difference"] == pytest.approx(-pair["difference"], abs=1e-9)
+        assert (turned["se"], turned["n"]) == pytest.approx((pair["se"], pair["n"]))
+    p_t, turned_p_t = (each["metrics"]["rouge1"]["pairs"][0]["p_t"] for each in (one, other))
+    assert turned_p_t == pytest.approx(p_t)
 
 
 def test_an_unfinished_job_file_is_refused_with_its_command(job, tmp_path):

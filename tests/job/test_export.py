@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from drp_ray.cli import app
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
-from drp_ray.job.export import FORMULA_STARTS, ExportOptions, _csv, export, guarded, user_rows
+from drp_ray.job.export import FORMULA_STARTS, ExportOptions, _csv, export, guarded, metrics_table, user_rows
 from drp_ray.job.finished import open_groups
 from drp_ray.job.latex import ESCAPED, escaped
 from drp_ray.storage.folder import LocalFolder, open_folder
-from tests.job.made_runs import finish, jobs_of, predictions, write_job
+from tests.job.made_runs import finish, jobs_of, predictions, scores, write_job
 
 HOSTILE = {
     "u1": 'says "it", and\nmore\r\nlines\rtoo',
@@ -232,6 +232,47 @@ def test_a_latex_table_has_the_means_over_executions_n_and_protocol(tmp_path, da
     assert "Protocol: several, by row" in marked
     assert re.search(r"^a & rag & drp &", marked, re.MULTILINE)
     assert re.search(r"^b\\_1 & rag & none &", marked, re.MULTILINE)
+
+
+def cells_of(table, row):
+    """The cells of a LaTeX table by their titles, of the run of this name."""
+    lines = [line.removesuffix(r" \\").split(" & ") for line in table.splitlines() if line.endswith(r" \\")]
+    return dict(zip(lines[0], next(line for line in lines[1:] if line[0] == row), strict=True))
+
+
+def test_a_latex_table_is_over_the_users_of_all_rows(tmp_path, data):
+    """Two samples of users with one in common: the texts are equal, and so are the rows."""
+    texts = {f"u{n}": "the car runs well." if n < 3 else "a b c" for n in range(6)}
+    paths = []
+    for seed, users in enumerate((["u0", "u1", "u3"], ["u3", "u4", "u5"], ["u4"])):
+        path = write_job(tmp_path, data, name=f"s{seed}", users={"sample": 3, "seed": seed})
+        [job] = jobs_of(path)
+        finish(job, [predictions({user: texts[user] for user in users})])
+        paths.append(str(path))
+    table = metrics_table(open_groups(paths[:2]), mixed_protocols=False)
+    assert "(n = 1)" in table
+    assert cells_of(table, "s0")["BLEU"] == cells_of(table, "s1")["BLEU"]
+    with pytest.raises(BadInput, match="no user is in all runs"):
+        metrics_table(open_groups([paths[0], paths[2]]), mixed_protocols=False)
+
+
+def test_a_latex_table_has_a_metric_over_the_users_who_have_it_in_all_rows(tmp_path, data, monkeypatch):
+    paths = []
+    for number, values in enumerate([[0.75, 0.75, None], [0.75, 0.75, 0.0]]):
+
+        def with_meteor(predicted, values=values, scores=scores):
+            table = scores(predicted)
+            place = table.column_names.index("meteor")
+            return table.set_column(place, "meteor", pa.array(values, pa.float64()))
+
+        monkeypatch.setattr("tests.job.made_runs.scores", with_meteor)
+        path = write_job(tmp_path, data, name=f"m{number}", sampling={"seed": number})
+        [job] = jobs_of(path)
+        finish(job, [predictions({"u1": "the car runs", "u2": "a b c", "u3": "runs"})])
+        paths.append(str(path))
+    table = metrics_table(open_groups(paths), mixed_protocols=False)
+    assert "(n = 3; METEOR: n = 2)" in table
+    assert [cells_of(table, name)["METEOR"] for name in ("m0", "m1")] == ["0.7500", "0.7500"]
 
 
 def test_rows_of_several_runs_name_their_run(tmp_path, data):

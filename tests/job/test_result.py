@@ -5,15 +5,19 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from drp_ray.cli import app
-from drp_ray.config import Evaluation
+from drp_ray.config import Evaluation, Judge
+from drp_ray.evaluation.judge import measures_of
 from drp_ray.evaluation.metrics import base
 from drp_ray.evaluation.metrics.base import Metric, metric
 from drp_ray.evaluation.user_scores import FROM_PREDICTIONS, UserScores
 from drp_ray.job.job import Job
-from drp_ray.job.result import METRICS_FILE, report
+from drp_ray.job.result import METRICS_FILE, _judge_value, report
+from drp_ray.job.score_lines import score_lines
 from drp_ray.storage.folder import LocalFolder
 from tests.evaluation.test_user_scores import scores_of
 
@@ -89,6 +93,13 @@ def test_the_advice_for_a_missing_metric_is_the_metrics_own(registered, result_o
     assert result.advice == ("HARD is missing: put the dictionary there; then run again with --retry-errors",)
 
 
+def test_a_metric_that_only_some_users_lack_is_told_with_their_number(registered, result_of):
+    result = result_of(**{**SCORED, "scored:hard": 1})
+    assert result.advice == (
+        "HARD is missing for 3 of 4 users: put the dictionary there; then run again with --retry-errors",
+    )
+
+
 def test_a_metric_that_would_be_computed_now_needs_only_another_run(registered, result_of):
     registered.hard.lacks = None
     (advice,) = result_of(**MISSING).advice
@@ -158,3 +169,24 @@ def test_what_fell_short_is_in_the_coverage(registered, result_of):
         "unfinished_thinking": {"differences": 2, "predictions": 2},
     }  # fmt: skip
     assert {name: coverage[name] for name in counts} == counts
+
+
+@given(scores=st.lists(st.tuples(st.none() | st.just(4.0), st.none() | st.just(9.0)), min_size=1, max_size=6))
+def test_a_judges_numbers_are_each_told_with_the_users_they_are_over(scores):
+    judge = SimpleNamespace(measures=measures_of({"judge": Judge(expected=True)}))
+    users = scores_of([("the car runs", "the car runs", "rag")] * len(scores))
+    judgements = pa.table(
+        {
+            "user_id": users.table["user_id"],
+            "text": ["prediction"] * len(scores),
+            "score": pa.array([score for score, _ in scores], pa.float64()),
+            "expected": pa.array([expected for _, expected in scores], pa.float64()),
+        }
+    )
+    for measure in judge.measures:
+        users = users.with_columns({measure.name: measure.values(judgements)[measure.name]})
+    numbers = _judge_value(judge, users)
+    shown = score_lines({"metrics": {}, "scored": {}, "judges": {"judge": numbers}, "with_failures_as_empty": {}})
+    over = {line.metric: line.users for line in shown if line.value is not None}
+    counts = [sum(each[place] is not None for each in scores) for place in (0, 1)]
+    assert over == {name: n for name, n in zip(("judge", "judge_expected"), counts, strict=True) if n}

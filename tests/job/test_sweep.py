@@ -2,8 +2,10 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import given
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 from drp_ray.cli import _print_comparison, app
 from drp_ray.data.sample_files import write_sample
 from drp_ray.errors import BadInput
+from drp_ray.evaluation.user_scores import UserScores
 from drp_ray.job.result import Result
 from drp_ray.job.sweep import choices_of, means_of, open_sweep, write_comparison
 from drp_ray.storage.folder import LocalFolder
@@ -159,7 +162,14 @@ def test_labels_can_stand_in_a_run_name_and_differ(values):
 def row(metrics, **choices):
     fixed = {place: value for place, value in choices.items() if place == "method"}
     empty = {name: value and value / 2 for name, value in metrics.items()}
-    return {"choices": choices, "fixed": fixed, "metrics": metrics, "with_failures_as_empty": empty, "n": 3}
+    return {
+        "choices": choices,
+        "fixed": fixed,
+        "metrics": metrics,
+        "with_failures_as_empty": empty,
+        "n": 3,
+        "scored": {},
+    }
 
 
 def test_means_are_over_runs_that_differ_in_temperature_or_seed_only():
@@ -260,6 +270,24 @@ def test_runs_are_compared_on_the_users_who_are_ok_in_all_of_them(sweep):
     assert dpl["metrics"] == rag["metrics"]
     assert [(run["n"], run["users"], run["failed"], run["lost"]) for run in compared["runs"]] == [(2, 4, 1, 1)] * 2
     assert dpl["own"] == {"rouge1": 0.5} and dpl["with_failures_as_empty"]["rouge1"] == 0.25
+
+
+def without_meteor_of(result, lacking):
+    """The same result with METEOR 1 for the easy half and 0 for the others, without those who lack it."""
+    table = result.users.table
+    values = [None if number in lacking else float(number < 2) for number in range(len(table))]
+    place = table.column_names.index("meteor")
+    return replace(result, users=UserScores(table.set_column(place, "meteor", pa.array(values, pa.float64()))))
+
+
+def test_a_metric_is_compared_on_the_users_who_have_it_in_all_runs_and_n_says_so(sweep, capsys):
+    """A node without WordNet gives dpl no METEOR of the hard users: that puts it ahead of nobody."""
+    results = [without_meteor_of(result_of("dpl", set()), {2, 3}), without_meteor_of(result_of("rag", set()), set())]
+    compared = write_comparison(sweep(method=["dpl", "rag"]), results)
+    assert [run["metrics"]["meteor"] for run in compared["runs"]] == [1.0, 1.0]
+    assert [(run["n"], run["scored"]["meteor"], run["scored"]["rouge1"]) for run in compared["runs"]] == [(4, 2, 4)] * 2
+    _print_comparison(compared)
+    assert "meteor is over 2 users: the others have no value in some run" in capsys.readouterr().out
 
 
 def test_runs_that_predict_for_other_users_are_not_compared_with_each_other(sweep):

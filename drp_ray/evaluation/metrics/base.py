@@ -49,7 +49,22 @@ class Measure(Protocol):
         """The reported number of many draws of users at once: arrays of one shape, an entry a draw."""
 
 
-class Metric(ABC):
+class MeanOfUsers:
+    """What a measure reports unless it says otherwise: the mean of the users' own values."""
+
+    def aggregate(self: Measure, sums: Mapping[str, float], n: int) -> float:
+        """Compute the reported number from column sums over the `n` users with a value; NaN for no user."""
+        return sums[self.name] / n if n else math.nan
+
+    def aggregate_draws(
+        self: Measure, sums: Mapping[str, NDArray[np.float64]], n: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """`aggregate` of many draws of users at once, for bootstrap and permutations: an entry a draw."""
+        with np.errstate(invalid="ignore"):
+            return sums[self.name] / n
+
+
+class Metric(MeanOfUsers, ABC):
     """One metric. Constructing is cheap; libraries and dictionaries are loaded with the first row.
 
     Construct a metric in the process that scores: what it remembers of earlier rows cannot be sent to another one.
@@ -113,15 +128,6 @@ class Metric(ABC):
     def missing(self) -> str | None:
         """Return None, or why this metric cannot be computed on this machine and what to do about it."""
         return None
-
-    def aggregate(self, sums: Mapping[str, float], n: int) -> float:
-        """Compute the reported number from column sums over the `n` rows with a score; NaN for no row."""
-        return sums[self.name] / n if n else math.nan
-
-    def aggregate_draws(self, sums: Mapping[str, NDArray[np.float64]], n: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`aggregate` of many draws of rows at once, for bootstrap and permutations: an entry a draw."""
-        with np.errstate(invalid="ignore"):
-            return sums[self.name] / n
 
 
 class ProfileMetric(Metric):

@@ -22,7 +22,8 @@ class Measured:
     """A measure, and what every run that has it has of it, by the run's name; pairs are the first run and each other.
 
     An execution is a matrix with a row a user, the same users in the same order everywhere: 1 where the user has a
-    value there and 0 where not, then the measure's columns, 0 where there is no value.
+    value there and 0 where not, then the measure's columns, 0 where there is no value. Executions that stand side by
+    side have a value of the same users.
     """
 
     measure: Measure
@@ -43,11 +44,22 @@ def is_mean(measure: Measure) -> bool:
     return math.isclose(both, (one + two) / 2, rel_tol=1e-12)
 
 
-def user_values(measure: Measure, executions: Executions) -> Draws:
-    """Every user's own value, the mean over the executions that have one; 0 for a user without."""
-    there = sum(matrix[:, 0] for matrix in executions)
-    values = sum(np.nan_to_num(reported(measure, [matrix])) for matrix in executions)
-    return np.asarray(values / np.maximum(there, 1.0))
+def user_differences(measure: Measure, a: Executions, b: Executions) -> Draws:
+    """For a mean, every user's own difference, weighted so that their mean is the difference a - b of the runs.
+
+    Where all executions are of the same users it is the user's mean difference. Else a user adds to each execution how
+    far the user's difference there is from the mean of that execution, so that their spread is that of a - b.
+    """
+    sides = aligned(a, b)
+    users = np.any([one[:, 0] > 0 for one, _ in sides], axis=0)
+    mean, deviations = 0.0, np.zeros(len(users))
+    for one, other in sides:
+        there = one[:, 0]
+        differences = np.nan_to_num(reported(measure, [one])) - np.nan_to_num(reported(measure, [other]))
+        mean_here = differences.sum() / there.sum()
+        mean += mean_here
+        deviations += (differences - mean_here * there) / there.sum()
+    return np.asarray((mean + users.sum() * deviations[users]) / len(sides))
 
 
 def averaged_first(measured: Measured) -> Measured:

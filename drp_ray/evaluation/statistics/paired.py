@@ -18,7 +18,7 @@ from drp_ray.evaluation.statistics.measured import (
     is_mean,
     reported,
     total,
-    user_values,
+    user_differences,
 )
 from drp_ray.evaluation.statistics.resampling import Matrix, bootstrap_sums, is_exact, swap_sums
 from drp_ray.evaluation.statistics.tests_of_differences import (
@@ -37,7 +37,7 @@ FEWEST_FOR_INTERVAL = 6
 """Users from whom on a 95% interval can be true to its name: with fewer, differences of one sign are no rarity (6%)."""
 
 NO_VARIATION = 1e-12
-"""Relative to the numbers themselves, a standard error below this is rounding."""
+"""Relative to the numbers themselves, a difference or a standard error below this is rounding."""
 
 TOO_FEW = f"fewer than {FEWEST_UNITS} users have a value"
 TOO_FEW_ITEMS = f"the users' targets are fewer than {FEWEST_UNITS} items"
@@ -127,14 +127,14 @@ def _pair(measured: Measured, a: str, b: str, items: NDArray[np.int64], evidence
     n, difference = int(has_value.sum()), float(number_a - number_b)
     if not math.isfinite(difference):
         return Pair(a, b, n, notes={"difference": NO_USERS})
+    scale = max(abs(float(number_a)), abs(float(number_b)))
+    if abs(difference) <= NO_VARIATION * scale:
+        difference = 0.0
     p = permutation_p(difference, evidence.swapped, is_exact(len(items)))
     pair = Pair(a, b, n, difference, p_permutation=p)
     if n < FEWEST_UNITS:
         return replace(pair, notes=dict.fromkeys(("se", "ci95", "ci95_by_item", "p_t", "smallest_effect"), TOO_FEW))
-    differences = None
-    if is_mean(measure):
-        differences = (user_values(measure, measured.runs[a]) - user_values(measure, measured.runs[b]))[has_value]
-    scale = max(abs(float(number_a)), abs(float(number_b)))
+    differences = user_differences(measure, measured.runs[a], measured.runs[b]) if is_mean(measure) else None
     n_items = len(np.unique(items[has_value]))
     return _with_spread(pair, evidence, differences, scale, n_items)
 
@@ -148,7 +148,7 @@ def _with_spread(pair: Pair, evidence: _Evidence, differences: Draws | None, sca
     se = _standard_error(by_user, differences)
     notes = {"ci95": FEW} if pair.n < FEWEST_FOR_INTERVAL else {}
     if se <= NO_VARIATION * scale:
-        exact = None if abs(pair.difference or 0.0) > NO_VARIATION * scale else (0.0, 0.0)
+        exact = None if pair.difference else (0.0, 0.0)
         notes |= dict.fromkeys(("ci95", "ci95_by_item", "p_t", "smallest_effect"), ALL_EQUAL)
         return replace(pair, se=0.0, ci95=exact, ci95_by_item=exact, notes=notes)
     by_item = None

@@ -14,7 +14,7 @@ from scipy import stats
 from drp_ray.config import Evaluation
 from drp_ray.evaluation.metrics.base import open_metrics, score_rows
 from drp_ray.evaluation.statistics import Measured, Resampling, compare_runs, numbers_of_executions
-from drp_ray.evaluation.statistics.measured import is_mean, user_values
+from drp_ray.evaluation.statistics.measured import is_mean, user_differences
 from drp_ray.evaluation.statistics.paired import ALL_EQUAL, NO_MEAN, NO_USERS, TOO_FEW, TOO_FEW_DRAWS, TOO_FEW_ITEMS
 
 METRICS = {metric.name: metric for metric in open_metrics(Evaluation(), Path("/nowhere"))}
@@ -210,9 +210,42 @@ def test_of_several_executions_bleu_is_the_mean_of_their_corpus_values():
 def test_executions_on_samples_of_users_each_count_for_their_own():
     a = values([1.0, 2.0, np.nan, np.nan], [np.nan, 4.0, 5.0, 6.0])
     assert numbers_of_executions(ROUGE, a) == [1.5, 5.0]
-    assert user_values(ROUGE, a).tolist() == [1.0, 3.0, 5.0, 6.0]
-    pair = pair_of(a, values([0.0, 0.0, np.nan, np.nan], [np.nan, 0.0, 0.0, 0.0]))
+    zeros = values([0.0, 0.0, np.nan, np.nan], [np.nan, 0.0, 0.0, 0.0])
+    pair = pair_of(a, zeros)
     assert (pair.difference, pair.n) == (3.25, 4)
+    assert user_differences(ROUGE, a, zeros).mean() == 3.25
+
+
+SAMPLES = st.lists(st.sets(st.integers(0, 59), min_size=20).map(sorted), min_size=1, max_size=4)
+"""Users of each execution."""
+
+
+def on_samples(samples, *runs):
+    """Each run's values (a column an execution), where an execution has only the users of its sample."""
+    absent = [np.isin(np.arange(60), sample, invert=True) for sample in samples]
+    return [values(*(np.where(gone, np.nan, run[:, place]) for place, gone in enumerate(absent))) for run in runs]
+
+
+@given(samples=SAMPLES, seed=st.integers(0, 99))
+@settings(max_examples=25)
+def test_whatever_the_samples_all_numbers_of_a_pair_are_of_one_difference(samples, seed):
+    random = np.random.default_rng(seed)
+    easy, better = random.normal(5, 1, (60, 1)), random.normal(0.1, 0.2, (60, 1))
+    a, b = on_samples(samples, easy + better + random.normal(0, 0.1, (60, 4)), np.tile(easy, 4))
+    pair = pair_of(a, b, resampling=Resampling(2_000))
+    differences = user_differences(ROUGE, a, b)
+    assert differences.mean() == pytest.approx(pair.difference)
+    assert pair.se == pytest.approx(stats.sem(differences))
+    assert np.diff(pair.ci95)[0] == pytest.approx(2 * 1.96 * pair.se, rel=0.2)
+    assert pair.p_t == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+
+
+@given(samples=SAMPLES, shift=st.sampled_from([0.0, 0.25]))
+@settings(max_examples=25)
+def test_whatever_the_samples_the_same_difference_for_everybody_is_the_difference(samples, shift):
+    easy = np.tile(np.random.default_rng(0).integers(8, size=(60, 1)) / 8, 4)
+    pair = pair_of(*on_samples(samples, easy + shift, easy))
+    assert pair.difference == pytest.approx(shift, abs=1e-12) and pair.se == 0.0
 
 
 def test_a_measure_is_a_mean_where_its_number_is_that_of_the_users_own():
