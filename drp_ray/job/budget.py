@@ -20,9 +20,9 @@ from drp_ray.errors import BadInput
 from drp_ray.inputs.chosen_users import chosen_rows
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.plan import Plan
-from drp_ray.llm.memory import REUSED
+from drp_ray.llm.memory import paid
 from drp_ray.storage.folder import Folder, write_if_changed
-from drp_ray.storage.parts import Facts, add_up, read_committed, read_manifest, read_rows
+from drp_ray.storage.parts import add_up, read_committed, read_manifest, read_rows
 
 LEDGER = "budget.json"
 FIRST_WAVE = 8
@@ -142,13 +142,9 @@ def _spent_in(folder: Folder, price: tuple[float, float]) -> Spent:
         return Spent()
     names = [part.name for part in manifest.parts]
     facts = add_up(part.facts for part in read_committed(folder, names).values())
-    read, written = (_paid(facts, name) for name in ("prompt_tokens", "completion_tokens"))
+    read, written = (paid(facts, name) for name in ("prompt_tokens", "completion_tokens"))
     usd = (read * price[0] + written * price[1]) / 1e6
     return Spent(read + written, usd, manifest.wall_s / 3600)
-
-
-def _paid(facts: Facts, name: str) -> float:
-    return facts.get(name, 0.0) - facts.get(f"{REUSED}_{name}", 0.0)
 
 
 def _dearest(plan: Plan, stage: str) -> tuple[float, float]:
@@ -198,10 +194,10 @@ def continued(
 
 
 def _dear(name: str, spent: Spent, per_user: Mapping[str, Values], worked: int) -> float:
-    """What a further user may cost."""
-    if name == "hours":
-        return WALL_MARGIN * spent.hours / worked
-    costs = per_user[name]
+    """What a further user may cost. Where it is not known of single users, that is what users took on average."""
+    costs = per_user.get(name, np.zeros(0))
+    if not len(costs):
+        return WALL_MARGIN * float(getattr(spent, name)) / worked
     error = float(costs.std(ddof=1)) / math.sqrt(len(costs)) if len(costs) > 1 else 0.0
     return float(costs.mean()) + SURENESS * error
 

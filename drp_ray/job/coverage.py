@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from drp_ray.llm.memory import FORGOTTEN
 from drp_ray.storage.parts import Facts
-
-FORGOTTEN = "forgotten"
-"""The fact of a part of `users` that counts who was removed from it."""
 
 
 def coverage_of(totals: Mapping[str, Facts]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Every part that names them, or holds a review of theirs, is written again without them. Its digest changes, so the parts
 made from it get a new footer too, and manifests follow: to every stage its inputs are what they were, and nothing is
-made again. What others' models wrote after they had seen the person's reviews is about those others, and stays.
+made again. What others' models wrote after they had seen the person's reviews is about those others, and stays; which
+answers these are is noted beside them, so that no later run takes them for answers to what is left.
 
 It can be cut short anywhere. What is known of the person, and the digests that change, are written down before the
 first part of a stage is replaced, and the same call goes on from there.
@@ -17,15 +18,17 @@ from typing import Any
 import pyarrow as pa
 
 from drp_ray.errors import BadInput, JobFailed
-from drp_ray.job.coverage import FORGOTTEN
 from drp_ray.job.opened_job import open_job
-from drp_ray.job.person import Person, facts_after
+from drp_ray.job.person import Person, altered_keys, facts_after
 from drp_ray.job.result import METRICS_FILE
 from drp_ray.job.run import result_of
 from drp_ray.job.run_record import read_record, recorded_config
 from drp_ray.job.verify import SET_ASIDE
 from drp_ray.llm.kept import KEPT
+from drp_ray.llm.memory import ALTERED, FORGOTTEN, altered_rows
 from drp_ray.running.cluster import Say
+from drp_ray.running.worker import Key
+from drp_ray.stages.asking import REUSED_FROM
 from drp_ray.stages.order import STAGES
 from drp_ray.stages.stage import base_name
 from drp_ray.storage.fingerprint import digest
@@ -64,18 +67,23 @@ class Forgotten:
 
 @dataclass
 class _Journal:
-    """The person, and the digests of parts and of whole stages that change, earlier to new."""
+    """The person, and the digests of parts and of whole stages that change, earlier to new.
+
+    `altered` has, by the earlier digest of a part that models answered, the rows of others that change in it.
+    """
 
     folder: Folder
     person: Person
     say: Say
     digests: dict[str, str] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)
+    altered: dict[str, list[Key]] = field(default_factory=dict)
     is_continued: bool = False
 
     def write(self) -> None:
         person = {name: sorted(getattr(self.person, name), key=str) for name in ("text_ids", "shared", "shown_to")}
-        content = {"user_id": self.person.user_id, **person, "digests": self.digests, "contents": self.contents}
+        changes = {"digests": self.digests, "contents": self.contents, "altered": self.altered}
+        content = {"user_id": self.person.user_id, **person, **changes}
         self.folder.write(JOURNAL, json.dumps(content).encode())
 
 
@@ -204,7 +212,8 @@ def _opened(dataset: Folder, user_id: str, say: Say) -> _Journal:
     earlier: dict[str, Any] = json.loads(dataset.read(JOURNAL))
     calls = frozenset((user, item) for user, item in earlier["shown_to"])
     person = Person(user_id, frozenset(earlier["text_ids"]), frozenset(earlier["shared"]), calls)
-    return _Journal(dataset, person, say, earlier["digests"], earlier["contents"], is_continued=True)
+    altered = {part: [tuple(key) for key in keys] for part, keys in earlier["altered"].items()}
+    return _Journal(dataset, person, say, earlier["digests"], earlier["contents"], altered, is_continued=True)
 
 
 def _learn(journal: _Journal, stages: Iterable[tuple[str, Folder]], telling: Sequence[str]) -> None:
@@ -243,6 +252,8 @@ def _forget_in_stage(journal: _Journal, stage: str, folder: Folder, check: Calla
     changing = [name for name in names if _note_change(journal, stage, folder, name)]
     if changing:
         journal.write()
+    if stage in REUSED_FROM:
+        _note_altered(journal, folder, changing)
     removed = 0
     for name in changing:
         check()
@@ -260,8 +271,20 @@ def _note_change(journal: _Journal, stage: str, folder: Folder, name: str) -> bo
     after = journal.person.removed_from(stage, part.rows)
     if not after.equals(part.rows):
         journal.digests[part.digest] = rows_digest(after)
+        if stage in REUSED_FROM.values():
+            journal.altered[part.digest] = altered_keys(part.rows, after)
         return True
     return _follows_a_change(journal, folder, name)
+
+
+def _note_altered(journal: _Journal, folder: Folder, names: Sequence[str]) -> None:
+    """Note which answers were given to rows that hold something else now, before their parts say that they fit."""
+    earlier = altered_rows(folder)
+    sources = [part.input_digest for part in read_committed(folder, names).values()]
+    found = earlier.union(*(journal.altered.get(source, ()) for source in sources))
+    now = sorted(key for key in found if key[0] != journal.person.user_id)
+    if set(now) != earlier:
+        folder.write(ALTERED, json.dumps(now).encode())
 
 
 def _replace(journal: _Journal, stage: str, folder: Folder, name: str) -> int:

@@ -8,6 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drp_ray.engines.embedder import text_id
+from drp_ray.llm.memory import FORGOTTEN, REUSED, paid
+from drp_ray.llm.model_worker import COUNTED, call_facts
+from drp_ray.running.worker import Key, keys_of
 from drp_ray.schema import Row
 from drp_ray.stages.comparisons import comparison_facts
 from drp_ray.stages.differences import difference_facts
@@ -176,14 +179,39 @@ def _is_of(user_id: str, value: Any, name: str) -> bool:
 
 
 def facts_after(stage: str, facts: Facts, before: pa.Table, after: pa.Table) -> Facts:
-    """The facts of a part once rows went from it: what is counted in its rows is counted again, times stay."""
+    """The facts of a part once rows went from it: what is counted in its rows is counted again.
+
+    Times stay, and so does what was paid.
+    """
     if stage in COUNTS:
         counted, now = COUNTS[stage](before), COUNTS[stage](after)
     else:
         counted, now = (_counts_of_columns(rows) for rows in (before, after))
         now = {name: value for name, value in now.items() if name in facts}
     left = {name: value for name, value in facts.items() if name not in counted and name != "rows"}
-    return {**left, **now}
+    return {**left, **now, **_paid_as_before(facts, after)}
+
+
+def _paid_as_before(facts: Facts, after: pa.Table) -> Facts:
+    """What is to be said of tokens so that a part has cost what it did before rows went from it.
+
+    Which rows were taken over is not known: at most all that are left and ok.
+    """
+    if "prompt_tokens" not in facts:
+        return {}
+    now, ok = call_facts(after), after.filter(pc.equal(after["status"], "ok"))
+    most = {REUSED: ok.num_rows, **{f"{REUSED}_{name}": call_facts(ok)[name] for name in COUNTED}}
+    reused: Facts = {name: min(facts[name], limit) for name, limit in most.items() if name in facts}
+    forgotten = {f"{FORGOTTEN}_{name}": paid(facts, name) - paid({**reused, name: now[name]}, name) for name in COUNTED}
+    return {**reused, **{name: tokens for name, tokens in forgotten.items() if tokens}}
+
+
+def altered_keys(before: pa.Table, after: pa.Table) -> list[Key]:
+    """The keys of the rows that are left of a table and hold something else now."""
+    columns = [name for name in ("user_id", "item_id") if name in before.column_names]
+    earlier = dict(zip(keys_of(before, columns), before.to_pylist(), strict=True))
+    now = zip(keys_of(after, columns), after.to_pylist(), strict=True)
+    return [key for key, row in now if row != earlier[key]]
 
 
 def _counts_of_columns(rows: pa.Table) -> Facts:

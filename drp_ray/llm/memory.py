@@ -16,10 +16,17 @@ import pyarrow as pa
 from drp_ray.running.worker import Key, keys_of
 from drp_ray.schema import Row
 from drp_ray.storage.folder import Folder
-from drp_ray.storage.parts import DamagedPart, read_committed, read_manifest, read_part
+from drp_ray.storage.parts import DamagedPart, Facts, read_committed, read_manifest, read_part
 
 REUSED = "reused"
 """The fact of a part that counts its rows that were taken over; `reused_…` are their tokens, which were paid before."""
+
+FORGOTTEN = "forgotten"
+"""The fact of a part of `users` that counts whom `drp-ray forget` removed; of parts that models answered, `forgotten_…`
+are tokens that were paid for rows that it removed."""
+
+ALTERED = "altered.json"
+"""The keys of rows, in a stage's folder, whose answers were given to other content than their input holds now."""
 
 
 class Earlier(NamedTuple):
@@ -51,6 +58,19 @@ def content_digest(key: str, content: Any) -> bytes:
     return hashlib.sha256(json.dumps([key, content], sort_keys=True).encode()).digest()
 
 
+def paid(facts: Facts, name: str) -> float:
+    """How many tokens of a kind were paid for a part: not for rows that were taken over, but for rows that are gone."""
+    return facts.get(name, 0.0) - facts.get(f"{REUSED}_{name}", 0.0) + facts.get(f"{FORGOTTEN}_{name}", 0.0)
+
+
+def altered_rows(folder: Folder) -> frozenset[Key]:
+    """The rows of a stage's folder that `ALTERED` names."""
+    try:
+        return frozenset(map(tuple, json.loads(folder.read(ALTERED))))
+    except FileNotFoundError:
+        return frozenset()
+
+
 @dataclass
 class Memory:
     """The rows of earlier folders, found by content. Only what is ok is taken over, the newest folder's first."""
@@ -59,10 +79,14 @@ class Memory:
     _places: dict[bytes, _Place] = field(default_factory=dict, init=False, repr=False)
 
     def learn(self, contents_of: ContentsOf) -> None:
-        """Find out what the earlier folders have: reads all their parts once."""
+        """Find out what the earlier folders have: reads all their parts once.
+
+        An answer that was given to other content than its row's input holds now is not among it.
+        """
         for number, (made, source) in enumerate(self.earlier):
             manifest = read_manifest(made)
             committed = read_committed(made, [entry.name for entry in manifest.parts] if manifest else [])
+            altered = altered_rows(made)
             for part, footer in sorted(committed.items()):
                 try:
                     asked = read_part(source, part)
@@ -70,7 +94,8 @@ class Memory:
                     continue
                 if asked.digest == footer.input_digest:
                     for content in contents_of(asked.rows):
-                        self._places.setdefault(content.digest, _Place(number, part, content.key))
+                        if content.key not in altered:
+                            self._places.setdefault(content.digest, _Place(number, part, content.key))
 
     def rows(self, wanted: Sequence[Content], keys: tuple[str, ...]) -> dict[bytes, Row]:
         """The rows with some contents, by digest, as they were made."""

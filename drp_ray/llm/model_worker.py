@@ -18,7 +18,7 @@ from drp_ray.engines.base import CallGivenUp, EngineDied, ModelSpec
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.llm.kept import KeepSettings
 from drp_ray.llm.live_engine import LiveEngine, live_engines
-from drp_ray.llm.memory import REUSED, Content, Memory, content_digest
+from drp_ray.llm.memory import FORGOTTEN, REUSED, Content, Memory, content_digest
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
 from drp_ray.llm.seats import Seats
@@ -104,7 +104,7 @@ class LoadedModels:
 class ModelWorker(Worker):
     """A worker that answers rows. A stage derives from it and says what a row asks (`rows_of`)."""
 
-    carried = (REUSED, *(f"{REUSED}_{name}" for name in COUNTED))
+    carried = (REUSED, *(f"{kind}_{name}" for kind in (REUSED, FORGOTTEN) for name in COUNTED))
     models: Mapping[str, ModelSpec]
     roles: Mapping[str, RoleSpec]
     seed: int

@@ -25,6 +25,9 @@ from drp_ray.storage.folder import parent_of
 ALWAYS_THINKS = re.compile(r"deepseek-?r1|r1-distill|deepseek-reasoner|qwq|thinking", re.IGNORECASE)
 """Names of models that think before every answer."""
 
+REUSED_FROM = {"differences": "comparisons", "predictions": "contexts"}
+"""The stages with rows that `runtime.reuse` takes over, and the input that holds what their answers depend on."""
+
 NEUTRAL_ENGINE_ARGS = frozenset(
     {
         "gpu_memory_utilization",
@@ -146,10 +149,11 @@ def asking_arguments(context: StageContext, stage: str, programme: Programme) ->
     }
 
 
-def memory_of(context: StageContext, stage: str, source: str, version: int, settings: Mapping[str, Any]) -> Memory:
-    """Where `runtime.reuse` is set, the stage's earlier folders, whose first input is `source`; else none."""
+def memory_of(context: StageContext, stage: str, version: int, settings: Mapping[str, Any]) -> Memory:
+    """Where `runtime.reuse` is set, the stage's earlier folders; else none."""
     if not context.config.runtime.reuse:
         return Memory()
+    source = REUSED_FROM[stage]
     own, inputs = context.folders[stage], context.folders[source]
     made_from = {"version": version, "settings": json.loads(json.dumps(settings))}
     siblings = parent_of(own, s3_options())

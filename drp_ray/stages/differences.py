@@ -137,7 +137,7 @@ def _make(context: StageContext) -> FindDifferences:
         programme=programme,
         prompts=context.spec.prompts,
         dimensions=context.config.differences.dimensions,
-        memory=memory_of(context, "differences", "comparisons", VERSION, _settings(context.spec)),
+        memory=memory_of(context, "differences", VERSION, _settings(context.spec)),
     )
 
 

@@ -90,7 +90,7 @@ def fallback_reason(method: Method, row: Row) -> str | None:
 
 def _make(context: StageContext) -> Predict:
     method = context.spec.method
-    memory = memory_of(context, "predictions", "contexts", VERSION, asking_settings(context.spec, method))
+    memory = memory_of(context, "predictions", VERSION, asking_settings(context.spec, method))
     arguments = asking_arguments(context, "predictions", method)
     return Predict(**arguments, method=method, prompts=context.spec.prompts, memory=memory)
 

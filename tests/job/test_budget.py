@@ -99,6 +99,13 @@ def test_only_on_average_dear_users_are_expected():
     assert sizes[0] == 200 > sizes[1] > 170
 
 
+def test_users_of_whom_nothing_is_left_are_not_taken_to_cost_nothing():
+    """All users of the wave were forgotten: what they cost together is known all the same."""
+    ledger = Ledger(Users(), 1000, (100,))
+    wave = continued(ledger, {"tokens": 10_000}, Spent(5000.0), {"tokens": np.zeros(0)})
+    assert 100 < wave.worked <= 200
+
+
 def settings_of(place, **changes):
     return {
         "name": "run",
