@@ -212,7 +212,7 @@ def _opened(dataset: Folder, user_id: str, say: Say) -> _Journal:
     earlier: dict[str, Any] = json.loads(dataset.read(JOURNAL))
     calls = frozenset((user, item) for user, item in earlier["shown_to"])
     person = Person(user_id, frozenset(earlier["text_ids"]), frozenset(earlier["shared"]), calls)
-    altered = {part: [tuple(key) for key in keys] for part, keys in earlier["altered"].items()}
+    altered = {part: [tuple(key) for key in keys] for part, keys in earlier.get("altered", {}).items()}
     return _Journal(dataset, person, say, earlier["digests"], earlier["contents"], altered, is_continued=True)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from drp_ray.engines.embedder import text_id
-from drp_ray.llm.memory import FORGOTTEN, REUSED, paid
+from drp_ray.llm.memory import FORGOTTEN, REPLACED, REUSED, paid
 from drp_ray.llm.model_worker import COUNTED, call_facts
 from drp_ray.running.worker import Key, keys_of
 from drp_ray.schema import Row
@@ -202,7 +202,8 @@ def _paid_as_before(facts: Facts, after: pa.Table) -> Facts:
     now, ok = call_facts(after), after.filter(pc.equal(after["status"], "ok"))
     most = {REUSED: ok.num_rows, **{f"{REUSED}_{name}": call_facts(ok)[name] for name in COUNTED}}
     reused: Facts = {name: min(facts[name], limit) for name, limit in most.items() if name in facts}
-    forgotten = {f"{FORGOTTEN}_{name}": paid(facts, name) - paid({**reused, name: now[name]}, name) for name in COUNTED}
+    stays = {name: count for name, count in facts.items() if name.startswith(f"{REPLACED}_")} | reused
+    forgotten = {f"{FORGOTTEN}_{name}": paid(facts, name) - paid({**stays, name: now[name]}, name) for name in COUNTED}
     return {**reused, **{name: tokens for name, tokens in forgotten.items() if tokens}}
 
 

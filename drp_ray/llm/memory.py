@@ -25,6 +25,9 @@ FORGOTTEN = "forgotten"
 """The fact of a part of `users` that counts whom `drp-ray forget` removed; of parts that models answered, `forgotten_…`
 are tokens that were paid for rows that it removed."""
 
+REPLACED = "replaced"
+"""`replaced_…` are the facts of a part that count the tokens of error rows in whose place a repetition put others."""
+
 ALTERED = "altered.json"
 """The keys of rows, in a stage's folder, whose answers were given to other content than their input holds now."""
 
@@ -60,7 +63,8 @@ def content_digest(key: str, content: Any) -> bytes:
 
 def paid(facts: Facts, name: str) -> float:
     """How many tokens of a kind were paid for a part: not for rows that were taken over, but for rows that are gone."""
-    return facts.get(name, 0.0) - facts.get(f"{REUSED}_{name}", 0.0) + facts.get(f"{FORGOTTEN}_{name}", 0.0)
+    gone = sum(facts.get(f"{kind}_{name}", 0.0) for kind in (FORGOTTEN, REPLACED))
+    return facts.get(name, 0.0) - facts.get(f"{REUSED}_{name}", 0.0) + gone
 
 
 def altered_rows(folder: Folder) -> frozenset[Key]:

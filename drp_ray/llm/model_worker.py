@@ -18,7 +18,7 @@ from drp_ray.engines.base import CallGivenUp, EngineDied, ModelSpec
 from drp_ray.errors import BadInput, JobFailed
 from drp_ray.llm.kept import KeepSettings
 from drp_ray.llm.live_engine import LiveEngine, live_engines
-from drp_ray.llm.memory import FORGOTTEN, REUSED, Content, Memory, content_digest
+from drp_ray.llm.memory import FORGOTTEN, REPLACED, REUSED, Content, Memory, content_digest
 from drp_ray.llm.replies import UnusableReply
 from drp_ray.llm.row_caller import Exchange, RoleSpec, RowCaller, RowFailed
 from drp_ray.llm.seats import Seats
@@ -104,7 +104,7 @@ class LoadedModels:
 class ModelWorker(Worker):
     """A worker that answers rows. A stage derives from it and says what a row asks (`rows_of`)."""
 
-    carried = (REUSED, *(f"{kind}_{name}" for kind in (REUSED, FORGOTTEN) for name in COUNTED))
+    carried = (REUSED, *(f"{kind}_{name}" for kind in (REUSED, FORGOTTEN, REPLACED) for name in COUNTED))
     models: Mapping[str, ModelSpec]
     roles: Mapping[str, RoleSpec]
     seed: int
@@ -117,6 +117,7 @@ class ModelWorker(Worker):
     _unforeseen: int = field(default=0, init=False, repr=False)
     _broken: set[Key] = field(default_factory=set, init=False, repr=False)
     _taken: dict[Key, Row] = field(default_factory=dict, init=False, repr=False)
+    _replaced: dict[Key, Row] = field(default_factory=dict, init=False, repr=False)
 
     @abstractmethod
     def rows_of(self, rows: pa.Table) -> Sequence[ModelRow]:
@@ -155,6 +156,7 @@ class ModelWorker(Worker):
         """Answer all rows of a part, or those that had errors earlier."""
         before = {self._key(row): row for row in earlier.to_pylist()} if earlier is not None else {}
         kept = {key: row for key, row in before.items() if row["status"] == "ok"}
+        self._replaced |= {key: row for key, row in before.items() if key not in kept}
         own = set(kept)  # of rows that are taken over from other folders no calls are kept
         wanted = self.rows_of(rows)
         unknown = [row for row in wanted if self._key(row.blank) not in kept]
@@ -189,7 +191,7 @@ class ModelWorker(Worker):
         facts = call_facts(rows)
         broken = self._broken.intersection(keys_of(rows, self.keys))
         self._broken -= broken
-        facts |= self._facts_of_taken(rows)
+        facts |= self._facts_of_taken(rows) | self._facts_of_replaced(rows)
         return {**facts, "broken_control_strings": len(broken)} if broken else facts
 
     async def close(self) -> None:
@@ -228,6 +230,11 @@ class ModelWorker(Worker):
         if not taken:
             return {}
         return {REUSED: len(taken), **{f"{REUSED}_{name}": sum(row[name] for row in taken) for name in COUNTED}}
+
+    def _facts_of_replaced(self, rows: pa.Table) -> Facts:
+        """The tokens of error rows that stood where these rows are; nothing where none did."""
+        errors = [row for key in keys_of(rows, self.keys) if (row := self._replaced.pop(key, None)) is not None]
+        return {f"{REPLACED}_{name}": sum(row[name] for row in errors) for name in COUNTED} if errors else {}
 
     async def _answer(self, row: ModelRow, attempts_before: int) -> Row:
         """Try a row until its replies can be used, its attempts are spent or it has killed too many engines.

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from drp_ray import schema
 from drp_ray.engines.base import Completion, ModelSpec, Sampling
 from drp_ray.llm.kept import KeepSettings
-from drp_ray.llm.memory import Memory, content_digest, earlier_folders
-from drp_ray.llm.model_worker import ModelRow, ModelWorker
+from drp_ray.llm.memory import Memory, content_digest, earlier_folders, paid
+from drp_ray.llm.model_worker import COUNTED, ModelRow, ModelWorker
 from drp_ray.llm.row_caller import RoleSpec
 from drp_ray.storage.folder import LocalFolder
 from drp_ray.storage.parts import Manifest, commit_part, part_name, read_part, write_manifest
@@ -172,3 +172,20 @@ def test_the_calls_of_a_row_that_failed_here_are_not_kept_as_those_of_one_that_i
     again = dataclasses.replace(worker(memory_at(tmp_path, FROM)), keep=KeepSettings(kept, prompts=True))
     _, facts = work_in_pieces(again, part_name(0), asked, 1, earlier=failed)
     assert facts["reused"] == 1 and read_part(kept, part_name(0)).rows["user_id"].to_pylist() == ["u1"]
+
+
+@settings(max_examples=25)
+@given(st.lists(st.sampled_from(["ok", "error"]), min_size=1, max_size=5), st.booleans())
+def test_what_was_paid_for_rows_that_are_asked_again_still_counts(tmp_path_factory, statuses, others_have_them):
+    place, texts = tmp_path_factory.mktemp("paid"), {f"u{place}": "a" for place in range(len(statuses))}
+    if others_have_them:
+        folder_with(place, "old", texts, FROM)
+    first, facts = work_in_pieces(worker(), part_name(0), table(texts), 1)
+    index = first.schema.get_field_index("status")
+    failed = first.set_column(index, first.schema.field(index), pa.array(statuses))
+    CALLS.clear()
+    _, mended = work_in_pieces(worker(memory_at(place, FROM)), part_name(0), table(texts), 1, earlier=failed)
+    assert len(CALLS) == (0 if others_have_them else statuses.count("error"))
+    for name in COUNTED:
+        of_a_row = facts[name] / len(statuses)
+        assert paid(mended, name) == facts[name] + of_a_row * len(CALLS)
