@@ -21,6 +21,7 @@ from drp_ray.inputs.chosen_users import chosen_rows
 from drp_ray.inputs.dataset import Dataset
 from drp_ray.job.plan import Plan
 from drp_ray.llm.memory import paid
+from drp_ray.stages.stage import Resources
 from drp_ray.storage.folder import Folder, write_if_changed
 from drp_ray.storage.parts import add_up, read_committed, read_manifest, read_rows
 
@@ -132,7 +133,7 @@ def spent_on(plans: Iterable[Plan]) -> Spent:
     folders: dict[str, Spent] = {}
     for plan in plans:
         for name, info in plan.stages.items():
-            folders[info.folder.uri] = _spent_in(info.folder, _dearest(plan, name))
+            folders[info.folder.uri] = _spent_in(info.folder, dearest(plan.resources().get(name)))
     return sum(folders.values(), start=Spent())
 
 
@@ -147,9 +148,8 @@ def _spent_in(folder: Folder, price: tuple[float, float]) -> Spent:
     return Spent(read + written, usd, manifest.wall_s / 3600)
 
 
-def _dearest(plan: Plan, stage: str) -> tuple[float, float]:
+def dearest(resources: Resources | None) -> tuple[float, float]:
     """The price of a stage's tokens; of several models the higher one, since tokens are counted for all together."""
-    resources = plan.resources().get(stage)
     models = resources.models.values() if resources is not None else ()
     prices = [model.usd_per_million_tokens or (0.0, 0.0) for model in models]
     return max((each[0] for each in prices), default=0.0), max((each[1] for each in prices), default=0.0)
@@ -163,7 +163,7 @@ def cost_of_users(plan: Plan) -> Mapping[str, Values]:
     usd = dict(tokens)
     for name, resources in plan.resources().items():
         if resources.models:
-            price = _dearest(plan, name)
+            price = dearest(plan.resources().get(name))
             columns = ["user_id", "prompt_tokens", "completion_tokens"]
             rows = read_rows(plan.stages[name].folder, columns)
             for user, read, written in zip(*(rows[column].to_pylist() for column in columns), strict=True):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from drp_ray.config import Config
+from drp_ray.job.budget import dearest
 from drp_ray.planning.costs import CostPlan, Reach, StageCost
 from drp_ray.planning.estimate import Estimate, nothing
 from drp_ray.stages.stage import Resources
@@ -21,7 +22,7 @@ def reach_of_budget(plan: CostPlan, config: Config, resources: Mapping[str, Reso
 
 
 def _taken(name: str, stage: StageCost, resources: Resources) -> Estimate | None:
-    """What a stage takes of a limit, as a run counts it (`job.budget`): cached tokens too, at the dearer model's price.
+    """What a stage takes of a limit, as a run counts it (`job.budget`): cached tokens too.
 
     GPUs cost hours there and no money, whatever price an option gives them.
     """
@@ -30,5 +31,5 @@ def _taken(name: str, stage: StageCost, resources: Resources) -> Estimate | None
         return read + written
     if name == "hours":
         return stage.wall_hours
-    prices = [model.usd_per_million_tokens or (0.0, 0.0) for model in resources.models.values()]
-    return read * (max(price[0] for price in prices) / 1e6) + written * (max(price[1] for price in prices) / 1e6)
+    price = dearest(resources)
+    return read * (price[0] / 1e6) + written * (price[1] / 1e6)

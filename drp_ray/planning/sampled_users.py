@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from drp_ray import schema
 from drp_ray.config import Config
 from drp_ray.engines.embedder import text_id
 from drp_ray.inputs.catalogue import Catalogue
@@ -131,7 +130,7 @@ def _compared(
     requests: Mapping[str, list[Row]], reviews: Mapping[str, list[Row]], census: Census, config: Config
 ) -> tuple[list[Row], dict[tuple[str, str], list[Row]]]:
     items = Catalogue(census.catalogue)
-    share = _share_that_asks(census, config)
+    share = _share_that_asks(census)
     strategy = "random" if config.selection.strategy == "random" else "kmeans"
     settings = config.selection.model_copy(update={"strategy": strategy, "n_init": STARTS})
     pairs, before = [], {}
@@ -155,7 +154,7 @@ def _some_of(reviews: list[Row], kept: set[str]) -> list[Row]:
     return drawn[: max(REVIEWS_OF_AN_ITEM, len(kept))]
 
 
-def _share_that_asks(census: Census, config: Config) -> dict[str, float]:
+def _share_that_asks(census: Census) -> dict[str, float]:
     """Of every user's items the share on which they are compared."""
     shares = np.minimum(census.comparisons / np.maximum(census.profiles, 1), 1.0)
     return dict(zip(census.user_ids, shares.tolist(), strict=True))
@@ -199,8 +198,3 @@ def _hash(seed: int, user_id: str) -> bytes:
 
 def _unit_hash(*parts: str) -> float:
     return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:6], "big") / 2**48
-
-
-def comparisons_table(rows: Sequence[Row]) -> pa.Table:
-    """Comparisons as the stage `differences` reads them."""
-    return pa.Table.from_pylist(list(rows), schema.COMPARISONS)
