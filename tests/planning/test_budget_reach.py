@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drp_ray.config import Model
-from drp_ray.job.budget import _dearest
 from drp_ray.planning.budget_reach import reach_of_budget
 from drp_ray.planning.costs import CostPlan, StageCost
 from drp_ray.planning.estimate import Estimate, Strata
@@ -50,12 +49,11 @@ def reach(plan, limits, prices):
 def test_a_limit_is_enough_for_users_in_proportion_to_what_all_would_be_counted_for(drawn, share):
     prices = [each[3] for each in drawn]
     plan = plan_of(*(stage(n, *each[:3]) for n, each in enumerate(drawn)))
-    _, job = reach(plan, {}, prices)
     counted = {"tokens": sum(prompt + output for prompt, output, *_ in drawn)}
     counted["hours"] = sum(hours / 2 for *_, hours, _ in drawn)
-    dearest = [_dearest(job, f"s{n}") for n in range(len(drawn))]
     counted["usd"] = sum(
-        (each[0] * price[0] + each[1] * price[1]) / 1e6 for each, price in zip(drawn, dearest, strict=True)
+        (prompt * max(price[0] for price in prices) + output * max(price[1] for price in prices)) / 1e6
+        for prompt, output, _, prices in drawn
     )
     found, _ = reach(plan, {name: share * whole for name, whole in counted.items()}, prices)
     for name, whole in counted.items():
