@@ -42,7 +42,7 @@ def models(prices):
 def reach(plan, limits, prices):
     config = SimpleNamespace(budget=SimpleNamespace(limits=limits))
     resources = {f"s{n}": SimpleNamespace(models=models(each)) for n, each in enumerate(prices)}
-    return reach_of_budget(plan, config, resources), SimpleNamespace(resources=lambda: resources)
+    return reach_of_budget(plan, config, resources)
 
 
 @given(STAGES, st.floats(0.01, 10))
@@ -55,7 +55,7 @@ def test_a_limit_is_enough_for_users_in_proportion_to_what_all_would_be_counted_
         (prompt * max(price[0] for price in prices) + output * max(price[1] for price in prices)) / 1e6
         for prompt, output, _, prices in drawn
     )
-    found, _ = reach(plan, {name: share * whole for name, whole in counted.items()}, prices)
+    found = reach(plan, {name: share * whole for name, whole in counted.items()}, prices)
     for name, whole in counted.items():
         assert found[name].of_all.value == pytest.approx(whole)
         assert found[name].users == pytest.approx(share * USERS)
@@ -64,13 +64,13 @@ def test_a_limit_is_enough_for_users_in_proportion_to_what_all_would_be_counted_
 
 def test_what_one_stage_does_not_know_is_not_known_of_all():
     one, other = stage(0, 5.0, 5.0, 1.0), stage(1, 5.0, 5.0, None, "at most")
-    found, _ = reach(plan_of(one, other), {"tokens": 10.0, "hours": 3.0}, [[(1.0, 1.0)]] * 2)
+    found = reach(plan_of(one, other), {"tokens": 10.0, "hours": 3.0}, [[(1.0, 1.0)]] * 2)
     assert found["hours"].users is None and found["tokens"].users == 50
     assert found["tokens"].is_bound
-    found, _ = reach(plan_of(one, unplanned=("own",)), {"tokens": 10.0}, [[(1.0, 1.0)]])
+    found = reach(plan_of(one, unplanned=("own",)), {"tokens": 10.0}, [[(1.0, 1.0)]])
     assert found["tokens"].of_all is None
 
 
 def test_what_costs_nothing_ends_nothing():
-    found, _ = reach(plan_of(), {"tokens": 10.0}, [])
+    found = reach(plan_of(), {"tokens": 10.0}, [])
     assert found["tokens"].of_all.value == 0 and found["tokens"].users is None
