@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drp_ray.llm.replies import UnusableReply, usable
+from drp_ray.llm.replies import UnusableReply, split_marker
 from drp_ray.methods.base import DIFFERENCES, METHODS, UserContext, differences, method, method_or_fallback
 from drp_ray.prompts.pack import PromptPack
 
@@ -42,7 +42,10 @@ class RecordingAsk:
     async def __call__(self, role, prompt, marker=None):
         self.calls.append((role, prompt))
         prompt.messages()
-        return usable(self.answers[role], marker)
+        answer = split_marker(self.answers[role], marker)[1] if marker else self.answers[role].strip()
+        if not answer:
+            raise UnusableReply(role)
+        return answer
 
     @property
     def roles(self):
@@ -130,8 +133,10 @@ def test_differences_that_do_not_parse_are_kept_as_text():
 def test_roles_and_templates_for_the_fingerprint_are_those_it_asks_with(programme):
     ask = RecordingAsk()
     (write if programme.name in METHODS and hasattr(programme, "write") else differ)(programme.name, ask=ask)
-    assert set(programme.roles) == set(ask.roles)
-    assert set(programme.templates) == {name for _, prompt in ask.calls for name in prompt.templates}
+    assert set(programme.asks) == set(ask.roles)
+    named = {name for templates in programme.asks.values() for name in templates}
+    assert named == {name for _, prompt in ask.calls for name in prompt.templates}
+    assert set(programme.roles) >= set(ask.roles) and set(programme.templates) >= named
 
 
 @pytest.mark.parametrize("role", ["summarizer", "generator"])
