@@ -225,18 +225,25 @@ def status(
     from drp_ray.job.waves import budget_of
 
     with failures_reported(), stopped_by_signals():
-        show_table(partial(_status_table, config, overrides), every if watch else None)
-        budget = budget_of(_open(config, overrides).opened)
+        job = _open(config, overrides)
+
+        def look() -> tuple[Table, bool]:
+            nonlocal job
+            if watch:  # with a budget its stages are those of the wave that it has come to
+                job = _open(config, overrides)
+            return _status_table(job)
+
+        show_table(look, every if watch else None)
+        budget = budget_of(job.opened)
         if budget is not None:
             say(budget_line(budget))
 
 
-def _status_table(config: Path, overrides: list[str]) -> tuple[Table, bool]:
-    """The stages of a job, or of the wave that it has come to, and whether all are done."""
+def _status_table(job: "Job") -> tuple[Table, bool]:
+    """The stages of a job, and whether all are done and no wave may follow."""
     from drp_ray.job.waves import may_go_on
     from drp_ray.running.progress import done_of
 
-    job = _open(config, overrides)
     table = Table("stage", "state", "parts", "rows", "errors", "tokens in", "cached", "out", "time")
     lines = job.status()
     for line in lines:

@@ -38,15 +38,20 @@ def wave_of(job: OpenedJob, ledger: Ledger, size: int) -> OpenedJob:
     return replace(job, config=config, plan=plan)
 
 
+def _ledger_of(job: OpenedJob) -> Ledger | None:
+    """The ledger of a run within a budget, once it was begun."""
+    return read_ledger(job.run_folder) if job.config.budget.limits else None
+
+
 def whole_job(job: OpenedJob) -> OpenedJob:
     """The job with all users that it names, where a run within a budget has come to some of them."""
-    ledger = read_ledger(job.run_folder) if job.config.budget.limits else None
+    ledger = _ledger_of(job)
     return job if ledger is None else wave_of(job, ledger, ledger.of)
 
 
 def may_go_on(job: OpenedJob) -> bool:
     """Whether a wave may follow that under way, as far as is known of a run within a budget."""
-    ledger = read_ledger(job.run_folder) if job.config.budget.limits else None
+    ledger = _ledger_of(job)
     return bool(job.config.budget.limits) and (ledger is None or not ledger.is_over)
 
 
@@ -57,5 +62,5 @@ def spent_by(job: OpenedJob, ledger: Ledger) -> Spent:
 
 def budget_of(job: OpenedJob) -> dict[str, Any] | None:
     """How far a run has come within its budget; None where it has none, or was not begun."""
-    ledger = read_ledger(job.run_folder) if job.config.budget.limits else None
+    ledger = _ledger_of(job)
     return None if ledger is None else told(ledger, job.config.budget.limits, spent_by(job, ledger))
